@@ -1,0 +1,319 @@
+//! Facts about every built-in kind: names, schema, verbs, storage. Generated tables plus lookups.
+//!
+//! Invariant: a fact is written once; routes, discovery, OpenAPI, codecs and apply schemas derive from here.
+//! Non-goal: behaviour. What a kind does beyond its schema lives in the API server's strategies.
+
+use std::sync::OnceLock;
+
+use crate::generated;
+
+/// A Go struct of the API: what its JSON object and its protobuf message look like.
+pub struct Struct {
+    /// OpenAPI name, as `io.k8s.api.core.v1.PodSpec`.
+    pub name: &'static str,
+    /// Applied as a whole (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+    /// Carries `apiVersion` and `kind` in JSON.
+    pub kinded: bool,
+    pub index: Index,
+    /// In the order of the Go declaration, which is the order of JSON output.
+    pub fields: &'static [Field],
+}
+
+/// One field of a [`Struct`].
+pub struct Field {
+    /// JSON name; for an embedded struct, whose fields appear in the parent's object, its Go name.
+    pub name: &'static str,
+    /// Protobuf field number; 0 when the field has none.
+    pub number: u32,
+    pub ty: Type,
+    /// When JSON output leaves the field out.
+    pub omit: Omit,
+    /// Embedded: its fields appear in the parent's JSON object.
+    pub inline: bool,
+    /// Pointer, slice or map in Go: absent differs from zero.
+    pub nilable: bool,
+    pub required: bool,
+    /// The map is applied as a whole.
+    pub atomic_map: bool,
+    pub list: List,
+    /// `patchStrategy` tag, comma-separated: merge, replace, retainKeys.
+    pub patch_strategy: &'static str,
+    pub patch_merge_key: &'static str,
+    /// JSON text of the OpenAPI default (Go zero values included).
+    pub default: Option<&'static str>,
+}
+
+impl Field {
+    pub const BASE: Field = Field {
+        name: "",
+        number: 0,
+        ty: Type::Bool,
+        omit: Omit::Never,
+        inline: false,
+        nilable: false,
+        required: false,
+        atomic_map: false,
+        list: List::Atomic,
+        patch_strategy: "",
+        patch_merge_key: "",
+        default: None,
+    };
+
+    /// True when JSON output has the field even if the object does not.
+    pub fn always_in_json(&self) -> bool {
+        match self.omit {
+            Omit::Never => true,
+            Omit::Empty => !self.nilable && matches!(self.ty, Type::Struct(_)),
+            Omit::Zero => false,
+        }
+    }
+}
+
+/// When Go's JSON encoding leaves a field out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Omit {
+    Never,
+    /// `omitempty`: false, 0, "", nil pointer, empty list or map; never a struct.
+    Empty,
+    /// `omitzero`: also a zero struct.
+    Zero,
+}
+
+/// How server-side apply treats a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Atomic,
+    Set,
+    Map(&'static [&'static str]),
+}
+
+/// The type of a value: its JSON and protobuf forms.
+#[derive(Clone, Copy)]
+pub enum Type {
+    Bool,
+    Int32,
+    Int64,
+    Uint32,
+    Uint64,
+    Float64,
+    String,
+    /// base64 in JSON.
+    Bytes,
+    Time,
+    MicroTime,
+    Duration,
+    Quantity,
+    IntOrString,
+    /// Any JSON object, kept as its text in protobuf.
+    RawExtension,
+    FieldsV1,
+    /// Any JSON value, kept as its text in protobuf.
+    Json,
+    SchemaOrBool(&'static Struct),
+    SchemaOrArray(&'static Struct),
+    SchemaOrStrings(&'static Struct),
+    Struct(&'static Struct),
+    List(&'static Type),
+    /// A named list: an array in JSON, a message with one repeated field 1 in protobuf.
+    Wrapped(&'static Type),
+    Map(&'static Type),
+}
+
+/// A struct's JSON names, embedded structs' included; built on first use.
+pub struct Index(OnceLock<Lookup>);
+
+struct Lookup {
+    by_name: Vec<(&'static str, u16, &'static Field)>,
+    in_order: Vec<&'static Field>,
+    by_number: Vec<&'static Field>,
+    as_type: Type,
+}
+
+impl Index {
+    pub const fn new() -> Self {
+        Index(OnceLock::new())
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Index::new()
+    }
+}
+
+impl Struct {
+    /// The last part of the name, as `PodSpec`.
+    pub fn short_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    /// The field with this JSON name, looking into embedded structs, and its place in JSON output.
+    pub fn find(&'static self, name: &str) -> Option<(u16, &'static Field)> {
+        let index = &self.lookup().by_name;
+        let at = index.binary_search_by(|entry| entry.0.cmp(name)).ok()?;
+        Some((index[at].1, index[at].2))
+    }
+
+    /// The field with this JSON name.
+    pub fn field(&'static self, name: &str) -> Option<&'static Field> {
+        self.find(name).map(|(_, field)| field)
+    }
+
+    /// All fields that appear in the JSON object, in output order, embedded structs' in their place.
+    pub fn json_fields(&'static self) -> &'static [&'static Field] {
+        &self.lookup().in_order
+    }
+
+    /// The fields of the protobuf message by number; embedded structs are messages of their own here.
+    pub(crate) fn proto_fields(&'static self) -> &'static [&'static Field] {
+        &self.lookup().by_number
+    }
+
+    pub(crate) fn by_number(&'static self, number: u32) -> Option<&'static Field> {
+        let fields = self.proto_fields();
+        // Most messages number their fields 1, 2, 3, ...
+        match fields.get(number.wrapping_sub(1) as usize) {
+            Some(field) if field.number == number => Some(field),
+            _ => fields.iter().find(|field| field.number == number).copied(),
+        }
+    }
+
+    pub(crate) fn as_type(&'static self) -> &'static Type {
+        &self.lookup().as_type
+    }
+
+    fn lookup(&'static self) -> &'static Lookup {
+        self.index.0.get_or_init(|| {
+            let mut in_order = Vec::new();
+            self.flatten(&mut in_order);
+            let mut by_name: Vec<_> =
+                (0u16..).zip(&in_order).map(|(order, field)| (field.name, order, *field)).collect();
+            by_name.sort_by_key(|entry| entry.0);
+            let mut by_number: Vec<_> = self.fields.iter().filter(|field| field.number > 0).collect();
+            by_number.sort_by_key(|field| field.number);
+            Lookup { by_name, in_order, by_number, as_type: Type::Struct(self) }
+        })
+    }
+
+    fn flatten(&'static self, into: &mut Vec<&'static Field>) {
+        for field in self.fields {
+            match field.ty {
+                Type::Struct(inner) if field.inline => inner.flatten(into),
+                _ => into.push(field),
+            }
+        }
+    }
+}
+
+/// A resource of one served version: its names, verbs and place in the store.
+pub struct Resource {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub namespaced: bool,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub verbs: &'static [&'static str],
+    pub ty: &'static Struct,
+    pub storage_hash: &'static str,
+    /// Key prefix below `/registry/`; empty when the resource is not stored.
+    pub storage_prefix: &'static str,
+    pub storage_group: &'static str,
+    pub storage_version: &'static str,
+    pub subresources: &'static [Subresource],
+}
+
+/// A subresource and the kind it takes and gives.
+pub struct Subresource {
+    pub name: &'static str,
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    pub verbs: &'static [&'static str],
+    pub ty: Option<&'static Struct>,
+}
+
+impl Resource {
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        api_version(self.group, self.version)
+    }
+
+    /// Served unless --runtime-config says otherwise: GA versions only
+    /// (pkg/controlplane/instance.go@v1.37.2, DefaultAPIResourceConfigSource).
+    pub fn served_by_default(&self) -> bool {
+        !self.version.contains("alpha") && !self.version.contains("beta")
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+}
+
+/// `version`, or `group/version` outside the core group.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_string() } else { format!("{group}/{version}") }
+}
+
+/// Splits `group/version`; the core group is empty.
+pub fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// Every resource of every version, in the order of upstream's discovery files.
+pub fn resources() -> &'static [Resource] {
+    generated::resources::ALL
+}
+
+/// Every group with its versions, in upstream's order of preference.
+pub fn groups() -> &'static [(&'static str, &'static [&'static str])] {
+    generated::resources::GROUPS
+}
+
+/// Every struct, by name.
+pub fn structs() -> &'static [&'static Struct] {
+    generated::types::ALL
+}
+
+/// The struct with this OpenAPI name.
+pub fn structure(name: &str) -> Option<&'static Struct> {
+    let all = structs();
+    all.binary_search_by(|entry| entry.name.cmp(name)).ok().map(|at| all[at])
+}
+
+/// The struct of a kind, wherever the kind is defined (kinds without a resource included).
+pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Struct> {
+    if let Some(resource) = resources().iter().find(|r| r.group == group && r.version == version && r.kind == kind) {
+        return Some(resource.ty);
+    }
+    let wanted = |name: &str| {
+        let mut parts = name.rsplit('.');
+        parts.next() == Some(kind) && parts.next() == Some(version) && parts.next() == Some(package_of(group))
+    };
+    let meta = || structure(&format!("io.k8s.apimachinery.pkg.apis.meta.{version}.{kind}"));
+    structs().iter().copied().find(|entry| wanted(entry.name)).or_else(meta)
+}
+
+/// The Go package segment that holds a group's types: the first label of the group, with exceptions.
+fn package_of(group: &str) -> &str {
+    match group {
+        "" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
+        "flowcontrol.apiserver.k8s.io" => "flowcontrol",
+        "rbac.authorization.k8s.io" => "rbac",
+        _ => group.split('.').next().unwrap_or(group),
+    }
+}
+
+/// The metadata struct of every object.
+pub fn object_meta() -> &'static Struct {
+    &generated::types::APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA
+}
+
+/// The metadata struct of every list.
+pub fn list_meta() -> &'static Struct {
+    &generated::types::APIMACHINERY_PKG_APIS_META_V1_LISTMETA
+}

@@ -1,0 +1,6 @@
+//! Tables written by `cargo xtask gen`; see `facts`.
+#![allow(clippy::all, missing_docs)]
+
+pub(crate) mod resources;
+#[rustfmt::skip]
+pub mod types;

@@ -1,0 +1,466 @@
+//! JSON text -> canonical value in one pass: types checked with Go's texts, unknown and duplicate
+//! fields noted with upstream's texts (sigs.k8s.io/json strict decoding).
+//!
+//! Invariant: what comes out is what Go would hold after decoding into the type and encoding again.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::facts::{Field, Omit, Struct, Type};
+use crate::value::{Map, Str, Value};
+
+/// Values nested deeper are refused (sigs.k8s.io/json: 10000; serde_json stops earlier).
+const DEPTH_MAX: usize = 127;
+/// Strict errors kept (k8s.io/apimachinery/pkg/runtime/serializer/json@v0.37.2 stops at 100).
+const STRICT_ERRORS_MAX: usize = 100;
+
+/// A decoded object and what strict decoding has against it.
+pub struct Decoded {
+    pub value: Map,
+    /// `unknown field "spec.x"`, `duplicate field "spec.y"`, in order of appearance.
+    pub strict: Vec<String>,
+}
+
+/// Whether unknown and duplicate fields are noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Note them.
+    Strict,
+    /// Drop unknown fields, let the last duplicate win.
+    Lenient,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);
+
+/// Decodes an object of a known type.
+pub fn decode(text: &[u8], ty: &'static Struct, strictness: Strictness) -> Result<Decoded, Error> {
+    let context = Context::new(strictness);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let seed = Seed { ty: Expect::Struct(ty), context: &context };
+    let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    match value {
+        Ok(Value::Map(value)) => Ok(Decoded { value, strict: context.strict.into_inner() }),
+        Ok(_) => Ok(Decoded { value: Map::new(), strict: context.strict.into_inner() }),
+        Err(error) => Err(context.explain(error)),
+    }
+}
+
+/// Decodes any JSON object; map keys come out sorted.
+pub fn decode_any(text: &[u8], strictness: Strictness) -> Result<(Value, Vec<String>), Error> {
+    let context = Context::new(strictness);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let seed = Seed { ty: Expect::Any, context: &context };
+    let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    match value {
+        Ok(value) => Ok((value, context.strict.into_inner())),
+        Err(error) => Err(context.explain(error)),
+    }
+}
+
+/// What is expected at a place.
+#[derive(Clone, Copy)]
+enum Expect {
+    Any,
+    Struct(&'static Struct),
+    Type(&'static Type),
+}
+
+enum Step {
+    Name(Str),
+    Index(usize),
+}
+
+struct Context {
+    strictness: Strictness,
+    path: RefCell<Vec<Step>>,
+    structs: RefCell<Vec<&'static Struct>>,
+    strict: RefCell<Vec<String>>,
+    type_error: RefCell<Option<String>>,
+}
+
+impl Context {
+    fn new(strictness: Strictness) -> Self {
+        Context {
+            strictness,
+            path: RefCell::default(),
+            structs: RefCell::default(),
+            strict: RefCell::default(),
+            type_error: RefCell::default(),
+        }
+    }
+
+    fn within<T>(&self, step: Step, inner: impl FnOnce() -> T) -> T {
+        self.path.borrow_mut().push(step);
+        let result = inner();
+        self.path.borrow_mut().pop();
+        result
+    }
+
+    fn note(&self, what: &str, name: &str) {
+        let mut strict = self.strict.borrow_mut();
+        if self.strictness == Strictness::Strict && strict.len() < STRICT_ERRORS_MAX {
+            let mut path = self.path_text(true);
+            if !path.is_empty() {
+                path.push('.');
+            }
+            let text = format!("{what} field \"{path}{name}\"");
+            if !strict.contains(&text) {
+                strict.push(text);
+            }
+        }
+    }
+
+    /// The path so far: `spec.containers[0].ports`, or without indexes as Go's type errors have it.
+    fn path_text(&self, indexes: bool) -> String {
+        let mut text = String::new();
+        for step in self.path.borrow().iter() {
+            match step {
+                Step::Name(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(name);
+                }
+                Step::Index(at) if indexes => drop(write!(text, "[{at}]")),
+                Step::Index(_) => {}
+            }
+        }
+        text
+    }
+
+    /// Go's UnmarshalTypeError text.
+    fn mismatch<E: serde::de::Error>(&self, found: &str, ty: Expect) -> E {
+        let wanted = go_type(ty);
+        let path = self.path_text(false);
+        let text = match self.structs.borrow().last() {
+            Some(parent) if !path.is_empty() => format!(
+                "json: cannot unmarshal {found} into Go struct field {}.{path} of type {wanted}",
+                parent.short_name()
+            ),
+            _ => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
+        };
+        self.fail(text)
+    }
+
+    fn fail<E: serde::de::Error>(&self, text: String) -> E {
+        let error = E::custom(&text);
+        self.type_error.borrow_mut().get_or_insert(text);
+        error
+    }
+
+    fn explain(&self, error: serde_json::Error) -> Error {
+        match self.type_error.borrow_mut().take() {
+            Some(text) => Error(text),
+            None => Error(go_syntax_error(&error)),
+        }
+    }
+}
+
+/// The nearest of Go's texts to a syntax error.
+fn go_syntax_error(error: &serde_json::Error) -> String {
+    match error.classify() {
+        serde_json::error::Category::Eof => "unexpected end of JSON input".into(),
+        _ => format!("invalid JSON: {error}"),
+    }
+}
+
+/// How Go's reflection prints the type.
+fn go_type(ty: Expect) -> String {
+    match ty {
+        Expect::Any => "interface {}".into(),
+        Expect::Struct(structure) => qualified(structure),
+        Expect::Type(ty) => match ty {
+            Type::Bool => "bool".into(),
+            Type::Int32 => "int32".into(),
+            Type::Int64 => "int64".into(),
+            Type::Uint32 => "uint32".into(),
+            Type::Uint64 => "uint64".into(),
+            Type::Float64 => "float64".into(),
+            Type::String => "string".into(),
+            Type::Bytes => "[]uint8".into(),
+            Type::Struct(structure) => qualified(structure),
+            Type::List(inner) | Type::Wrapped(inner) => format!("[]{}", go_type(Expect::Type(inner))),
+            Type::Map(inner) => format!("map[string]{}", go_type(Expect::Type(inner))),
+            Type::Time => "v1.Time".into(),
+            Type::MicroTime => "v1.MicroTime".into(),
+            Type::Duration => "v1.Duration".into(),
+            Type::Quantity => "resource.Quantity".into(),
+            Type::IntOrString => "intstr.IntOrString".into(),
+            Type::RawExtension => "runtime.RawExtension".into(),
+            Type::FieldsV1 => "v1.FieldsV1".into(),
+            _ => "interface {}".into(),
+        },
+    }
+}
+
+fn qualified(structure: &Struct) -> String {
+    let mut parts = structure.name.rsplit('.');
+    let name = parts.next().unwrap_or_default();
+    format!("{}.{name}", parts.next().unwrap_or_default())
+}
+
+#[derive(Clone, Copy)]
+struct Seed<'a> {
+    ty: Expect,
+    context: &'a Context,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if self.context.path.borrow().len() > DEPTH_MAX {
+            return Err(self.context.fail("exceeded max depth".into()));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Value, E> {
+        match self.ty {
+            Expect::Any | Expect::Type(Type::Bool | Type::Json | Type::SchemaOrBool(_)) => Ok(Value::Bool(flag)),
+            ty => Err(self.context.mismatch("bool", ty)),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
+        self.integer(number)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        match i64::try_from(number) {
+            Ok(number) => self.integer(number),
+            Err(_) => self.visit_f64(number as f64),
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        match self.ty {
+            Expect::Any | Expect::Type(Type::Json | Type::Float64) => Ok(Value::Float(number)),
+            Expect::Type(Type::Quantity) => self.quantity(&number.to_string()),
+            Expect::Type(Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64) => {
+                Err(self.context.mismatch(&format!("number {number}"), self.ty))
+            }
+            ty => Err(self.context.mismatch("number", ty)),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        let Expect::Type(ty) = self.ty else {
+            return match self.ty {
+                Expect::Any => Ok(Value::from(text)),
+                ty => Err(self.context.mismatch("string", ty)),
+            };
+        };
+        match ty {
+            Type::String | Type::Bytes | Type::Json => self.plain(ty, text),
+            Type::IntOrString => Ok(Value::from(text)),
+            Type::Quantity => self.quantity(text),
+            Type::Time => self.converted(crate::time::canonical_rfc3339(text)),
+            Type::MicroTime => self.converted(crate::time::canonical_micro(text)),
+            Type::Duration => match crate::duration::parse(text) {
+                Ok(nanos) => Ok(Value::from(crate::duration::format(nanos))),
+                Err(error) => Err(self.context.fail(error.to_string())),
+            },
+            _ => Err(self.context.mismatch("string", self.ty)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let element = match self.ty {
+            Expect::Any | Expect::Type(Type::Json) => Expect::Any,
+            Expect::Type(Type::List(inner) | Type::Wrapped(inner)) => Expect::Type(inner),
+            Expect::Type(Type::SchemaOrArray(inner)) => Expect::Struct(inner),
+            Expect::Type(Type::SchemaOrStrings(_)) => Expect::Type(&Type::String),
+            ty => return Err(self.context.mismatch("array", ty)),
+        };
+        let mut list = Vec::with_capacity(seq.size_hint().unwrap_or(0));
+        let seed = Seed { ty: element, context: self.context };
+        loop {
+            let at = list.len();
+            match self.context.within(Step::Index(at), || seq.next_element_seed(seed))? {
+                Some(Value::Null) => list.push(zero(element)),
+                Some(value) => list.push(value),
+                None => return Ok(Value::List(list)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        match self.ty {
+            Expect::Struct(structure) => self.structure(structure, map),
+            Expect::Type(Type::Struct(structure)) => self.structure(structure, map),
+            Expect::Type(
+                Type::SchemaOrBool(structure) | Type::SchemaOrArray(structure) | Type::SchemaOrStrings(structure),
+            ) => self.structure(structure, map),
+            Expect::Any | Expect::Type(Type::Json | Type::FieldsV1 | Type::RawExtension) => self.entries(Expect::Any, map),
+            Expect::Type(Type::Map(inner)) => self.entries(Expect::Type(inner), map),
+            ty => Err(self.context.mismatch("object", ty)),
+        }
+    }
+}
+
+impl Seed<'_> {
+    fn integer<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
+        let fits = match self.ty {
+            Expect::Any | Expect::Type(Type::Json | Type::Int64 | Type::Float64) => true,
+            Expect::Type(Type::Int32 | Type::IntOrString) => i32::try_from(number).is_ok(),
+            Expect::Type(Type::Uint32) => u32::try_from(number).is_ok(),
+            Expect::Type(Type::Uint64) => number >= 0,
+            Expect::Type(Type::Quantity) => return self.quantity(&number.to_string()),
+            ty => return Err(self.context.mismatch("number", ty)),
+        };
+        if fits { Ok(Value::Int(number)) } else { Err(self.context.mismatch(&format!("number {number}"), self.ty)) }
+    }
+
+    fn plain<E: serde::de::Error>(self, ty: &Type, text: &str) -> Result<Value, E> {
+        if matches!(ty, Type::Bytes) {
+            use base64::Engine;
+            let engine = base64::engine::general_purpose::STANDARD;
+            let bytes = engine.decode(text.replace(['\r', '\n'], ""));
+            return match bytes {
+                Ok(bytes) => Ok(Value::from(engine.encode(bytes))),
+                Err(error) => Err(self.context.fail(illegal_base64(text, &error))),
+            };
+        }
+        Ok(Value::from(text))
+    }
+
+    fn quantity<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        self.converted(crate::quantity::canonical(text))
+    }
+
+    fn converted<E: serde::de::Error, F: fmt::Display>(self, text: Result<Cow<'_, str>, F>) -> Result<Value, E> {
+        match text {
+            Ok(text) => Ok(Value::from(&*text)),
+            Err(error) => Err(self.context.fail(error.to_string())),
+        }
+    }
+
+    fn structure<'de, A: MapAccess<'de>>(self, structure: &'static Struct, mut map: A) -> Result<Value, A::Error> {
+        let mut found: Vec<(u16, &'static Field, Value)> = Vec::with_capacity(8);
+        let mut head = Map::new();
+        self.context.structs.borrow_mut().push(structure);
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            if structure.kinded && (name == "apiVersion" || name == "kind") {
+                let seed = Seed { ty: Expect::Type(&Type::String), context: self.context };
+                let value = self.context.within(Step::Name((&*name).into()), || map.next_value_seed(seed))?;
+                if head.contains(&name) {
+                    self.context.note("duplicate", &name);
+                }
+                head.set(&*name, value);
+                continue;
+            }
+            let Some((order, field)) = structure.find(&name) else {
+                self.context.note("unknown", &name);
+                map.next_value::<serde::de::IgnoredAny>()?;
+                continue;
+            };
+            let seed = Seed { ty: Expect::Type(&field.ty), context: self.context };
+            let step = Step::Name(Str::const_new(field.name));
+            let value = self.context.within(step, || map.next_value_seed(seed))?;
+            match found.iter_mut().find(|entry| entry.0 == order) {
+                Some(entry) => {
+                    self.context.note("duplicate", &name);
+                    entry.2 = value;
+                }
+                None => found.push((order, field, value)),
+            }
+        }
+        self.context.structs.borrow_mut().pop();
+        Ok(Value::Map(canonical(structure, head, found)))
+    }
+
+    fn entries<'de, A: MapAccess<'de>>(self, inner: Expect, mut map: A) -> Result<Value, A::Error> {
+        let mut entries = Map::new();
+        let seed = Seed { ty: inner, context: self.context };
+        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
+            let value = self.context.within(Step::Name((&*name).into()), || map.next_value_seed(seed))?;
+            let value = if value.is_null() { zero(inner) } else { value };
+            if entries.contains(&name) {
+                self.context.note("duplicate", &name);
+            }
+            entries.set(&*name, value);
+        }
+        entries.sort();
+        Ok(Value::Map(entries))
+    }
+}
+
+fn illegal_base64(text: &str, error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => *at,
+        _ => text.len() / 4 * 4,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
+/// What Go holds where JSON says null in a list or map.
+fn zero(ty: Expect) -> Value {
+    match ty {
+        Expect::Any => Value::Null,
+        Expect::Struct(structure) => Value::Map(canonical(structure, Map::new(), Vec::new())),
+        Expect::Type(ty) => match ty {
+            Type::Bool => Value::Bool(false),
+            Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::IntOrString => Value::Int(0),
+            Type::Float64 => Value::Float(0.0),
+            Type::String | Type::Bytes => Value::from(""),
+            Type::Quantity => Value::from("0"),
+            Type::Struct(structure) => Value::Map(canonical(structure, Map::new(), Vec::new())),
+            _ => Value::Null,
+        },
+    }
+}
+
+/// Orders fields as declared, leaves out what Go omits and adds what Go always writes.
+pub(crate) fn canonical(structure: &'static Struct, head: Map, mut found: Vec<(u16, &'static Field, Value)>) -> Map {
+    found.sort_by_key(|entry| entry.0);
+    let mut map = Map::with_capacity(head.len() + found.len() + 1);
+    for name in ["kind", "apiVersion"] {
+        if let Some(value) = head.get(name).filter(|value| !value.is_zero()) {
+            map.push(Str::const_new(name), value.clone());
+        }
+    }
+    let mut found = found.into_iter().peekable();
+    for (order, field) in (0u16..).zip(structure.json_fields()) {
+        let value = found.next_if(|entry| entry.0 == order).map(|entry| entry.2);
+        if let Some(value) = field_value(field, value) {
+            map.push(Str::const_new(field.name), value);
+        }
+    }
+    map
+}
+
+/// The canonical value of a field, or `None` when JSON output leaves it out.
+fn field_value(field: &'static Field, value: Option<Value>) -> Option<Value> {
+    let value = value.filter(|value| !value.is_null());
+    let omitted = match (&value, field.omit) {
+        (None, _) => !field.always_in_json(),
+        (Some(_), Omit::Never) => false,
+        (Some(value), _) if field.nilable => {
+            matches!(field.ty, Type::List(_) | Type::Wrapped(_) | Type::Map(_) | Type::Bytes) && value.is_zero()
+        }
+        (Some(value), Omit::Empty) => !matches!(field.ty, Type::Struct(_)) && value.is_zero(),
+        (Some(value), Omit::Zero) => value.is_zero(),
+    };
+    if omitted {
+        return None;
+    }
+    Some(value.unwrap_or_else(|| if field.nilable { Value::Null } else { zero(Expect::Type(&field.ty)) }))
+}

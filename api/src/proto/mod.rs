@@ -1,0 +1,22 @@
+//! Protobuf codec over the object value, directed by a kind's facts, and the `k8s\0` envelope.
+//!
+//! Invariant: bytes are those of upstream's generated marshallers: fields by number, values that are
+//! not pointers always written, map keys sorted.
+
+mod buffer;
+mod decode;
+mod encode;
+mod envelope;
+
+pub use decode::{Error, decode};
+pub use encode::encode;
+pub use envelope::{MAGIC, Unknown, unwrap, wrap, wrap_with};
+
+/// Wire type of a varint.
+pub(crate) const VARINT: u8 = 0;
+/// Wire type of 8 bytes.
+pub(crate) const FIXED64: u8 = 1;
+/// Wire type of a length and that many bytes.
+pub(crate) const BYTES: u8 = 2;
+/// Wire type of 4 bytes.
+pub(crate) const FIXED32: u8 = 5;
