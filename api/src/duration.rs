@@ -155,3 +155,53 @@ fn decimal(value: u64, places: usize) -> String {
         fraction => format!("{}.{fraction}", value / unit),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parsed_and_formatted() {
+        let cases = [
+            ("0", 0, "0s"),
+            ("-0", 0, "0s"),
+            ("5s", 5 * SECOND, "5s"),
+            ("1h30m", 90 * MINUTE, "1h30m0s"),
+            ("1.5s", 1500 * MILLISECOND, "1.5s"),
+            ("100ms", 100 * MILLISECOND, "100ms"),
+            ("-2us", -2 * MICROSECOND, "-2\u{b5}s"),
+            ("1\u{b5}s", MICROSECOND, "1\u{b5}s"),
+            ("1\u{3bc}s", MICROSECOND, "1\u{b5}s"),
+            ("+5.s", 5 * SECOND, "5s"),
+            (".5s", 500 * MILLISECOND, "500ms"),
+            ("1.0000000000000000000000000001h", HOUR, "1h0m0s"),
+            ("0.3333333333333333333h", 20 * MINUTE, "20m0s"),
+            ("39h9m14.425s", 39 * HOUR + 9 * MINUTE + 14_425 * MILLISECOND, "39h9m14.425s"),
+            ("1100ns", 1100, "1.1\u{b5}s"),
+            ("9223372036854775807ns", i64::MAX, "2562047h47m16.854775807s"),
+            ("-9223372036854775808ns", i64::MIN, "-2562047h47m16.854775808s"),
+        ];
+        for (text, nanos, formatted) in cases {
+            assert_eq!(parse(text), Ok(nanos), "{text}");
+            assert_eq!(format(nanos), formatted);
+        }
+    }
+
+    #[test]
+    fn refused_in_gos_words() {
+        let cases = [
+            ("", r#"time: invalid duration """#),
+            ("-", r#"time: invalid duration "-""#),
+            ("3", r#"time: missing unit in duration "3""#),
+            (".s", r#"time: invalid duration ".s""#),
+            ("1d", r#"time: unknown unit "d" in duration "1d""#),
+            ("1é", r#"time: unknown unit "\xc3\xa9" in duration "1\xc3\xa9""#),
+            ("1s 2s", r#"time: unknown unit "s " in duration "1s 2s""#),
+            ("9223372036854775808ns", r#"time: invalid duration "9223372036854775808ns""#),
+            ("3000000h", r#"time: invalid duration "3000000h""#),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse(text).map_err(|error| error.to_string()), Err(want.to_owned()));
+        }
+    }
+}

@@ -128,6 +128,7 @@ struct Lookup {
     in_order: Vec<&'static Field>,
     by_number: Vec<&'static Field>,
     as_type: Type,
+    defaulted: OnceLock<Vec<&'static Field>>,
 }
 
 impl Index {
@@ -179,6 +180,15 @@ impl Struct {
         }
     }
 
+    /// The fields that have a default or have one somewhere inside.
+    pub(crate) fn defaulted_fields(&'static self) -> &'static [&'static Field] {
+        let lookup = self.lookup();
+        lookup.defaulted.get_or_init(|| {
+            let wanted = |field: &&&'static Field| has_default(field, &mut Vec::new());
+            lookup.in_order.iter().filter(wanted).copied().collect()
+        })
+    }
+
     pub(crate) fn as_type(&'static self) -> &'static Type {
         &self.lookup().as_type
     }
@@ -192,7 +202,7 @@ impl Struct {
             by_name.sort_by_key(|entry| entry.0);
             let mut by_number: Vec<_> = self.fields.iter().filter(|field| field.number > 0).collect();
             by_number.sort_by_key(|field| field.number);
-            Lookup { by_name, in_order, by_number, as_type: Type::Struct(self) }
+            Lookup { by_name, in_order, by_number, as_type: Type::Struct(self), defaulted: OnceLock::new() }
         })
     }
 
@@ -204,6 +214,23 @@ impl Struct {
             }
         }
     }
+}
+
+/// True when the field, or one inside it, has a default. `seen` ends recursive types.
+fn has_default(field: &'static Field, seen: &mut Vec<&'static str>) -> bool {
+    if crate::defaults::default(field).is_some() {
+        return true;
+    }
+    let mut ty = &field.ty;
+    while let Type::List(inner) | Type::Map(inner) = ty {
+        ty = inner;
+    }
+    let Type::Struct(inner) = ty else { return false };
+    if seen.contains(&inner.name) {
+        return false;
+    }
+    seen.push(inner.name);
+    inner.json_fields().iter().any(|field| has_default(field, seen))
 }
 
 /// A resource of one served version: its names, verbs and place in the store.

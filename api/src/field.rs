@@ -150,7 +150,8 @@ pub struct Json<'a, T: serde::Serialize>(pub &'a T);
 
 impl<T: serde::Serialize> Shown for Json<'_, T> {
     fn shown(&self) -> String {
-        serde_json::to_string(self.0).unwrap_or_default()
+        let text = serde_json::to_string(self.0).unwrap_or_default();
+        text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
     }
 }
 
@@ -170,11 +171,18 @@ pub fn go_quote(text: &str) -> String {
             '\u{c}' => out.push_str("\\f"),
             '\u{b}' => out.push_str("\\v"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c => out.push(c),
+            c if c.is_ascii() || !is_escaped(c) => out.push(c),
+            c if (c as u32) < 0x10000 => out.push_str(&format!("\\u{:04x}", c as u32)),
+            c => out.push_str(&format!("\\U{:08x}", c as u32)),
         }
     }
     out.push('"');
     out
+}
+
+/// What Rust's debug form escapes is nearly what Go calls not printable.
+fn is_escaped(c: char) -> bool {
+    c.escape_debug().len() > 1
 }
 
 fn error(kind: Kind, path: &Path, value: Option<String>, detail: &str) -> Error {

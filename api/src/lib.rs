@@ -2,13 +2,14 @@
 //!
 //! Must not know: IO, async, HTTP, any store, any component.
 
+pub mod defaults;
 pub mod duration;
 pub mod facts;
 pub mod field;
 pub mod generated;
-// pub mod intstr;
+pub mod intstr;
 pub mod json;
-// pub mod names;
+pub mod names;
 pub mod object;
 pub mod proto;
 pub mod quantity;

@@ -84,7 +84,12 @@ fn is_underscore_label_text(text: &str) -> bool {
 /// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`
 fn is_label_key_text(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_alphanumeric();
-    is_framed(text, alphanumeric, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'), alphanumeric)
+    is_framed(
+        text,
+        alphanumeric,
+        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
+        alphanumeric,
+    )
 }
 
 const LABEL_KEY_EXPRESSION: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
@@ -314,7 +319,8 @@ pub fn is_relaxed_env_var_name(value: &str) -> Vec<String> {
         errors.push(format!("environment variable name {}", empty_error()));
     }
     if !value.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=') {
-        let message = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+        let message =
+            "a valid environment variable name must consist only of printable ASCII characters other than '='";
         errors.push(message.to_owned());
     }
     errors
@@ -443,7 +449,8 @@ pub fn is_fully_qualified_domain_name(path: &Path, name: &str) -> field::Errors 
     if name.split('.').count() < 2 {
         return vec![field::invalid(path, name, "should be a domain with at least two segments separated by dots")];
     }
-    let wrong = name.split('.').map(|label| (label, is_dns1123_label(label))).find(|(_, messages)| !messages.is_empty());
+    let wrong =
+        name.split('.').map(|label| (label, is_dns1123_label(label))).find(|(_, messages)| !messages.is_empty());
     wrong.into_iter().map(|(label, messages)| field::invalid(path, label, messages.join(","))).collect()
 }
 
@@ -458,7 +465,9 @@ pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
 fn parse_ipv4_sloppy(text: &str) -> Option<Ipv4Addr> {
     let octet = |text: &str| {
         let digits = consists_of(text, |byte| byte.is_ascii_digit());
-        digits.then(|| text.trim_start_matches('0')).map(|text| if text.is_empty() { Some(0) } else { text.parse().ok() })?
+        digits
+            .then(|| text.trim_start_matches('0'))
+            .map(|text| if text.is_empty() { Some(0) } else { text.parse().ok() })?
     };
     let octets: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;
     <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
@@ -565,7 +574,8 @@ pub fn is_valid_interface_address(value: &str) -> Vec<String> {
     let Some((address, length)) = parse_cidr_sloppy(value) else {
         return vec!["must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)".to_owned()];
     };
-    let length = if is_mapped(&address) && length > 32 { length.saturating_sub(96) } else { length };
+    let length = i32::from(length);
+    let length = if is_mapped(&address) && length > 32 { length - 96 } else { length };
     not_canonical(value, format!("{}/{length}", canonical_ip(address)))
 }
 
@@ -581,4 +591,192 @@ pub fn generate_name(base: &str, mut random: impl FnMut() -> u32) -> String {
         }
     }
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Rule = fn(&str) -> Vec<String>;
+
+    fn check(name: &str, rule: Rule, accepted: &[&str], refused: &[&str]) {
+        for text in accepted {
+            assert_eq!(rule(text), Vec::<String>::new(), "{name}: {text}");
+        }
+        for text in refused {
+            assert!(!rule(text).is_empty(), "{name}: {text}");
+        }
+    }
+
+    /// Texts each rule accepts and refuses, after upstream's validation tests.
+    #[test]
+    fn accepted_and_refused() {
+        let (l63, l64) = (&*"a".repeat(63), &*"a".repeat(64));
+        let (l253, l254) = (&*"a".repeat(253), &*"a".repeat(254));
+        let cases: [(&str, Rule, &[&str], &[&str]); 16] = [
+            (
+                "qualified name",
+                is_qualified_name,
+                &["simple", "now-with-dashes", "1-num.2-num", "1234/5678", "1.2.3.4/5678", "Uppercase_Is_OK_123", l63],
+                &[
+                    "nospecialchars%^=@",
+                    "cantendwithadash-",
+                    "-cantstart",
+                    "only/one/slash",
+                    "a/",
+                    "/a",
+                    "",
+                    "A/b",
+                    l64,
+                ],
+            ),
+            ("label value", is_valid_label_value, &["", "simple", "1_2.3-4", l63], &["-a", "a-", "a b", "a/b", l64]),
+            ("label", is_dns1123_label, &["a", "ab", "0-1", "a--1", l63], &["", "A", "-", "a-", "_", "a.a", "é", l64]),
+            (
+                "subdomain",
+                is_dns1123_subdomain,
+                &["a", "0.a", "a.b-2", l253],
+                &["", ".a", "a.", "a..b", "a.B", "a_b", l254],
+            ),
+            ("underscore", is_dns1123_subdomain_with_underscore, &["_a.b_c", "a.b"], &["__a", "a_", "_", "a._"]),
+            ("1035", is_dns1035_label, &["a", "a-1", l63], &["", "1a", "-a", "a-", "A", l64]),
+            (
+                "wildcard",
+                is_wildcard_dns1123_subdomain,
+                &["*.a", "*.a.b"],
+                &["*", "*.", "a.b", "*.*.a", "*a.b", "f*.a"],
+            ),
+            ("C identifier", is_c_identifier, &["a", "_", "A1_b"], &["", "1", "a-b", "a.b"]),
+            (
+                "port",
+                is_valid_port_name,
+                &["re-mail-ck", "a", "0a"],
+                &["", "-a", "a--b", "80", "A", "a-", "morethan15bytes-"],
+            ),
+            ("percent", is_valid_percent, &["0%", "100%"], &["", "%", "1", "1%%", "-1%"]),
+            ("header", is_http_header_name, &["X-Header", "0"], &["", "X_Y", "X Y"]),
+            ("environment", is_env_var_name, &["A", "_", "my.env-1", "-a"], &["", "1A", "A=B", ".", "..", "..a"]),
+            ("relaxed", is_relaxed_env_var_name, &["1A", "a b", "..", "!"], &["", "a=b", "é", "\n", "\u{7f}"]),
+            ("config key", is_config_map_key, &["a", "A.b_c-d", ".a", l253], &["", ".", "..", "..a", "a/b", l254]),
+            ("integer", is_decimal_integer, &["0", "1", "-10"], &["", "-", "-0", "01", "+1", "1.0"]),
+            ("path segment", is_path_segment_name, &["", "a", "...", ".a", "é"], &[".", "..", "a/b", "a%b"]),
+        ];
+        for (name, rule, accepted, refused) in cases {
+            check(name, rule, accepted, refused);
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let cases: [(&str, Rule, &[&str], &[&str]); 4] = [
+            (
+                "IP",
+                is_valid_ip,
+                &["1.2.3.4", "::1", "2001:db8::1"],
+                &["", "1.2.3", "01.2.3.4", "::ffff:1.2.3.4", "::0001", "FE80::1"],
+            ),
+            (
+                "old IP",
+                is_valid_ip_for_legacy_field,
+                &["FE80::0001", "1.2.3.4"],
+                &["1.2.3.04", "::ffff:1.2.3.4", "1:2"],
+            ),
+            (
+                "CIDR",
+                is_valid_cidr,
+                &["10.0.0.0/8", "::/0", "0.0.0.0/0"],
+                &["10.0.0.1/8", "10.0.0.0/08", "::/129", "2001:DB8::/32"],
+            ),
+            (
+                "interface",
+                is_valid_interface_address,
+                &["10.0.0.1/8", "fe80::1/64"],
+                &["10.0.0.01/8", "::ffff:10.0.0.1/120", "10.0.0.1"],
+            ),
+        ];
+        for (name, rule, accepted, refused) in cases {
+            check(name, rule, accepted, refused);
+        }
+        let legacy = is_valid_cidr_for_legacy_field;
+        assert_eq!(legacy("10.0.0.1/8"), ["must not have bits set beyond the prefix length"]);
+        assert_eq!(legacy("10.0.0.0/08"), ["must not have leading 0s in IP or prefix length"]);
+        assert_eq!(legacy("::ffff:1.2.3.4/128"), ["must not have an IPv4-mapped IPv6 address"]);
+    }
+
+    #[test]
+    fn messages() {
+        let label = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+        let name = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+        let cases: [(Vec<String>, &[&str]); 12] = [
+            (is_dns1123_label("A"), &[label]),
+            (is_dns1123_label(&"A".repeat(64)), &["must be no more than 63 characters", label]),
+            (is_dns1123_label("a.b"), &["must not contain dots"]),
+            (is_valid_label_value(&"a".repeat(64)), &["must be no more than 63 bytes"]),
+            (is_qualified_name("/"), &["prefix part must be non-empty", "name part must be non-empty", name]),
+            (is_valid_port_num(0), &["must be between 1 and 65535, inclusive"]),
+            (is_valid_user_id(-1), &["must be between 0 and 2147483647, inclusive"]),
+            (is_valid_group_id(1 << 31), &["must be between 0 and 2147483647, inclusive"]),
+            (is_path_segment_name("."), &["may not be '.'"]),
+            (is_path_segment_name("/%"), &["may not contain '/'", "may not contain '%'"]),
+            (is_valid_ip("1.2.3.04"), &["must not have leading 0s"]),
+            (is_valid_ip("0::1"), &["must be in canonical form (\"::1\")"]),
+        ];
+        for (got, want) in cases {
+            assert_eq!(got, want);
+        }
+    }
+
+    #[test]
+    fn field_errors() {
+        let path = &Path::new("f");
+        let texts = |errors: field::Errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let cases = [
+            (is_domain_prefixed_path(path, "acme.io/foo/b%20r"), ""),
+            (is_domain_prefixed_path(path, ""), "f: Required value"),
+            (
+                is_domain_prefixed_path(path, "acme.io"),
+                r#"f: Invalid value: "acme.io": must be a domain-prefixed path (such as "acme.io/foo")"#,
+            ),
+            (
+                is_domain_prefixed_path(path, "acme.io/#"),
+                r##"f: Invalid value: "#": Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')"##,
+            ),
+            (
+                is_domain_prefixed_key(path, "foo"),
+                r#"f: Invalid value: "foo": must be a domain-prefixed key (such as "acme.io/foo")"#,
+            ),
+            (
+                is_fully_qualified_name(path, "a.b"),
+                r#"f: Invalid value: "a.b": should be a domain with at least three segments separated by dots"#,
+            ),
+            (is_fully_qualified_domain_name(path, "a.b."), ""),
+        ];
+        for (errors, want) in cases {
+            assert_eq!(texts(errors), want);
+        }
+    }
+
+    #[test]
+    fn prefixes_may_end_in_a_dash() {
+        for (name, valid) in [("web-", true), ("a-", true), ("web--", true), ("-", false), ("Web-", false)] {
+            assert_eq!(name_is_dns_subdomain(name, true).is_empty(), valid, "{name}");
+            assert_eq!(name_is_dns_label(name, true).is_empty(), valid, "{name}");
+            assert!(!name_is_dns1035_label(name, false).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn generated_names() {
+        let mut next = 24;
+        let mut random = || {
+            next += 1;
+            next
+        };
+        // 27 to 31 are past the alphabet, 32 starts over.
+        assert_eq!(generate_name("web-", &mut random), "web-89bcd");
+        let long = generate_name(&"x".repeat(80), &mut random);
+        assert_eq!((long.len(), &long[..58]), (63, "x".repeat(58).as_str()));
+        // Never in the middle of a character.
+        assert_eq!(generate_name(&format!("{}é", "x".repeat(57)), &mut random).len(), 62);
+    }
 }

@@ -44,11 +44,9 @@ pub trait Meta {
     }
 }
 
-static EMPTY: Map = Map::EMPTY;
-
 impl Meta for Map {
     fn meta(&self) -> &Map {
-        self.map("metadata").unwrap_or(&EMPTY)
+        self.map("metadata").unwrap_or(Map::EMPTY)
     }
 
     fn meta_mut(&mut self) -> &mut Map {

@@ -42,18 +42,8 @@ const I128_SHIFT: u32 = 18;
 /// Most decimal digits an amount is widened by to bring two exponents together. Texts such as `1e2000000000` are legal;
 /// upstream would fill memory with zeros for them.
 const MAX_WIDENING: u64 = 4096;
-const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [(&str, i32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 
 /// `value * 10^scale`; upstream's int64Amount and infDecAmount, kept apart because their rounding and overflow differ.
@@ -201,7 +191,8 @@ impl Quantity {
         }
     }
 
-    /// The amount rounded up to whole units. Out of range it is what upstream's `Value` gives: 0 or a wrapped number.
+    /// The amount rounded up to whole units. Out of range it is what upstream's `Value` gives, 0 or a wrapped number:
+    /// compare quantities, not values, where that matters.
     pub fn value(&self) -> i64 {
         self.amount.scaled(0)
     }
@@ -267,7 +258,8 @@ fn parse_small(parts: &Parts<'_>, exponent: i32, format: Format) -> Option<(Amou
     if scale < NANO {
         return None;
     }
-    let value = parts.integer.bytes().chain(parts.fraction.bytes()).fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    let value =
+        parts.integer.bytes().chain(parts.fraction.bytes()).fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
     let amount = if binary { value.checked_mul(1 << exponent)? } else { value };
     let repeated = match binary {
         true => value & 7 != 0,
@@ -388,7 +380,8 @@ impl Amount {
     }
 
     fn plus(&self, other: &Amount) -> Amount {
-        if let (Amount::Small { value: a, scale: a_scale }, Amount::Small { value: b, scale: b_scale }) = (self, other) {
+        if let (Amount::Small { value: a, scale: a_scale }, Amount::Small { value: b, scale: b_scale }) = (self, other)
+        {
             if *b == 0 {
                 return self.clone();
             }
@@ -419,12 +412,21 @@ impl Amount {
                 let Some(divisor) = pow10_i64(i64::from(to) - i64::from(*scale)) else { return value.signum() };
                 value / divisor + (value % divisor).signum()
             }
-            Amount::Small { value: 0, .. } => 0,
-            Amount::Small { value, scale } => {
-                pow10_i64(i64::from(*scale) - i64::from(to)).and_then(|factor| value.checked_mul(factor)).unwrap_or(0)
-            }
+            Amount::Small { value, scale } => small_widened(*value, i64::from(*scale) - i64::from(to)),
             Amount::Big { value, scale } => big_scaled(value, *scale, i64::from(to)),
         }
+    }
+}
+
+/// `value * 10^by`. Out of range it wraps for the powers upstream multiplies by at once, and is 0 for the others.
+fn small_widened(value: i64, by: i64) -> i64 {
+    let factor = pow10_i64(by);
+    if let Some(product) = factor.and_then(|factor| value.checked_mul(factor)) {
+        return product;
+    }
+    match factor {
+        Some(factor) if matches!(by, 1 | 2 | 3 | 6 | 9) && value != i64::MIN => value.wrapping_mul(factor),
+        _ => 0,
     }
 }
 
@@ -503,7 +505,10 @@ impl Quantity {
             Format::DecimalExponent => Ok(()),
             // Past exa upstream finds no suffix and writes none (`1000E` becomes `1`).
             _ => f.write_str(
-                DECIMAL_SUFFIXES.iter().find(|(_, known)| i64::from(*known) == exponent).map_or("", |(suffix, _)| suffix),
+                DECIMAL_SUFFIXES
+                    .iter()
+                    .find(|(_, known)| i64::from(*known) == exponent)
+                    .map_or("", |(suffix, _)| suffix),
             ),
         }
     }
@@ -537,5 +542,194 @@ impl Ord for Quantity {
         }
         let ((a, a_scale), (b, b_scale)) = (self.amount.big(), other.amount.big());
         compare((&a, a_scale), (&b, b_scale))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantity(text: &str) -> Quantity {
+        Quantity::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn canonical_text() {
+        let cases = [
+            // Already canonical.
+            ("0", "0"),
+            ("1", "1"),
+            ("100m", "100m"),
+            ("64Mi", "64Mi"),
+            ("2Gi", "2Gi"),
+            ("1e3", "1e3"),
+            ("1500m", "1500m"),
+            // Moved to the largest suffix.
+            ("1000m", "1"),
+            ("1024Ki", "1Mi"),
+            ("0.5", "500m"),
+            ("0.5Gi", "512Mi"),
+            ("1.5Gi", "1536Mi"),
+            ("100000", "100k"),
+            ("12.3e3", "12300"),
+            ("1048576Ki", "1Gi"),
+            ("1e2", "100"),
+            ("0.1Mi", "104857600m"),
+            ("1.1Mi", "1153433600m"),
+            // Rounded up to a nano, away from zero.
+            ("1.1E-9", "2e-9"),
+            ("0.0000000001", "1n"),
+            ("-0.0000000001", "-1n"),
+            ("4.001n", "5n"),
+            ("0.0001Ki", "102400u"),
+            // Capped, binary only.
+            ("100Ei", "9223372036854775807"),
+            ("9223372036854775808Ki", "9223372036854775807"),
+            ("-9223372036854775808Ki", "-9223372036854775807"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("123456789012345678901234567891", "123456789012345678901234567891"),
+            // Repeated as written though not canonical.
+            ("+1", "+1"),
+            ("01", "01"),
+            ("1.500", "1.500"),
+            ("1.001", "1.001"),
+            ("1E3", "1E3"),
+            ("1e0", "1e0"),
+            // No digits, or none that count, are zero.
+            (".", "0"),
+            ("-", "0"),
+            ("k", "0"),
+            ("0.0Gi", "0"),
+            ("-0k", "0"),
+            // No suffix past exa.
+            ("1000E", "1"),
+            ("1000e18", "1e21"),
+            // What would fill memory upstream.
+            ("12345678901234567891e2147483646", "12345678901234567891e2147483646"),
+            ("1e-2000000000", "1e-9"),
+            (" 1 ", "1"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(canonical(text).as_deref(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn canonical_text_is_borrowed() {
+        for text in ["0", "1", "100m", "64Mi", "2Gi", "1536Mi", "250k", "1e3", "1.500"] {
+            assert!(matches!(canonical(text), Ok(Cow::Borrowed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let cases = [
+            ("", Error::Format),
+            ("1.1.M", Error::Format),
+            ("1+1.0M", Error::Format),
+            ("0.1mi", Error::Suffix),
+            ("0.1am", Error::Format),
+            ("aoeu", Error::Format),
+            (".5i", Error::Suffix),
+            ("1i", Error::Suffix),
+            ("-3.01i", Error::Suffix),
+            ("-3.01e-", Error::Suffix),
+            ("1e", Error::Suffix),
+            ("1 1", Error::Format),
+            ("5é", Error::Format),
+            ("Pi", Error::Numeric),
+        ];
+        for (text, want) in cases {
+            assert_eq!(Quantity::parse(text).err(), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn values() {
+        let cases = [
+            ("1", 1, 1000),
+            ("1.5", 2, 1500),
+            ("-1.5", -2, -1500),
+            ("100m", 1, 100),
+            ("1n", 1, 1),
+            ("0.5Gi", 536_870_912, 536_870_912_000),
+            ("0.1Mi", 104_858, 104_857_600),
+            // Overflow: wrapped where upstream multiplies at once, else 0.
+            ("1e20", 0, 0),
+            ("9223372036854775807", i64::MAX, -1000),
+            ("9223372036854775e3", 9_223_372_036_854_775_000, -808_000),
+        ];
+        for (text, value, milli) in cases {
+            let parsed = quantity(text);
+            assert_eq!((parsed.value(), parsed.milli_value()), (value, milli), "{text}");
+        }
+    }
+
+    #[test]
+    fn ordered_by_value() {
+        let ascending = [
+            "-1e2000000000",
+            "-1Ki",
+            "-1",
+            "-1n",
+            "0",
+            "1n",
+            "999m",
+            "1",
+            "1001m",
+            "1k",
+            "1Ki",
+            "1e19",
+            "1e2000000000",
+        ];
+        for pair in ascending.windows(2) {
+            assert!(quantity(pair[0]) < quantity(pair[1]), "{pair:?}");
+        }
+        for (a, b) in
+            [("1024Ki", "1Mi"), ("0.5", "500m"), ("1e3", "1k"), ("0", "0Gi"), ("10e18", "10000000000000000000")]
+        {
+            assert_eq!(quantity(a), quantity(b));
+        }
+    }
+
+    #[test]
+    fn sums() {
+        let cases = [
+            ("1", "1m", "1001m", "999m"),
+            ("1Gi", "1Mi", "1025Mi", "1023Mi"),
+            ("0", "1Ki", "1Ki", "-1Ki"),
+            ("1Ki", "0", "1Ki", "1Ki"),
+            ("9223372036854775807", "1", "9223372036854775808", "9223372036854775806"),
+            ("100Ei", "100Ei", "18446744073709551614", "0"),
+            ("4Ei", "4Ei", "8Ei", "0"),
+            ("1e2000000000", "1", "100e1999999998", "100e1999999998"),
+        ];
+        for (a, b, sum, difference) in cases {
+            let (mut added, mut subtracted) = (quantity(a), quantity(a));
+            added.add(&quantity(b));
+            subtracted.sub(&quantity(b));
+            assert_eq!((added.to_string().as_str(), subtracted.to_string().as_str()), (sum, difference), "{a}, {b}");
+        }
+        let mut negated = quantity("+1.500");
+        negated.neg();
+        assert_eq!((negated.to_string().as_str(), negated.sign(), negated.is_zero()), ("-1500m", -1, false));
+    }
+
+    #[test]
+    fn from_numbers() {
+        let cases = [
+            (Quantity::from_i64(1 << 30, Format::BinarySI), "1Gi"),
+            (Quantity::from_i64(1023, Format::BinarySI), "1023"),
+            (Quantity::from_i64(1_000_000, Format::DecimalExponent), "1e6"),
+            (Quantity::from_milli(1500, Format::DecimalSI), "1500m"),
+            (Quantity::from_milli(2_048_000, Format::BinarySI), "2Ki"),
+            (Quantity::from_milli(2_048_001, Format::BinarySI), "2048001m"),
+            (Quantity::from_i64(i64::MIN, Format::BinarySI), "-9223372036854775808"),
+        ];
+        for (made, want) in cases {
+            assert_eq!(made.to_string(), want);
+        }
+        assert_eq!(quantity("1.5").as_nanos(), 1_500_000_000);
+        assert_eq!(quantity("-1e40").as_nanos(), i128::MIN);
     }
 }

@@ -276,11 +276,11 @@ impl<'a> Parser<'a> {
         let mismatch = self.mismatch("Z07:00");
         let [sign, h1, h2, b':', m1, m2, rest @ ..] = self.rest else { return Err(mismatch) };
         let (hour, minute) = (two_digits(&[*h1, *h2]), two_digits(&[*m1, *m2]));
-        if hour.is_some_and(|hour| hour > 24) {
-            return Err(self.out_of_range("time zone offset hour"));
-        }
         if hour.is_some() && minute.is_some_and(|minute| minute > 60) {
             return Err(self.out_of_range("time zone offset minute"));
+        }
+        if hour.is_some_and(|hour| hour > 24) {
+            return Err(self.out_of_range("time zone offset hour"));
         }
         let (Some(hour), Some(minute)) = (hour, minute) else { return Err(mismatch) };
         self.rest = rest;
@@ -290,5 +290,110 @@ impl<'a> Parser<'a> {
             b'-' => Ok(-offset),
             _ => Err(mismatch),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_utc_seconds() {
+        let cases = [
+            ("2024-02-29T23:59:59Z", "2024-02-29T23:59:59Z"),
+            ("2024-03-01T01:59:59+02:00", "2024-02-29T23:59:59Z"),
+            ("2024-02-29T23:59:59.999999999Z", "2024-02-29T23:59:59Z"),
+            ("2024-02-29T23:59:59,5-00:30", "2024-03-01T00:29:59Z"),
+            ("2024-02-29T3:59:59Z", "2024-02-29T03:59:59Z"),
+            ("2024-02-29T00:00:00+24:60", "2024-02-27T23:00:00Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+            ("0000-01-01T00:00:00+00:01", "-0001-12-31T23:59:00Z"),
+            ("9999-12-31T23:59:59-00:01", "10000-01-01T00:00:59Z"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(canonical_rfc3339(text).as_deref(), Ok(want), "{text}");
+        }
+        assert!(matches!(canonical_rfc3339("2024-02-29T23:59:59Z"), Ok(Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn micro_times_need_six_digits() {
+        let cases = [
+            ("2024-02-29T23:59:59.123456Z", "2024-02-29T23:59:59.123456Z"),
+            ("2024-02-29T23:59:59.000001+01:00", "2024-02-29T22:59:59.000001Z"),
+            ("2024-02-29T23:59:59,123456Z", "2024-02-29T23:59:59.123456Z"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(canonical_micro(text).as_deref(), Ok(want), "{text}");
+        }
+        assert!(matches!(canonical_micro("2024-02-29T23:59:59.123456Z"), Ok(Cow::Borrowed(_))));
+    }
+
+    /// Text, and Go's error as the end after the quoted text.
+    #[test]
+    fn refused_in_gos_words() {
+        let seconds = |text: &str| canonical_rfc3339(text).map(Cow::into_owned);
+        let micros = |text: &str| canonical_micro(text).map(Cow::into_owned);
+        let layout = r#" as "2006-01-02T15:04:05Z07:00": cannot parse "#;
+        let micro_layout = r#" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "#;
+        let cases = [
+            (seconds("x"), r#""x""#, layout, r#""x" as "2006""#),
+            (seconds(""), r#""""#, layout, r#""" as "2006""#),
+            (seconds("2024-1-01"), r#""2024-1-01""#, layout, r#""1-01" as "01""#),
+            (seconds("2024-01-01 0"), r#""2024-01-01 0""#, layout, r#"" 0" as "T""#),
+            (seconds("2024-13-01T00:00:00Z"), r#""2024-13-01T00:00:00Z""#, "", ": month out of range"),
+            (seconds("2023-02-29T00:00:00Z"), r#""2023-02-29T00:00:00Z""#, "", ": day out of range"),
+            (seconds("2023-02-01T24:00:00Z"), r#""2023-02-01T24:00:00Z""#, "", ": hour out of range"),
+            (seconds("2023-02-01T00:00:00Zé"), r#""2023-02-01T00:00:00Z\xc3\xa9""#, "", r#": extra text: "\xc3\xa9""#),
+            (
+                seconds("2023-02-01T00:00:00+25:00"),
+                r#""2023-02-01T00:00:00+25:00""#,
+                "",
+                ": time zone offset hour out of range",
+            ),
+            (
+                micros("2023-02-01T00:00:00.12345Z"),
+                r#""2023-02-01T00:00:00.12345Z""#,
+                micro_layout,
+                r#"".12345Z" as ".000000""#,
+            ),
+            (micros("2023-02-01T00:00:00Z"), r#""2023-02-01T00:00:00Z""#, micro_layout, r#""Z" as ".000000""#),
+        ];
+        for (parsed, text, layout, end) in cases {
+            assert_eq!(parsed.map_err(|error| error.to_string()), Err(format!("parsing time {text}{layout}{end}")));
+        }
+    }
+
+    #[test]
+    fn unix_both_ways() {
+        let cases = [
+            ("0001-01-01T00:00:00.000000Z", ZERO, 0),
+            ("1969-12-31T23:59:59.999999Z", -1, 999_999_000),
+            ("1970-01-01T00:00:00.000000Z", 0, 0),
+            ("2000-02-29T12:00:00.000001Z", 951_825_600, 1000),
+            ("9999-12-31T23:59:59.000000Z", 253_402_300_799, 0),
+        ];
+        for (text, seconds, nanos) in cases {
+            assert_eq!(to_unix(text), Some((seconds, nanos)), "{text}");
+            assert_eq!(from_unix(seconds, nanos, true), text);
+        }
+        assert_eq!(to_unix("1970-01-01"), None);
+    }
+
+    #[test]
+    fn every_day_of_four_centuries() {
+        let (mut year, mut month, mut day) = (1, 1, 1);
+        for days in ZERO / SECONDS_PER_DAY..ZERO / SECONDS_PER_DAY + 146_097 {
+            assert_eq!(civil_from_days(days), (year, month, day));
+            assert_eq!(days_from_civil(year, month, day), days);
+            day += 1;
+            if day > days_in(year, month) {
+                (month, day) = (month + 1, 1);
+            }
+            if month > 12 {
+                (year, month) = (year + 1, 1);
+            }
+        }
+        assert_eq!(year, 401);
     }
 }

@@ -96,7 +96,7 @@ impl Value {
 }
 
 impl Map {
-    pub const EMPTY: Map = Map(Vec::new());
+    pub const EMPTY: &'static Map = &Map(Vec::new());
 
     pub fn new() -> Self {
         Map::default()

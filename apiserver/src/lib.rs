@@ -1,1 +1,144 @@
-//! Placeholder.
+//! kube-apiserver: request chain, REST verbs for every kind from the facts, watch cache, discovery,
+//! OpenAPI, authentication, authorisation, admission.
+//!
+//! Must not know: `client` or any other component. Only this crate names `store`.
+
+mod admission;
+mod authn;
+mod authz;
+mod bootstrap;
+mod cache;
+mod chain;
+mod codec;
+mod config;
+mod discovery;
+mod health;
+mod hub;
+mod metrics;
+mod negotiate;
+mod nonresource;
+mod openapi;
+mod patch;
+mod registry;
+mod request;
+mod resources;
+mod respond;
+mod rest;
+mod server;
+mod strategy;
+mod subresource;
+mod system;
+mod table;
+mod tls;
+mod views;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{AnonymousAuth, Config, RequestHeader};
+pub use respond::Body;
+pub use server::InProcess;
+
+/// The endpoints of default/kubernetes are renewed this often (pkg/controlplane: EndpointReconciler interval).
+const ENDPOINTS_PERIOD: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Config(String),
+    #[error("failed to create listener: failed to listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A running API server; clones are the same server.
+#[derive(Clone)]
+pub struct Server {
+    core: Arc<chain::Core>,
+    config: Arc<Config>,
+    stop: CancellationToken,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Fills the caches, listens and starts the server's own duties. Serves until [`Server::stop`].
+    ///
+    /// # Errors
+    /// A certificate, key or flag that cannot be used; an address in use; a store that cannot be read.
+    pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
+        let core = Arc::new(assemble::core(&config, store)?);
+        let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone()).map_err(Error::Config)?;
+        let wanted = SocketAddr::new(config.bind_address, config.secure_port);
+        let failed = |source| Error::Listen { address: wanted, source };
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let revision = core.api.hub.fill().await?;
+        let server = Server { core, config: Arc::new(config), stop: CancellationToken::new(), address };
+        server.spawn_feed(revision);
+        tokio::spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
+        server.spawn_duties();
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server as a service in this process, for a peer with these certificates (the client's first).
+    pub fn in_process(&self, certificates: Vec<CertificateDer<'static>>) -> InProcess {
+        InProcess::new(self.core.clone(), certificates)
+    }
+
+    /// Returns once every start-up duty is done.
+    pub async fn ready(&self) {
+        self.core.health.ready().await;
+    }
+
+    /// Ends serving: new connections are refused, requests under way get some seconds.
+    pub fn stop(&self) {
+        self.core.health.stopping.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    /// Returns once [`Server::stop`] was called or the server cannot go on.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    fn spawn_feed(&self, revision: u64) {
+        let (core, stop) = (self.core.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let mut revision = revision;
+            while let Some(Err(error)) = stop.run_until_cancelled(core.api.hub.follow(revision)).await {
+                tracing::warn!(%error, "the watch of the store ended, resuming");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                revision = core.api.hub.applied();
+                if matches!(error, store::Error::Compacted { .. }) {
+                    match core.api.hub.fill().await {
+                        Ok(filled) => revision = filled,
+                        Err(error) => tracing::error!(%error, "the caches could not be filled again"),
+                    }
+                }
+            }
+        });
+    }
+
+    fn spawn_duties(&self) {
+        let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
+        tokio::spawn(stop.run_until_cancelled_owned(async move {
+            bootstrap::run(core.clone(), config.clone()).await;
+            bootstrap::keep(core, config, ENDPOINTS_PERIOD).await;
+        }));
+    }
+}
+
+mod assemble;

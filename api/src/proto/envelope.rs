@@ -74,3 +74,63 @@ pub fn wrap_with(unknown: &Unknown<'_>) -> Vec<u8> {
     out.bytes(MAGIC);
     out.finish()
 }
+
+/// The message of an object with `metadata.resourceVersion` set, without decoding the rest: stored
+/// objects have the field empty. `None` when the message does not start as stored objects do.
+pub fn with_resource_version(raw: &[u8], revision: u64) -> Option<Vec<u8>> {
+    const METADATA: u32 = 1;
+    const RESOURCE_VERSION: u32 = 6;
+    let mut reader = Reader { bytes: raw };
+    let Ok(Some((METADATA, super::BYTES))) = reader.tag() else { return None };
+    let metadata = reader.length_delimited().ok()?;
+    let rest = reader.bytes;
+    let mut fields = Reader { bytes: metadata };
+    loop {
+        let before = metadata.len() - fields.bytes.len();
+        let (number, wire) = fields.tag().ok()??;
+        fields.skip(wire).ok()?;
+        if number != RESOURCE_VERSION {
+            continue;
+        }
+        let after = fields.bytes;
+        let mut out = Buffer::with_capacity(raw.len() + 32);
+        out.bytes(rest);
+        let start = out.len();
+        out.bytes(after);
+        out.field(RESOURCE_VERSION, revision.to_string().as_bytes());
+        out.bytes(&metadata[..before]);
+        out.close(METADATA, start);
+        return Some(out.finish());
+    }
+}
+
+/// The length of what [`with_resource_version`] gives, without making it.
+pub fn with_resource_version_len(raw: &[u8], revision: u64) -> Option<usize> {
+    let mut reader = Reader { bytes: raw };
+    let Ok(Some((1, super::BYTES))) = reader.tag() else { return None };
+    let metadata = reader.length_delimited().ok()?.len();
+    let digits = revision.checked_ilog10().unwrap_or(0) as usize + 1;
+    let varint = |number: usize| (64 - (number as u64 | 1).leading_zeros() as usize).div_ceil(7);
+    Some(raw.len() + digits + varint(metadata + digits) - varint(metadata))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_version_is_spliced_in() {
+        let ty = crate::facts::kind("", "v1", "ConfigMap").expect("ConfigMap");
+        for name in ["a".to_string(), "n".repeat(120)] {
+            let object = crate::map! { "metadata" => crate::map! { "name" => name, "uid" => "u" }, "data" => crate::map! { "k" => "v" } };
+            let raw = crate::proto::encode(&object, ty);
+            for revision in [1, 9, 10, 123_456_789] {
+                let spliced = with_resource_version(&raw, revision).expect("splice");
+                assert_eq!(with_resource_version_len(&raw, revision), Some(spliced.len()));
+                let back = crate::proto::decode(&spliced, ty).expect("decode");
+                assert_eq!(back.value_at(&["metadata", "resourceVersion"]), Some(&revision.to_string().into()));
+                assert_eq!(back.value_at(&["data", "k"]), Some(&"v".into()));
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod envelope;
 
 pub use decode::{Error, decode};
 pub use encode::encode;
-pub use envelope::{MAGIC, Unknown, unwrap, wrap, wrap_with};
+pub use envelope::{MAGIC, Unknown, unwrap, with_resource_version, with_resource_version_len, wrap, wrap_with};
 
 /// Wire type of a varint.
 pub(crate) const VARINT: u8 = 0;

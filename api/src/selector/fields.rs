@@ -120,7 +120,8 @@ pub fn unescape(text: &str) -> Result<String, Error> {
 fn split_terms(text: &str) -> Vec<&str> {
     let mut escaped = false;
     let splits = |c: char| {
-        let was_escaped = std::mem::replace(&mut escaped, !escaped && c == '\\');
+        let was_escaped = escaped;
+        escaped = !was_escaped && c == '\\';
         c == ',' && !was_escaped
     };
     text.split(splits).collect()
@@ -133,4 +134,80 @@ fn split_term(term: &str) -> Option<(&str, bool, &str)> {
         let (field, rest) = term.split_at(at);
         OPERATORS.iter().find_map(|(operator, equal)| Some((field, *equal, rest.strip_prefix(operator)?)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_text() {
+        let cases = [
+            ("", ""),
+            (",,", ""),
+            ("=", ""),
+            ("a=b", "a=b"),
+            ("z==1,a!=2", "a!=2,z=1"),
+            (r"a=b\,c", r"a=b\,c"),
+            (r"a=\\\=", r"a=\\\="),
+            ("metadata.name=", "metadata.name="),
+        ];
+        for (text, want) in cases {
+            assert_eq!(Selector::parse(text).map(|selector| selector.to_string()).as_deref(), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let cases = [
+            ("a", "invalid selector: 'a'; can't understand 'a'"),
+            ("b=1,a<2", "invalid selector: 'b=1,a<2'; can't understand 'a<2'"),
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
+            (r"a=b\", r"invalid field selector: invalid escape sequence: \"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(Selector::parse(text).map_err(|error| error.to_string()), Err(want.to_owned()), "{text}");
+        }
+        assert_eq!(Error::FieldNotSupported("x".to_owned()).to_string(), "field label not supported: x");
+        let unknown = r#""x" is not a known field selector: only "metadata.name", "metadata.namespace""#;
+        assert_eq!(Error::FieldNotKnown("x".to_owned()).to_string(), unknown);
+    }
+
+    #[test]
+    fn matching() {
+        let get = |field: &str| match field {
+            "name" => Some("a,b"),
+            "phase" => Some("Running"),
+            _ => None,
+        };
+        let cases = [
+            ("", true),
+            ("phase=Running", true),
+            ("phase!=Running", false),
+            (r"name=a\,b,phase==Running", true),
+            ("none=", true),
+            ("none!=", false),
+            ("none!=x", true),
+        ];
+        for (text, want) in cases {
+            assert_eq!(Selector::parse(text).map(|selector| selector.matches(get)), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn exact_values_and_transforms() {
+        let selector = Selector::parse("a!=1,b=2,a=3,c=4").expect("a selector");
+        assert_eq!(selector.requires_exact_match("a"), Some("3"));
+        assert_eq!(selector.requires_exact_match("d"), None);
+        let renamed = selector.transform(|field, value| match field.as_str() {
+            "b" => Ok(("renamed".to_owned(), value)),
+            "c" => Ok((String::new(), String::new())),
+            "d" => Err(Error::FieldNotSupported(field)),
+            _ => Ok((field, value)),
+        });
+        assert_eq!(renamed.map(|selector| selector.to_string()).as_deref(), Ok("a!=1,a=3,renamed=2"));
+        let refused = Selector::equal("d", "1").transform(|field, _| Err(Error::FieldNotSupported(field)));
+        assert_eq!(refused, Err(Error::FieldNotSupported("d".to_owned())));
+    }
 }

@@ -298,7 +298,8 @@ fn symbol(text: &str) -> Option<(Token, &'static str)> {
     SYMBOLS.iter().find(|(literal, _)| text.starts_with(literal)).map(|(literal, token)| (*token, *literal))
 }
 
-/// Splits a text into tokens. A NUL ends it, or ends the identifier it follows, as upstream reads NUL at the end.
+/// Splits a text into tokens. A NUL between tokens ends the text, one that follows a token only ends that token: upstream
+/// takes NUL for the end.
 fn tokens(text: &str) -> Vec<(Token, &str)> {
     let mut tokens = Vec::new();
     let mut rest = text;
@@ -308,19 +309,21 @@ fn tokens(text: &str) -> Vec<(Token, &str)> {
             tokens.push((Token::End, ""));
             return tokens;
         }
-        if let Some((token, literal)) = symbol(rest) {
-            tokens.push((token, literal));
-            rest = &rest[literal.len()..];
-            continue;
-        }
-        let ends = |byte: u8| is_white_space(byte) || b"=!(),><\0".contains(&byte);
-        let (literal, after) = rest.split_at(rest.bytes().position(ends).unwrap_or(rest.len()));
-        tokens.push(match literal {
-            "in" => (Token::In, literal),
-            "notin" => (Token::NotIn, literal),
-            _ => (Token::Identifier, literal),
-        });
-        rest = after.strip_prefix('\0').unwrap_or(after);
+        let (token, literal) = symbol(rest).unwrap_or_else(|| word(rest));
+        tokens.push((token, literal));
+        rest = &rest[literal.len()..];
+        rest = rest.strip_prefix('\0').unwrap_or(rest);
+    }
+}
+
+/// The identifier or keyword `text` starts with.
+fn word(text: &str) -> (Token, &str) {
+    let ends = |byte: u8| is_white_space(byte) || b"=!(),><\0".contains(&byte);
+    let word = &text[..text.bytes().position(ends).unwrap_or(text.len())];
+    match word {
+        "in" => (Token::In, word),
+        "notin" => (Token::NotIn, word),
+        _ => (Token::Identifier, word),
     }
 }
 
@@ -466,5 +469,160 @@ impl<'a> Parser<'a> {
             }
             (_, found) => Err(format!("found '{found}', expected: identifier")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const NOT_A_LABEL: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+    fn selector(text: &str) -> Selector {
+        Selector::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn canonical_text() {
+        let cases = [
+            ("", ""),
+            (" \t\r\n", ""),
+            ("x=a,y=b,z=c", "x=a,y=b,z=c"),
+            ("z=c,x=a", "x=a,z=c"),
+            ("x!=a,y==b", "x!=a,y==b"),
+            ("x=", "x="),
+            ("x= ,z= ", "x=,z="),
+            ("!x", "!x"),
+            ("x>1,z<5", "x>1,z<5"),
+            ("x in (b,a,a)", "x in (a,b)"),
+            ("x in ()", "x in ()"),
+            ("x notin (a,,)", "x notin (,a)"),
+            ("in in (in,notin)", "in in (in,notin)"),
+            ("notin", "notin"),
+            ("a.b/c=d", "a.b/c=d"),
+            ("x,y in\n( a , b )", "x,y in (a,b)"),
+            ("x\0,y\0 \0,z", "x,y"),
+        ];
+        for (text, want) in cases {
+            assert_eq!(selector(text).to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn refused() {
+        let wrong_value = format!(r#"values[0][x]: Invalid value: "a||y": {NOT_A_LABEL}"#);
+        let requirements = [
+            ("x=a||y", wrong_value.as_str()),
+            ("x<a", r#"values[0]: Invalid value: "a": for 'Gt', 'Lt' operators, the value must be an integer"#),
+            ("x a", "found 'a', expected: in, notin, =, ==, !=, gt, lt"),
+            ("x in a", "found 'a' expected: '('"),
+            ("x in (a", "found '', expected: ',' or ')'"),
+            ("x in (", "found '', expected: ',', ')' or identifier"),
+            ("x in (,", "found '', expected: ',', or identifier"),
+            ("x=(", "found '(', expected: identifier"),
+            ("!", "found '', expected: identifier"),
+            ("/x", r#"<nil>: Invalid value: "/x": prefix part must be non-empty"#),
+        ];
+        for (text, want) in requirements {
+            let want = format!("unable to parse requirement: {want}");
+            assert_eq!(Selector::parse(text).map_err(|error| error.to_string()), Err(want), "{text}");
+        }
+        let selectors = [
+            ("x==a==b", "found '==', expected: ',' or 'end of string'"),
+            ("!x=a", "found '=', expected: ',' or 'end of string'"),
+            ("!x in (a)", "found 'in', expected: ',' or 'end of string'"),
+            ("x,", "found '', expected: identifier after ','"),
+            (",x", "found ',', expected: !, identifier, or 'end of string'"),
+        ];
+        for (text, want) in selectors {
+            assert_eq!(Selector::parse(text), Err(Error::Label(want.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn matching() {
+        let get = |key: &str| match key {
+            "app" => Some("web"),
+            "tier" => Some("2"),
+            "empty" => Some(""),
+            _ => None,
+        };
+        let cases = [
+            ("", true),
+            ("app", true),
+            ("app=web", true),
+            ("app==api", false),
+            ("app!=api", true),
+            ("none!=api", true),
+            ("app in (api,web)", true),
+            ("app notin (api,web)", false),
+            ("none notin (api)", true),
+            ("!none", true),
+            ("!app", false),
+            ("empty=", true),
+            ("none=", false),
+            ("tier>1,tier<3", true),
+            ("tier>2", false),
+            ("app>0", false),
+            ("none<5", false),
+        ];
+        for (text, want) in cases {
+            assert_eq!(selector(text).matches(get), want, "{text}");
+        }
+        assert!(!Selector::nothing().matches(get));
+        assert!(Selector::everything().matches(get));
+    }
+
+    #[test]
+    fn exact_values() {
+        let cases = [
+            ("x=a", Some("a")),
+            ("x==a", Some("a")),
+            ("x in (a)", Some("a")),
+            ("x in (a,b)", None),
+            ("x!=a", None),
+            ("x", None),
+            ("y=a", None),
+            ("x,x=a", None),
+        ];
+        for (text, want) in cases {
+            assert_eq!(selector(text).requires_exact("x"), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn from_label_selectors() {
+        let parse = |json: &str| {
+            let selector: LabelSelector = serde_json::from_str(json).expect("a label selector");
+            Selector::from_label_selector(Some(&selector)).map(|s| s.to_string()).map_err(|error| error.to_string())
+        };
+        let two_errors = format!(
+            r#"[values: Invalid value: ["\u003c\u0026\u003e"]: values set must be empty for exists and does not exist, values[0][a]: Invalid value: "<&>": {NOT_A_LABEL}]"#
+        );
+        let cases = [
+            (r#"{}"#, Ok("")),
+            (r#"{"matchLabels":{"b":"2","a":"1"}}"#, Ok("a=1,b=2")),
+            (
+                r#"{"matchLabels":{"b":"2"},"matchExpressions":[{"key":"a","operator":"In","values":["y","x"]},{"key":"c","operator":"DoesNotExist"}]}"#,
+                Ok("a in (x,y),b=2,!c"),
+            ),
+            (
+                r#"{"matchExpressions":[{"key":"a","operator":"In"}]}"#,
+                Err("values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty"),
+            ),
+            (r#"{"matchExpressions":[{"key":"a","operator":"Exists","values":["<&>"]}]}"#, Err(two_errors.as_str())),
+            (
+                r#"{"matchExpressions":[{"key":"a","operator":"Gt"}]}"#,
+                Err(r#""Gt" is not a valid label selector operator"#),
+            ),
+        ];
+        for (json, want) in cases {
+            assert_eq!(parse(json), want.map(str::to_owned).map_err(str::to_owned), "{json}");
+        }
+        assert!(Selector::from_label_selector(None).is_ok_and(|selector| selector.matches_nothing()));
+        let set = BTreeMap::from([("b".to_owned(), "not a value!".to_owned()), ("a".to_owned(), String::new())]);
+        assert_eq!(Selector::from_set(&set).to_string(), "a=,b=not a value!");
     }
 }

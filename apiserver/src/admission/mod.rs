@@ -1,0 +1,134 @@
+//! Admission: an ordered list of plugins, first those that may change the object, then those that
+//! only judge it (k8s.io/apiserver/pkg/admission/{attributes,chain}.go@v0.37.2).
+//!
+//! Invariant: first error wins; a plugin that does not handle an operation is not asked.
+
+use api::status::Status;
+use api::value::Map;
+use futures::future::BoxFuture;
+
+use crate::authn::User;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// What is asked of a plugin. `object` is absent on delete, `old` on create; both are in the request's version.
+pub(crate) struct Attributes<'a> {
+    pub(crate) operation: Operation,
+    pub(crate) user: &'a User,
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) object: Option<&'a mut Map>,
+    pub(crate) old: Option<&'a Map>,
+    pub(crate) dry_run: bool,
+}
+
+impl Attributes<'_> {
+    /// True for this resource of this group, on the resource itself or on any of the subresources named.
+    pub(crate) fn is(&self, group: &str, resource: &str, subresources: &[&str]) -> bool {
+        self.group == group && self.resource == resource && subresources.contains(&self.subresource)
+    }
+
+    /// `Status::forbidden` about this object, in upstream's form for admission.
+    pub(crate) fn forbidden(&self, why: &str) -> Status {
+        let name = match (&self.object, self.name) {
+            (Some(object), "") => {
+                let meta = object.map("metadata");
+                let name = meta.map_or("", |meta| meta.str("name"));
+                if name.is_empty() { meta.map_or("", |meta| meta.str("generateName")).to_string() } else { name.to_string() }
+            }
+            (_, name) => name.to_string(),
+        };
+        let name = if name.is_empty() { "Unknown/Unknown" } else { &name };
+        Status::forbidden(self.group, self.resource, name, why)
+    }
+}
+
+/// Read access to objects, by group, plural, namespace and name, in the storage version's form.
+pub(crate) trait Reader: Send + Sync {
+    /// From the watch cache: may lag behind.
+    fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<std::sync::Arc<Map>>;
+
+    /// From the store.
+    fn live<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Map>, Status>>;
+
+    /// All objects of a namespace ("" for cluster-scoped kinds) from the watch cache.
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<std::sync::Arc<Map>>;
+
+    /// Reads, changes and writes an object without admission, as a plugin's own bookkeeping does (quota status).
+    /// `change` may be called again after a conflict; `None` leaves the object as it is.
+    fn update<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        change: &'a mut (dyn FnMut(&mut Map) -> Result<bool, Status> + Send),
+    ) -> BoxFuture<'a, Result<(), Status>>;
+}
+
+/// One admission plugin.
+pub(crate) trait Plugin: Send + Sync {
+    /// Upstream's name, as --enable-admission-plugins knows it.
+    fn name(&self) -> &'static str;
+
+    fn handles(&self, operation: Operation) -> bool;
+
+    /// May change `attributes.object`; runs in the first pass.
+    fn admit<'a>(&'a self, _attributes: &'a mut Attributes<'_>, _objects: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Judges; runs in the second pass, after all changes.
+    fn validate<'a>(&'a self, _attributes: &'a Attributes<'_>, _objects: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The plugins that are on, in order.
+pub(crate) struct Chain {
+    plugins: Vec<Box<dyn Plugin>>,
+}
+
+impl Chain {
+    pub(crate) fn new(plugins: Vec<Box<dyn Plugin>>) -> Self {
+        Chain { plugins }
+    }
+
+    pub(crate) async fn admit(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        let operation = attributes.operation;
+        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation)) {
+            plugin.admit(attributes, objects).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn validate(&self, attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        for plugin in self.plugins.iter().filter(|plugin| plugin.handles(attributes.operation)) {
+            plugin.validate(attributes, objects).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The plugins that are on by default, in upstream's order
+/// (pkg/kubeapiserver/options/plugins.go@v1.37.2, AllOrderedPlugins).
+pub(crate) fn default_plugins() -> Vec<Box<dyn Plugin>> {
+    vec![]
+}

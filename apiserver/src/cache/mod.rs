@@ -1,0 +1,175 @@
+//! The watch cache of one resource: its objects now, its recent events, and who follows them.
+//!
+//! Invariant: one writer (the feed) applies the store's events in order; a watcher that registers
+//! sees history and live events under one sequence point; objects are immutable and shared, their
+//! wire bytes are made at most once. Non-goal: knowing kinds, selectors or HTTP.
+
+mod item;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::RwLock;
+use tokio::sync::broadcast;
+
+pub(crate) use item::{Change, Event, Item, Seen, json_frame, proto_frame, put_field, put_object, put_varint};
+
+/// Events kept for watches that start in the past.
+const HISTORY_EVENTS_MAX: usize = 4096;
+/// Events that a watcher may lag behind before it is ended (it resumes from its last resourceVersion).
+const LAG_EVENTS_MAX: usize = 2048;
+
+pub(crate) struct Cache {
+    state: RwLock<State>,
+    /// Made for the first watcher: its slots are allocated up front, and most resources are never watched.
+    live: OnceLock<broadcast::Sender<Arc<Event>>>,
+}
+
+struct State {
+    objects: BTreeMap<Arc<str>, Arc<Item>>,
+    history: VecDeque<Arc<Event>>,
+    /// Watches may start at this revision or later.
+    oldest: u64,
+    /// The revision of the last change.
+    newest: u64,
+}
+
+/// What a watcher gets when it registers.
+pub(crate) struct Registration {
+    pub(crate) past: Vec<Arc<Event>>,
+    pub(crate) live: broadcast::Receiver<Arc<Event>>,
+}
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), oldest: 0, newest: 0 };
+        Cache { state: RwLock::new(state), live: OnceLock::new() }
+    }
+
+    /// Fills the cache from the first list, read at `revision`.
+    pub(crate) fn fill(&self, items: Vec<Arc<Item>>, revision: u64) {
+        let mut state = self.state.write();
+        state.objects = items.into_iter().map(|item| (item.key.clone(), item)).collect();
+        state.history.clear();
+        state.oldest = revision;
+        state.newest = revision;
+    }
+
+    /// Applies one event of the store; `item` is `None` for a delete.
+    pub(crate) fn apply(&self, key: &str, revision: u64, item: Option<Arc<Item>>) {
+        let mut state = self.state.write();
+        let (old, event) = match item {
+            Some(item) => {
+                let old = state.objects.insert(item.key.clone(), item.clone());
+                (old.clone(), Event::new(Change::Put, revision, item, old))
+            }
+            None => match state.objects.remove(key) {
+                Some(old) => {
+                    let last = Arc::new(old.at_revision(revision));
+                    (Some(old.clone()), Event::new(Change::Delete, revision, last, Some(old)))
+                }
+                None => return,
+            },
+        };
+        drop(old);
+        let event = Arc::new(event);
+        if state.history.len() >= HISTORY_EVENTS_MAX
+            && let Some(dropped) = state.history.pop_front()
+        {
+            state.oldest = dropped.revision;
+        }
+        state.history.push_back(event.clone());
+        state.newest = revision;
+        // Sent under the lock, so that a registering watcher sees each event once: in the past or live.
+        if let Some(live) = self.live.get() {
+            let _ = live.send(event);
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Item>> {
+        self.state.read().objects.get(key).cloned()
+    }
+
+    /// The objects whose keys start with `prefix`, in key order, and the revision of the last change among all.
+    pub(crate) fn list(&self, prefix: &str) -> (Vec<Arc<Item>>, u64) {
+        let state = self.state.read();
+        (state.under(prefix), state.newest)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Registers a watcher of everything after `revision`. `Err` has the oldest revision still known.
+    pub(crate) fn register(&self, revision: u64) -> Result<Registration, u64> {
+        let state = self.state.read();
+        if revision < state.oldest {
+            return Err(state.oldest);
+        }
+        let from = state.history.partition_point(|event| event.revision <= revision);
+        let past = state.history.range(from..).cloned().collect();
+        Ok(Registration { past, live: self.subscribe() })
+    }
+
+    /// Called with the state locked, so that no event slips between history and the subscription.
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.live.get_or_init(|| broadcast::channel(LAG_EVENTS_MAX).0).subscribe()
+    }
+
+    /// The objects now and a registration for everything after them.
+    pub(crate) fn snapshot(&self, prefix: &str) -> (Vec<Arc<Item>>, Registration) {
+        let state = self.state.read();
+        (state.under(prefix), Registration { past: Vec::new(), live: self.subscribe() })
+    }
+}
+
+impl State {
+    fn under(&self, prefix: &str) -> Vec<Arc<Item>> {
+        if prefix.is_empty() {
+            return self.objects.values().cloned().collect();
+        }
+        let range = self.objects.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        range.take_while(|(key, _)| key.starts_with(prefix)).map(|(_, item)| item.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn put(cache: &Cache, key: &str, revision: u64) {
+        cache.apply(key, revision, Some(Arc::new(Item::new(key, revision, Bytes::new()))));
+    }
+
+    #[test]
+    fn a_watcher_sees_each_event_once_in_order() {
+        let cache = Cache::new();
+        cache.fill(Vec::new(), 10);
+        put(&cache, "a/x", 11);
+        put(&cache, "a/y", 12);
+        let mut watcher = cache.register(11).ok().expect("11 is known");
+        put(&cache, "a/x", 13);
+        cache.apply("a/y", 14, None);
+        cache.apply("never/there", 15, None);
+        let mut seen: Vec<_> = watcher.past.iter().map(|event| event.revision).collect();
+        while let Ok(event) = watcher.live.try_recv() {
+            seen.push(event.revision);
+        }
+        assert_eq!(seen, [12, 13, 14]);
+        assert_eq!(cache.register(9).err(), Some(10));
+        assert_eq!(cache.list("a/").0.len(), 1);
+        assert_eq!(cache.list("b/").1, 14);
+    }
+
+    #[test]
+    fn history_is_bounded_and_says_from_where() {
+        let cache = Cache::new();
+        for revision in 1..=(HISTORY_EVENTS_MAX as u64 + 5) {
+            put(&cache, "a", revision);
+        }
+        assert_eq!(cache.register(4).err(), Some(5));
+        assert_eq!(cache.register(5).ok().map(|r| r.past.len()), Some(HISTORY_EVENTS_MAX));
+    }
+}

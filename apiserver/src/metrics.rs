@@ -1,0 +1,84 @@
+//! /metrics with upstream's names, types, labels and buckets
+//! (k8s.io/apiserver/pkg/endpoints/metrics/metrics.go@v0.37.2).
+
+use std::time::Duration;
+
+use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
+
+use crate::request::Info;
+
+/// Upper bounds in seconds of the request duration histograms.
+const SLI_SECONDS: &[f64] =
+    &[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
+
+/// This server's metrics, in a registry of their own.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: CounterVec,
+    durations: HistogramVec,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = CounterVec::new(
+            Opts::new(
+                "apiserver_request_total",
+                "[STABLE] Counter of apiserver requests broken out for each verb, dry run value, group, version, resource, scope, component, and HTTP response code.",
+            ),
+            &["code", "component", "dry_run", "group", "resource", "scope", "subresource", "verb", "version"],
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "apiserver_request_sli_duration_seconds",
+                "[BETA] Response latency distribution (not counting webhook duration and priority & fairness queue wait times) in seconds for each verb, group, version, resource, subresource, scope and component.",
+            )
+            .buckets(SLI_SECONDS.to_vec()),
+            &["component", "group", "resource", "scope", "subresource", "verb", "version"],
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        Ok(Metrics { registry, requests, durations })
+    }
+
+    pub(crate) fn observe(&self, info: &Info, method: &http::Method, code: u16, took: Duration) {
+        let verb = verb(info, method);
+        let scope = match (info.is_resource, info.namespace.is_empty(), info.name.is_empty()) {
+            (false, _, _) => "",
+            (true, _, false) => "resource",
+            (true, false, true) => "namespace",
+            (true, true, true) => "cluster",
+        };
+        let dry_run = if info.query.has("dryRun") { "All" } else { "" };
+        let (group, resource, version, sub) = (&*info.group, &*info.resource, &*info.version, &*info.subresource);
+        let mut digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
+        let code = std::str::from_utf8(&mut digits).unwrap_or("");
+        self.requests.with_label_values(&[code, "apiserver", dry_run, group, resource, scope, sub, verb, version]).inc();
+        if verb != "WATCH" && verb != "CONNECT" {
+            let histogram = self.durations.with_label_values(&["apiserver", group, resource, scope, sub, verb, version]);
+            histogram.observe(took.as_secs_f64());
+        }
+    }
+
+    /// The text exposition.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to a Vec cannot fail; an inconsistent family would only cut the text short.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}
+
+/// metrics.go: CanonicalVerb and cleanVerb.
+fn verb<'a>(info: &Info, method: &'a http::Method) -> &'a str {
+    match info.verb {
+        "list" => "LIST",
+        "watch" => "WATCH",
+        "create" => "POST",
+        "update" => "PUT",
+        "patch" => "PATCH",
+        "deletecollection" => "DELETE",
+        _ if matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log") => "CONNECT",
+        _ => method.as_str(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Paths that are not about a resource: discovery, OpenAPI, version, health, metrics, OpenID.
+
+use api::map;
+use api::status::Status;
+use http::{Method, Response};
+
+use crate::chain::Asked;
+use crate::respond::{self, Body, full};
+use crate::{discovery, health, openapi};
+
+/// What /version says.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) git_version: String,
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Version { git_version: "v1.37.2+keelson".into() }
+    }
+}
+
+impl Asked<'_> {
+    pub(crate) async fn path(&self, method: &Method, _body: Body) -> Result<Response<Body>, Status> {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Err(Status::no_such_path());
+        }
+        let path = self.info.path.as_str();
+        if let Some(answer) = health::answer(self.core, path, &self.info.query).await {
+            return Ok(answer);
+        }
+        match path {
+            "/version" | "/version/" => return Ok(self.version()),
+            "/metrics" => {
+                let text = self.core.metrics.text();
+                return Ok(respond::response(200, "text/plain; version=0.0.4; charset=utf-8", full(text)));
+            }
+            "/.well-known/openid-configuration" | "/openid/v1/jwks" => return self.openid(path),
+            _ => {}
+        }
+        if let Some(answer) = openapi::answer(self, path) {
+            return answer;
+        }
+        discovery::answer(self, path)
+    }
+
+    fn version(&self) -> Response<Body> {
+        let version = map! {
+            "major" => "1",
+            "minor" => "37",
+            "emulationMajor" => "1",
+            "emulationMinor" => "37",
+            "minCompatibilityMajor" => "1",
+            "minCompatibilityMinor" => "36",
+            "gitVersion" => self.core.version.git_version.as_str(),
+            "gitCommit" => "",
+            "gitTreeState" => "clean",
+            "buildDate" => "2026-11-24T00:00:00Z",
+            "goVersion" => "go1.26.8",
+            "compiler" => "rustc",
+            "platform" => "linux/amd64",
+        };
+        respond::response(200, "application/json", full(api::json::encode_pretty(&version)))
+    }
+
+    fn openid(&self, path: &str) -> Result<Response<Body>, Status> {
+        let documents = self.core.openid.as_ref().ok_or_else(Status::no_such_path)?;
+        let (content_type, text) = match path {
+            "/openid/v1/jwks" => ("application/jwk-set+json", &documents.jwks),
+            _ => ("application/json", &documents.configuration),
+        };
+        let mut response = respond::response(200, content_type, full(text.clone()));
+        response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public, max-age=3600"));
+        Ok(response)
+    }
+}

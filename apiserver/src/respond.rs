@@ -1,0 +1,79 @@
+//! Answers: objects and failures in the client's format.
+//!
+//! Invariant: the only place where a [`Status`] becomes an HTTP response.
+
+use std::convert::Infallible;
+
+use api::status::Status;
+use api::value::Map;
+use api::{facts, json, proto};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::negotiate::{Accepted, Format};
+
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body that is there already.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
+    http_body_util::Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+/// The bytes of an object that carries its kind and apiVersion.
+pub(crate) fn encode(object: &Map, accepted: &Accepted) -> Vec<u8> {
+    match accepted.format {
+        Format::Json if accepted.pretty => json::encode_pretty(object),
+        Format::Json => json::encode(object),
+        Format::Yaml => api::yaml::from_json(&json::encode(object)).unwrap_or_default().into_bytes(),
+        Format::Protobuf => {
+            let (group, version) = facts::split_api_version(object.str("apiVersion"));
+            match facts::kind(group, version, object.str("kind")) {
+                Some(ty) => proto::wrap(object.str("apiVersion"), object.str("kind"), &proto::encode(object, ty)),
+                // Kinds without a protobuf form (Table) are never offered in it.
+                None => json::encode(object),
+            }
+        }
+    }
+}
+
+pub(crate) fn response(code: u16, content_type: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let content_type = HeaderValue::from_str(content_type).unwrap_or(HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+pub(crate) fn object(code: u16, object: &Map, accepted: &Accepted) -> Response<Body> {
+    response(code, &accepted.content_type(false), full(encode(object, accepted)))
+}
+
+/// A failure; a failed negotiation is answered in JSON.
+pub(crate) fn failure(status: &Status, accepted: &Accepted) -> Response<Body> {
+    let plain = Accepted { shape: crate::negotiate::Shape::Whole, ..accepted.clone() };
+    let mut response = object(status.code, &status.to_object(), &plain);
+    if status.retry_after_seconds > 0 {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(status.retry_after_seconds));
+    }
+    response
+}
+
+pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = response(code, "text/plain; charset=utf-8", full(text));
+    response.headers_mut().insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Adds `Warning: 299 - "text"` headers (k8s.io/apiserver/pkg/warning@v0.37.2).
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+}

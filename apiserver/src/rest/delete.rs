@@ -1,0 +1,357 @@
+//! DELETE and DELETECOLLECTION: preconditions, graceful deletion, finalizers, propagation
+//! (k8s.io/apiserver/pkg/registry/{rest/delete.go,generic/registry/store.go}@v0.37.2).
+
+use std::sync::Arc;
+
+use api::field::{self, Path};
+use api::object::Meta;
+use api::status::{self, Status};
+use api::value::{Map, Value};
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use http::{HeaderMap, Response, header};
+
+use super::select::Selection;
+use super::write::is_finished;
+use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
+use crate::admission::Operation;
+use crate::cache::Item;
+use crate::codec::{self, Expected, FieldValidation};
+use crate::hub::written;
+use crate::negotiate;
+use crate::registry::{Storage, set_resource_version};
+use crate::resources;
+use crate::respond::{self, Body};
+use crate::strategy::Grace;
+
+/// Races lost before a delete gives up.
+const DELETE_RETRIES_MAX: usize = 100;
+/// Objects of a collection deleted at the same time.
+const COLLECTION_WORKERS: usize = 16;
+
+/// DeleteOptions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) grace_seconds: Option<i64>,
+    pub(crate) uid: Option<String>,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) orphan: Option<bool>,
+    pub(crate) propagation: Option<String>,
+    pub(crate) dry_run: bool,
+}
+
+/// What is left of an object after a delete.
+pub(crate) struct Deleted {
+    /// In the entry's version.
+    pub(crate) object: Map,
+    /// False while finalizers or a grace period keep it.
+    pub(crate) gone: bool,
+}
+
+impl Options {
+    fn of_object(object: &Map) -> Result<Self, Status> {
+        let preconditions = object.map("preconditions");
+        let text = |name: &str| preconditions.and_then(|p| p.get(name)).and_then(Value::as_str).map(str::to_string);
+        let dry_run: Vec<_> = object.list("dryRun").iter().filter_map(Value::as_str).collect();
+        let options = Options {
+            grace_seconds: object.i64("gracePeriodSeconds"),
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+            orphan: object.bool("orphanDependents"),
+            propagation: object.get("propagationPolicy").and_then(Value::as_str).map(str::to_string),
+            dry_run: options::check_dry_run(&dry_run, "DeleteOptions")?,
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), Status> {
+        let path = Path::new("propagationPolicy");
+        let error = match (&self.propagation, self.orphan) {
+            (Some(policy), Some(_)) => {
+                field::invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set")
+            }
+            (Some(policy), None) if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") => {
+                field::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"])
+            }
+            _ => return Ok(()),
+        };
+        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
+    }
+}
+
+impl Call<'_> {
+    /// DeleteOptions from the body, or from the query when there is no body.
+    async fn delete_options(&self, body: Body, headers: &HeaderMap) -> Result<Options, Status> {
+        let bytes = codec::read_body(body).await?;
+        if !bytes.is_empty() {
+            let format = match headers.get(header::CONTENT_TYPE) {
+                Some(_) => negotiate::body_format(headers)?,
+                None => negotiate::Format::Json,
+            };
+            return Options::of_object(&decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?);
+        }
+        let query = &self.info.query;
+        let mut object = Map::new();
+        if let Ok(seconds) = query.get("gracePeriodSeconds").parse::<i64>() {
+            object.set("gracePeriodSeconds", seconds);
+        }
+        if query.has("orphanDependents") {
+            object.set("orphanDependents", query.flag("orphanDependents"));
+        }
+        if query.has("propagationPolicy") {
+            object.set("propagationPolicy", query.get("propagationPolicy"));
+        }
+        object.set("dryRun", query.all("dryRun").map(Value::from).collect::<Vec<_>>());
+        Options::of_object(&object)
+    }
+
+    pub(crate) async fn delete(&self, body: Body) -> Result<Response<Body>, Status> {
+        let options = self.delete_options(body, self.headers).await?;
+        let deleted = self.delete_named(self.namespace(), &self.info.name, &options).await?;
+        let code = if !deleted.gone && options.orphan == Some(false) { 202 } else { 200 };
+        if deleted.gone && !self.entry.strategy.returns_deleted_object() {
+            let facts = self.entry.facts;
+            let object = &deleted.object;
+            return Ok(respond::object(code, &status::success(facts.group, facts.plural, object.name(), object.uid()), &self.accepted));
+        }
+        Ok(show::value(self, code, &deleted.object))
+    }
+
+    /// Deletes one object as far as its finalizers and grace period let it.
+    pub(crate) async fn delete_named(&self, namespace: &str, name: &str, options: &Options) -> Result<Deleted, Status> {
+        let storage = self.storage()?.clone();
+        let mut judged = None;
+        for _ in 0..DELETE_RETRIES_MAX {
+            let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
+                return Err(self.not_found_name(name));
+            };
+            let object = self.entry.from_storage(&stored);
+            self.check_delete(&object, name, options)?;
+            if judged != Some(revision) {
+                self.admit(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
+                self.judge(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
+                judged = Some(revision);
+            }
+            if let Some(deleted) = self.delete_once(&storage, namespace, name, object, revision, options).await? {
+                return Ok(deleted);
+            }
+        }
+        Err(self.conflict(name, OPTIMISTIC_LOCK))
+    }
+
+    fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {
+        let conflict = |why: String| Status::conflict(self.entry.facts.group, self.entry.facts.kind, name, &why);
+        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
+            let has = object.uid();
+            return Err(conflict(format!("the UID in the precondition ({uid}) does not match the UID in record ({has}). The object might have been deleted and then recreated")));
+        }
+        if let Some(version) = options.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
+            let has = object.resource_version();
+            return Err(conflict(format!("the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({has}). The object might have been modified")));
+        }
+        Ok(())
+    }
+
+    async fn delete_once(
+        &self,
+        storage: &Storage,
+        namespace: &str,
+        name: &str,
+        mut object: Map,
+        revision: u64,
+        options: &Options,
+    ) -> Result<Option<Deleted>, Status> {
+        let before = object.clone();
+        let step = self.plan_delete(&mut object, options);
+        let done = |object, gone| Ok(Some(Deleted { object, gone }));
+        if options.dry_run || matches!(step, Step::Wait) {
+            return done(object, matches!(step, Step::Remove));
+        }
+        match step {
+            Step::Remove => {
+                if self.hub().remove(storage, namespace, name, revision).await?.is_none() {
+                    return Ok(None);
+                }
+                resources::after_delete(self.hub(), self.entry, &before).await;
+                set_resource_version(&mut object, revision);
+                done(object, true)
+            }
+            Step::Mark | Step::Wait => {
+                let stored = self.entry.to_storage(&object);
+                match self.hub().write(storage, namespace, name, &stored, revision, 0).await? {
+                    Some(revision) => done(written(object, revision), false),
+                    None => Ok(None),
+                }
+            }
+        }
+    }
+
+    /// Decides what a delete does to the object, and marks it.
+    fn plan_delete(&self, object: &mut Map, options: &Options) -> Step {
+        let grace = match self.grace(object, options) {
+            Graceful::Pending => return Step::Wait,
+            Graceful::Now => 0,
+            Graceful::Until(seconds, at) => {
+                let first = !object.is_deleting();
+                let meta = object.meta_mut();
+                meta.set("deletionTimestamp", at);
+                meta.set("deletionGracePeriodSeconds", seconds);
+                if first && meta.i64("generation").unwrap_or(0) > 0 {
+                    let generation = meta.i64("generation").unwrap_or(0) + 1;
+                    meta.set("generation", generation);
+                }
+                seconds
+            }
+        };
+        self.set_propagation(object, options);
+        if object.finalizers().next().is_some() || self.entry.strategy.keeps(object) {
+            if grace == 0 {
+                mark_deleting(object, &self.now);
+            }
+            self.entry.strategy.mark_deleting(object);
+            return Step::Mark;
+        }
+        if grace > 0 { Step::Mark } else { Step::Remove }
+    }
+
+    fn grace(&self, object: &Map, options: &Options) -> Graceful {
+        let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+        if self.entry.strategy.grace(object, asked) == Grace::None {
+            return Graceful::Now;
+        }
+        if object.is_deleting() {
+            let current = object.meta().i64("deletionGracePeriodSeconds").unwrap_or(0);
+            return match asked {
+                _ if current == 0 => Graceful::Now,
+                Some(seconds) if seconds < current => self.shortened(object, current, seconds),
+                _ => Graceful::Pending,
+            };
+        }
+        match self.entry.strategy.grace(object, asked) {
+            Grace::None => Graceful::Now,
+            Grace::Seconds(seconds) => Graceful::Until(seconds, self.after(&self.now, seconds)),
+        }
+    }
+
+    /// A deletion under way may only be made shorter, never into the past.
+    fn shortened(&self, object: &Map, current: i64, seconds: i64) -> Graceful {
+        let at = self.after(object.meta().str("deletionTimestamp"), seconds - current);
+        if at < self.now {
+            return Graceful::Until(seconds.min(1), self.now.clone());
+        }
+        Graceful::Until(seconds, at)
+    }
+
+    fn after(&self, text: &str, seconds: i64) -> String {
+        let (unix, _) = api::time::to_unix(text).unwrap_or_default();
+        api::time::from_unix(unix + seconds, 0, false)
+    }
+
+    /// Puts the finalizer for the garbage collector that the propagation policy asks for.
+    fn set_propagation(&self, object: &mut Map, options: &Options) {
+        let has = |finalizer: &str| object.finalizers().any(|f| f == finalizer);
+        let (had_orphan, had_foreground) = (has(metadata::ORPHAN_FINALIZER), has(metadata::FOREGROUND_FINALIZER));
+        let (orphan, foreground) = match (options.orphan, options.propagation.as_deref()) {
+            (Some(orphan), _) => (orphan, false),
+            (None, Some("Orphan")) => (true, false),
+            (None, Some("Foreground")) => (false, true),
+            (None, Some(_)) => (false, false),
+            (None, None) if had_orphan || had_foreground => (had_orphan, had_foreground),
+            (None, None) => (self.entry.strategy.orphans_by_default(), false),
+        };
+        if (orphan, foreground) == (had_orphan, had_foreground) {
+            return;
+        }
+        let mut finalizers: Vec<Value> = object
+            .finalizers()
+            .filter(|f| !matches!(*f, metadata::ORPHAN_FINALIZER | metadata::FOREGROUND_FINALIZER))
+            .map(Value::from)
+            .collect();
+        if orphan {
+            finalizers.push(metadata::ORPHAN_FINALIZER.into());
+        }
+        if foreground {
+            finalizers.push(metadata::FOREGROUND_FINALIZER.into());
+        }
+        match finalizers.is_empty() {
+            true => drop(object.meta_mut().remove("finalizers")),
+            false => object.meta_mut().set("finalizers", finalizers),
+        }
+    }
+
+    /// Deletes one object of a collection; one that is gone meanwhile is none.
+    async fn delete_listed(&self, item: Arc<Item>, options: &Options) -> Result<Option<Map>, Status> {
+        match self.delete_named(item.namespace(), item.name(), options).await {
+            Ok(deleted) => Ok(Some(deleted.object)),
+            Err(status) if status.code == 404 => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    pub(crate) async fn delete_collection(&self, body: Body) -> Result<Response<Body>, Status> {
+        let storage = self.storage()?.clone();
+        let options = self.delete_options(body, self.headers).await?;
+        let selection = Selection::of(self.entry, self.info)?;
+        let list = options::List::of(&self.info.query, false)?;
+        let listed = self.listed(&storage, &selection, &list).await?;
+        let mut deleting: Vec<BoxFuture<'_, Result<Option<Map>, Status>>> = Vec::with_capacity(listed.items.len());
+        for item in &listed.items {
+            deleting.push(Box::pin(self.delete_listed(item.clone(), &options)));
+        }
+        let deleted: Vec<Option<Map>> =
+            stream::iter(deleting).buffered(COLLECTION_WORKERS).try_collect().await?;
+        let items = deleted.into_iter().flatten().map(|mut object| {
+            object.remove("kind");
+            object.remove("apiVersion");
+            Value::Map(object)
+        });
+        let meta = api::map! { "resourceVersion" => listed.revision.to_string() };
+        let mut list = api::map! { "metadata" => meta, "items" => items.collect::<Vec<_>>() };
+        api::object::set_kind(&mut list, &self.entry.api_version, &self.entry.list_kind());
+        Ok(respond::object(200, &list, &self.accepted))
+    }
+}
+
+enum Step {
+    /// Nothing: the grace period runs already.
+    Wait,
+    /// Write the marked object.
+    Mark,
+    Remove,
+}
+
+enum Graceful {
+    Now,
+    Pending,
+    /// Seconds, and when they are over.
+    Until(i64, String),
+}
+
+/// An object that stays for its finalizers is marked (store.go: markAsDeleting).
+fn mark_deleting(object: &mut Map, now: &str) {
+    if !is_finished(object) && !object.is_deleting() {
+        let generation = object.generation();
+        let meta = object.meta_mut();
+        if generation > 0 {
+            meta.set("generation", generation + 1);
+        }
+        meta.set("deletionTimestamp", now);
+    }
+    object.meta_mut().set("deletionGracePeriodSeconds", 0i64);
+}
+
+/// DeleteOptions may come as of the resource's own group and version, or as `v1`.
+fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version: &str) -> Result<Map, Status> {
+    let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
+    let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
+    let mut last = None;
+    for (group, version) in kinds {
+        let expected = Expected { group, version, kind: "DeleteOptions", ty };
+        match codec::decode(bytes, format, expected, FieldValidation::Ignore) {
+            Ok((object, _)) => return Ok(object),
+            Err(status) => last.get_or_insert(status),
+        };
+    }
+    Err(last.unwrap_or_else(|| Status::bad_request("unable to decode DeleteOptions")))
+}

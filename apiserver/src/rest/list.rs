@@ -1,0 +1,307 @@
+//! LIST: from the cache, complete up to the revision the client asks for; chunks after the first from
+//! the store at the first chunk's revision (k8s.io/apiserver/pkg/storage/{cacher,etcd3}@v0.37.2).
+//!
+//! Invariant: a list is never built whole in memory; items are streamed from their shared bytes.
+
+use std::sync::Arc;
+
+use api::status::Status;
+use api::value::{Map, Value};
+use api::{facts, map, object};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use store::Range;
+
+use super::options::{self, Match, Token};
+use super::select::Selection;
+use super::{Call, show};
+use crate::cache::{Item, put_field, put_varint};
+use crate::hub::store_failure;
+use crate::negotiate::{Format, Shape};
+use crate::registry::Storage;
+use crate::respond::{self, Body};
+use crate::table;
+
+/// Bytes of a list sent at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// Keys read from the store in one page.
+const PAGE_KEYS: usize = 1000;
+
+/// Selected objects at one revision.
+pub(crate) struct Listed {
+    pub(crate) items: Vec<Arc<Item>>,
+    pub(crate) revision: u64,
+    pub(crate) next: Option<Token>,
+    pub(crate) remaining: Option<u64>,
+}
+
+impl Call<'_> {
+    pub(crate) async fn list(&self) -> Result<Response<Body>, Status> {
+        let storage = self.storage()?.clone();
+        let options = options::List::of(&self.info.query, false)?;
+        let selection = Selection::of(self.entry, self.info)?;
+        let listed = self.listed(&storage, &selection, &options).await?;
+        Ok(self.show_list(storage, listed))
+    }
+
+    pub(crate) async fn listed(
+        &self,
+        storage: &Arc<Storage>,
+        selection: &Selection,
+        options: &options::List,
+    ) -> Result<Listed, Status> {
+        match (&options.token, options.revision, options.matching) {
+            (Some(token), _, _) => self.listed_from_store(storage, selection, token.clone(), options.limit).await,
+            (None, Some(revision), Match::Exact) => {
+                let token = Token { revision: Some(revision), start: selection.prefix.clone() };
+                self.listed_from_store(storage, selection, token, options.limit).await
+            }
+            (None, Some(0), _) => Ok(self.listed_from_cache(storage, selection, self.hub().applied(), 0)),
+            (None, Some(revision), _) => {
+                let at = self.hub().wait(revision).await?;
+                Ok(self.listed_from_cache(storage, selection, at, options.limit))
+            }
+            (None, None, _) => {
+                let at = self.hub().fresh().await?;
+                Ok(self.listed_from_cache(storage, selection, at, options.limit))
+            }
+        }
+    }
+
+    fn listed_from_cache(&self, storage: &Storage, selection: &Selection, revision: u64, limit: usize) -> Listed {
+        // The cache may be newer than the revision by now.
+        let (mut items, newest) = storage.cache.list(&selection.prefix);
+        let revision = revision.max(newest);
+        if !selection.is_plain() {
+            items.retain(|item| selection.matches(item, storage));
+        }
+        let (mut next, mut remaining) = (None, None);
+        if limit > 0 && items.len() > limit {
+            remaining = selection.is_plain().then_some((items.len() - limit) as u64);
+            items.truncate(limit);
+            next = items.last().map(|last| Token { revision: Some(revision), start: format!("{}\0", last.key) });
+        }
+        Listed { items, revision, next, remaining }
+    }
+
+    /// Reads pages at the token's revision until enough objects match.
+    async fn listed_from_store(
+        &self,
+        storage: &Storage,
+        selection: &Selection,
+        token: Token,
+        limit: usize,
+    ) -> Result<Listed, Status> {
+        let base = storage.prefix.len();
+        let end = prefix_end(&format!("{}{}", storage.prefix, selection.prefix));
+        let mut start = format!("{}{}", storage.prefix, token.start);
+        if token.start < selection.prefix {
+            start = format!("{}{}", storage.prefix, selection.prefix);
+        }
+        let mut at = token.revision.unwrap_or(0);
+        let mut items: Vec<Arc<Item>> = Vec::new();
+        loop {
+            let page = if limit == 0 { PAGE_KEYS } else { limit - items.len() };
+            let range = Range { start: start.into(), end: end.clone(), at, limit: page, keys_only: false };
+            let read = self.hub().store.range(range).await.map_err(|error| expired(&error, &token))?;
+            at = if at == 0 { read.revision } else { at };
+            let seen = read.items.len() as u64;
+            let last = read.items.last().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
+            for kv in read.items {
+                let key = std::str::from_utf8(&kv.key).unwrap_or_default();
+                let item = shared(storage, &key[base.min(key.len())..], kv.mod_revision, kv.value);
+                if selection.matches(&item, storage) {
+                    items.push(item);
+                }
+            }
+            match last {
+                Some(last) if read.more => {
+                    start = format!("{last}\0");
+                    if limit > 0 && items.len() >= limit {
+                        let next = Some(Token { revision: Some(at), start: start[base..].to_string() });
+                        let remaining = selection.is_plain().then(|| read.count.saturating_sub(seen));
+                        return Ok(Listed { items, revision: at, next, remaining });
+                    }
+                }
+                _ => return Ok(Listed { items, revision: at, next: None, remaining: None }),
+            }
+        }
+    }
+
+    fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Response<Body> {
+        let accepted = &self.accepted;
+        let plain = accepted.shape == Shape::Whole && self.entry.is_storage_version() && !accepted.pretty;
+        match accepted.format {
+            Format::Json if plain => {
+                let head = json_head(&self.entry.api_version, &self.entry.list_kind(), &listed);
+                let body = json_items(storage, listed.items, head);
+                respond::response(200, &accepted.content_type(false), body)
+            }
+            Format::Protobuf if plain => {
+                let head = (self.entry.api_version.clone(), self.entry.list_kind());
+                respond::response(200, &accepted.content_type(false), proto_list(&storage, &listed, head))
+            }
+            _ => self.show_values(&storage, &listed),
+        }
+    }
+
+    /// Lists in other shapes, versions and YAML: from values.
+    fn show_values(&self, storage: &Storage, listed: &Listed) -> Response<Body> {
+        let objects: Vec<Map> =
+            listed.items.iter().map(|item| self.entry.from_storage(&item.object(storage))).collect();
+        let meta = list_meta(listed);
+        let list = match &self.accepted.shape {
+            Shape::Table(version) => {
+                table::of(self.entry, &objects, meta, version, show::table_options(self), &self.now)
+            }
+            Shape::Partial(version) | Shape::PartialList(version) => {
+                let items = objects.iter().map(|object| Value::Map(show::partial(object, version))).collect::<Vec<_>>();
+                let api_version = facts::api_version("meta.k8s.io", version);
+                map! { "kind" => "PartialObjectMetadataList", "apiVersion" => api_version, "metadata" => meta, "items" => items }
+            }
+            Shape::Whole => {
+                let items = objects.into_iter().map(|mut object| {
+                    object.remove("kind");
+                    object.remove("apiVersion");
+                    Value::Map(object)
+                });
+                let mut list = map! { "metadata" => meta, "items" => items.collect::<Vec<_>>() };
+                object::set_kind(&mut list, &self.entry.api_version, &self.entry.list_kind());
+                list
+            }
+        };
+        respond::object(200, &list, &self.accepted)
+    }
+}
+
+/// The cached item of that revision when there is one, so that its wire bytes are shared.
+fn shared(storage: &Storage, key: &str, revision: u64, value: Bytes) -> Arc<Item> {
+    match storage.cache.get(key) {
+        Some(item) if item.revision == revision => item,
+        _ => Arc::new(Item::new(key, revision, value)),
+    }
+}
+
+/// The first key after all keys with this prefix.
+fn prefix_end(prefix: &str) -> Bytes {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end.into()
+}
+
+/// 410 with a token to go on inconsistently (k8s.io/apiserver/pkg/storage/etcd3/errors.go@v0.37.2).
+fn expired(error: &store::Error, token: &Token) -> Status {
+    match error {
+        store::Error::Compacted { .. } => {
+            let on = Token { revision: None, start: token.start.clone() };
+            let text = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+            Status { continue_token: on.encode(), ..Status::expired(text) }
+        }
+        other => store_failure(other),
+    }
+}
+
+fn list_meta(listed: &Listed) -> Map {
+    let mut meta = map! { "resourceVersion" => listed.revision.to_string() };
+    if let Some(next) = &listed.next {
+        meta.set("continue", next.encode());
+        if let Some(remaining) = listed.remaining {
+            meta.set("remainingItemCount", remaining as i64);
+        }
+    }
+    meta
+}
+
+fn json_head(api_version: &str, kind: &str, listed: &Listed) -> BytesMut {
+    let mut meta = Vec::new();
+    api::json::encode_value(&mut meta, &Value::Map(list_meta(listed)));
+    let mut head = BytesMut::with_capacity(CHUNK_BYTES.min(512 + listed.items.len() * 512));
+    head.put_slice(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes());
+    head.put_slice(&meta);
+    head.put_slice(b",\"items\":[");
+    head
+}
+
+/// Streams the items; each chunk is filled when the client is ready for it.
+fn json_items(storage: Arc<Storage>, items: Vec<Arc<Item>>, head: BytesMut) -> Body {
+    let state = (items.into_iter().enumerate(), Some(head));
+    let chunks = stream::unfold(state, move |(mut items, head)| {
+        let chunk = head.map(|mut chunk| {
+            let mut ended = true;
+            for (at, item) in items.by_ref() {
+                if at > 0 {
+                    chunk.put_u8(b',');
+                }
+                chunk.put_slice(item.json(&storage));
+                if chunk.len() >= CHUNK_BYTES {
+                    ended = false;
+                    break;
+                }
+            }
+            if ended {
+                chunk.put_slice(b"]}\n");
+            }
+            (Ok(Frame::data(chunk.freeze())), (items, (!ended).then(|| BytesMut::with_capacity(CHUNK_BYTES + 8192))))
+        });
+        std::future::ready(chunk)
+    });
+    StreamBody::new(chunks).boxed_unsync()
+}
+
+/// A protobuf list: Unknown{typeMeta, raw: List{metadata = 1, items = 2}}. The length of the whole is
+/// needed first, so messages are sized in one pass and sent in a second.
+fn proto_list(storage: &Arc<Storage>, listed: &Listed, (api_version, kind): (String, String)) -> Body {
+    let mut meta = BytesMut::new();
+    put_field(&mut meta, 1, b"");
+    put_field(&mut meta, 2, listed.revision.to_string().as_bytes());
+    put_field(&mut meta, 3, listed.next.as_ref().map(Token::encode).unwrap_or_default().as_bytes());
+    if let (Some(remaining), true) = (listed.remaining, listed.next.is_some()) {
+        meta.put_u8(4 << 3);
+        put_varint(&mut meta, remaining);
+    }
+    let mut raw_head = BytesMut::new();
+    put_field(&mut raw_head, 1, &meta);
+    let sizes = listed.items.iter().map(|item| item.message_len(storage));
+    let items: usize = sizes.map(|len| 1 + varint_len(len) + len).sum();
+    let mut type_meta = BytesMut::new();
+    put_field(&mut type_meta, 1, api_version.as_bytes());
+    put_field(&mut type_meta, 2, kind.as_bytes());
+    let mut head = BytesMut::with_capacity(CHUNK_BYTES + 8192);
+    head.put_slice(api::proto::MAGIC);
+    put_field(&mut head, 1, &type_meta);
+    head.put_u8(2 << 3 | 2);
+    put_varint(&mut head, (raw_head.len() + items) as u64);
+    head.put_slice(&raw_head);
+    proto_items(storage.clone(), listed.items.clone(), head)
+}
+
+fn varint_len(number: usize) -> usize {
+    (64 - (number as u64 | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+fn proto_items(storage: Arc<Storage>, items: Vec<Arc<Item>>, head: BytesMut) -> Body {
+    let chunks = stream::unfold((items.into_iter(), Some(head)), move |(mut items, head)| {
+        let chunk = head.map(|mut chunk| {
+            let mut ended = true;
+            for item in items.by_ref() {
+                put_field(&mut chunk, 2, &item.message(&storage));
+                if chunk.len() >= CHUNK_BYTES {
+                    ended = false;
+                    break;
+                }
+            }
+            if ended {
+                put_field(&mut chunk, 3, b"");
+                put_field(&mut chunk, 4, b"");
+            }
+            (Ok(Frame::data(chunk.freeze())), (items, (!ended).then(|| BytesMut::with_capacity(CHUNK_BYTES + 8192))))
+        });
+        std::future::ready(chunk)
+    });
+    StreamBody::new(chunks).boxed_unsync()
+}

@@ -1,0 +1,84 @@
+//! The verbs, one file each, the same for every kind.
+//!
+//! Invariant: nothing here names a kind; what differs is in the entry's facts and strategy.
+
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod metadata;
+pub(crate) mod options;
+pub(crate) mod patch;
+pub(crate) mod select;
+pub(crate) mod show;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+use std::sync::Arc;
+
+use api::status::Status;
+use http::HeaderMap;
+
+use crate::admission::Chain;
+use crate::authn::User;
+use crate::hub::Hub;
+use crate::negotiate::Accepted;
+use crate::registry::{Entry, Storage};
+use crate::request::Info;
+use crate::strategy::Context;
+
+/// What the verbs work with.
+pub(crate) struct Api {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) admission: Chain,
+}
+
+/// One request about one resource, past authorisation.
+pub(crate) struct Call<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) info: &'a Info,
+    pub(crate) user: &'a User,
+    pub(crate) entry: &'a Arc<Entry>,
+    pub(crate) accepted: Accepted,
+    pub(crate) headers: &'a HeaderMap,
+    /// Now, as metav1.Time text.
+    pub(crate) now: String,
+}
+
+impl Call<'_> {
+    pub(crate) fn storage(&self) -> Result<&Arc<Storage>, Status> {
+        self.entry.storage.as_ref().ok_or_else(|| self.not_allowed())
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.api.hub
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context { user: self.user, now: &self.now, subresource: &self.info.subresource }
+    }
+
+    pub(crate) fn not_found(&self) -> Status {
+        self.not_found_name(&self.info.name)
+    }
+
+    pub(crate) fn not_found_name(&self, name: &str) -> Status {
+        Status::not_found(self.entry.facts.group, self.entry.facts.plural, name)
+    }
+
+    pub(crate) fn not_allowed(&self) -> Status {
+        Status::method_not_allowed()
+    }
+
+    pub(crate) fn conflict(&self, name: &str, why: &str) -> Status {
+        Status::conflict(self.entry.facts.group, self.entry.facts.plural, name, why)
+    }
+
+    pub(crate) fn invalid(&self, name: &str, errors: &[api::field::Error]) -> Status {
+        Status::invalid(self.entry.facts.group, self.entry.facts.kind, name, errors)
+    }
+}
+
+/// What a client is told when its write was based on a state that is gone
+/// (k8s.io/apiserver/pkg/registry/generic/registry/store.go@v0.37.2: OptimisticLockErrorMsg).
+pub(crate) const OPTIMISTIC_LOCK: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";

@@ -1,0 +1,66 @@
+//! Objects, lists and events in the representation that the client accepts.
+//!
+//! Invariant: stored objects in the storage version are shown from their shared bytes; everything else
+//! (tables, partial metadata, other versions, YAML) is made from the value.
+
+use api::facts;
+use api::value::{Map, Value};
+use api::{map, object, proto};
+use bytes::BytesMut;
+use http::Response;
+
+use super::Call;
+use crate::cache::{Item, put_object};
+use crate::negotiate::{Format, Shape};
+use crate::registry::Storage;
+use crate::respond::{self, Body, full};
+use crate::table;
+
+/// One stored object as an answer.
+pub(crate) fn item(call: &Call<'_>, storage: &Storage, item: &Item) -> Response<Body> {
+    let accepted = &call.accepted;
+    let plain = accepted.shape == Shape::Whole && call.entry.is_storage_version() && !accepted.pretty;
+    match accepted.format {
+        Format::Json if plain => {
+            let body = item.json(storage);
+            let mut out = BytesMut::with_capacity(body.len() + 64);
+            put_object(&mut out, &call.entry.api_version, call.entry.facts.kind, body);
+            out.extend_from_slice(b"\n");
+            respond::response(200, &accepted.content_type(false), full(out.freeze()))
+        }
+        Format::Protobuf if plain => {
+            let bytes = proto::wrap(&call.entry.api_version, call.entry.facts.kind, &item.message(storage));
+            respond::response(200, &accepted.content_type(false), full(bytes))
+        }
+        _ => value(call, 200, &call.entry.from_storage(&item.object(storage))),
+    }
+}
+
+/// An object of the entry's version as an answer.
+pub(crate) fn value(call: &Call<'_>, code: u16, object: &Map) -> Response<Body> {
+    respond::object(code, &shaped(call, object), &call.accepted)
+}
+
+/// The object in the shape that the client asked for.
+pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
+    match &call.accepted.shape {
+        Shape::Whole => object.clone(),
+        Shape::Table(version) => {
+            let meta = map! { "resourceVersion" => object.map("metadata").map_or("", |meta| meta.str("resourceVersion")) };
+            table::of(call.entry, std::slice::from_ref(object), meta, version, table_options(call), &call.now)
+        }
+        Shape::Partial(version) | Shape::PartialList(version) => partial(object, version),
+    }
+}
+
+pub(crate) fn table_options(call: &Call<'_>) -> table::Options {
+    table::Options { include: call.info.query.get("includeObject").to_string(), headers: !call.info.query.flag("noHeaders") }
+}
+
+/// `PartialObjectMetadata` of an object.
+pub(crate) fn partial(object: &Map, version: &str) -> Map {
+    let mut partial = Map::new();
+    object::set_kind(&mut partial, &facts::api_version("meta.k8s.io", version), "PartialObjectMetadata");
+    partial.set("metadata", object.get("metadata").cloned().unwrap_or(Value::Map(Map::new())));
+    partial
+}

@@ -1,0 +1,315 @@
+//! WATCH: from the cache's history and live events, bookmarks computed from what this watcher was sent
+//! (k8s.io/apiserver/pkg/storage/cacher/{cacher,cache_watcher}.go, endpoints/handlers/watch.go@v0.37.2).
+//!
+//! Invariant: events in revision order, each once; a bookmark never promises more than was delivered;
+//! a watcher that lags too far is ended, never skipped ahead.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::status::Status;
+use api::value::{Map, Value};
+use api::{map, object, proto};
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::time::Instant;
+
+use super::options::{self, Match};
+use super::select::Selection;
+use super::{Call, show};
+use crate::cache::{Change, Event, Item, Registration, Seen, json_frame, proto_frame};
+use crate::hub::Hub;
+use crate::negotiate::{Accepted, Format, Shape};
+use crate::registry::{Entry, Storage};
+use crate::respond::{self, Body, BoxError};
+use crate::table;
+
+/// Time between bookmarks (cacher.go: bookmarkFrequency).
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// Watches without timeoutSeconds end between this and twice this (--min-request-timeout).
+const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// The end of the initial events of a streaming list.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// One watcher.
+struct Watcher {
+    hub: Arc<Hub>,
+    entry: Arc<Entry>,
+    storage: Arc<Storage>,
+    selection: Selection,
+    accepted: Accepted,
+    now: String,
+    table_header: bool,
+    include_object: String,
+    pending: VecDeque<Bytes>,
+    registration: Registration,
+    past: VecDeque<Arc<Event>>,
+    /// Everything up to here was delivered.
+    delivered: u64,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    ends: Instant,
+    done: bool,
+}
+
+impl Call<'_> {
+    pub(crate) async fn watch(&self) -> Result<Response<Body>, Status> {
+        let storage = self.storage()?.clone();
+        let options = options::List::of(&self.info.query, true)?;
+        let selection = Selection::of(self.entry, self.info)?;
+        let initial = match (options.send_initial, options.revision) {
+            (Some(send), _) => send,
+            // Without a resourceVersion, or with 0, a watch starts with the state as it is.
+            (None, None | Some(0)) => true,
+            (None, Some(_)) => false,
+        };
+        let mark_end = options.send_initial == Some(true) && options.bookmarks;
+        let at = match options.revision {
+            Some(revision) if revision > 0 && (initial || options.matching == Match::NotOlderThan) => self.hub().wait(revision).await?,
+            Some(0) if options.send_initial.is_none() => self.hub().applied(),
+            Some(revision) if revision > 0 => revision,
+            _ => self.hub().fresh().await?,
+        };
+        let (items, registration) = if initial {
+            storage.cache.snapshot(&selection.prefix)
+        } else {
+            match storage.cache.register(at) {
+                Ok(registration) => (Vec::new(), registration),
+                Err(oldest) => return Ok(self.too_old(at, oldest)),
+            }
+        };
+        let mut watcher = self.watcher(storage, selection, &options, registration, at);
+        watcher.start(items, mark_end);
+        Ok(self.stream(watcher))
+    }
+
+    fn watcher(
+        &self,
+        storage: Arc<Storage>,
+        selection: Selection,
+        options: &options::List,
+        mut registration: Registration,
+        at: u64,
+    ) -> Watcher {
+        let timeout = options.timeout.unwrap_or_else(|| TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()));
+        let now = Instant::now();
+        Watcher {
+            hub: self.api.hub.clone(),
+            entry: self.entry.clone(),
+            storage,
+            selection,
+            accepted: self.accepted.clone(),
+            now: self.now.clone(),
+            table_header: self.accepted.shape != Shape::Whole && !self.info.query.flag("noHeaders"),
+            include_object: self.info.query.get("includeObject").to_string(),
+            pending: VecDeque::new(),
+            past: std::mem::take(&mut registration.past).into(),
+            registration,
+            delivered: at,
+            bookmarks: options.bookmarks,
+            next_bookmark: now + BOOKMARK_PERIOD.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+            ends: now + timeout,
+            done: false,
+        }
+    }
+
+    /// A watch from a revision that is gone: one ERROR event, as upstream's watch cache answers.
+    fn too_old(&self, at: u64, oldest: u64) -> Response<Body> {
+        let status = Status::expired(format!("too old resource version: {at} ({oldest})"));
+        let frame = error_frame(&status, self.accepted.format);
+        respond::response(200, &self.accepted.content_type(true), respond::full(frame))
+    }
+
+    fn stream(&self, watcher: Watcher) -> Response<Body> {
+        let frames = stream::unfold(watcher, |mut watcher| async move {
+            let frame = watcher.next().await?;
+            Some((Ok::<_, BoxError>(Frame::data(frame)), watcher))
+        });
+        respond::response(200, &self.accepted.content_type(true), StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+impl Watcher {
+    /// Queues the initial events and, for a streaming list, the bookmark that ends them.
+    fn start(&mut self, items: Vec<Arc<Item>>, mark_end: bool) {
+        for item in items {
+            self.delivered = self.delivered.max(item.revision);
+            if self.selection.matches(&item, &self.storage) {
+                let frame = self.encode(Seen::Added, &item);
+                self.pending.push_back(frame);
+            }
+        }
+        if mark_end {
+            let frame = self.bookmark(true);
+            self.pending.push_back(frame);
+        }
+    }
+
+    /// The next frame; `None` ends the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.pending.pop_front() {
+                return Some(frame);
+            }
+            if self.done {
+                return None;
+            }
+            let event = match self.past.pop_front() {
+                Some(event) => event,
+                None => match self.live().await? {
+                    Live::Event(event) => event,
+                    Live::Bookmark => {
+                        self.due_bookmark();
+                        continue;
+                    }
+                },
+            };
+            self.deliver(&event);
+        }
+    }
+
+    async fn live(&mut self) -> Option<Live> {
+        let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+        tokio::select! {
+            biased;
+            event = self.registration.live.recv() => match event {
+                Ok(event) => Some(Live::Event(event)),
+                Err(RecvError::Lagged(_) | RecvError::Closed) => None,
+            },
+            _ = tokio::time::sleep_until(wake) => {
+                if Instant::now() >= self.ends { None } else { Some(Live::Bookmark) }
+            }
+        }
+    }
+
+    fn deliver(&mut self, event: &Arc<Event>) {
+        if event.revision <= self.delivered && event.revision != 0 {
+            return;
+        }
+        self.delivered = event.revision;
+        let Some(seen) = self.seen(event) else { return };
+        let shared = self.accepted.shape == Shape::Whole && self.entry.is_storage_version();
+        let frame = match self.accepted.format {
+            Format::Json | Format::Protobuf if shared => {
+                let protobuf = self.accepted.format == Format::Protobuf;
+                event.frame(seen, protobuf, || self.encode(seen, &event.shown(seen)))
+            }
+            _ => self.encode(seen, &event.shown(seen)),
+        };
+        self.pending.push_back(frame);
+    }
+
+    /// What this watcher sees of an event: an object may enter or leave its selection.
+    fn seen(&self, event: &Event) -> Option<Seen> {
+        let is = |item: &Arc<Item>| self.selection.matches(item, &self.storage);
+        if self.selection.is_plain() {
+            return is(&event.item).then(|| event.plain());
+        }
+        let was = event.previous.as_ref().is_some_and(is);
+        match (event.change, was, event.change == Change::Put && is(&event.item)) {
+            (Change::Delete, true, _) | (Change::Put, true, false) => Some(Seen::Deleted),
+            (Change::Put, false, true) => Some(Seen::Added),
+            (Change::Put, true, true) => Some(Seen::Modified),
+            _ => None,
+        }
+    }
+
+    fn encode(&mut self, seen: Seen, item: &Item) -> Bytes
+    where
+        Self: Sized,
+    {
+        encode(self, seen, item)
+    }
+
+    /// Sends a bookmark of what the caches are complete at, once everything up to there was delivered.
+    fn due_bookmark(&mut self) {
+        let applied = self.hub.applied();
+        loop {
+            match self.registration.live.try_recv() {
+                Ok(event) => self.deliver(&event),
+                Err(TryRecvError::Empty) => break,
+                Err(_) => {
+                    self.done = true;
+                    return;
+                }
+            }
+        }
+        self.delivered = self.delivered.max(applied);
+        self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+        let frame = self.bookmark(false);
+        self.pending.push_back(frame);
+    }
+
+    fn bookmark(&self, initial_end: bool) -> Bytes {
+        let mut meta = map! { "resourceVersion" => self.delivered.to_string() };
+        if initial_end {
+            meta.set("annotations", map! { INITIAL_EVENTS_END => "true" });
+        }
+        let mut object = Map::new();
+        let (api_version, kind) = match &self.accepted.shape {
+            Shape::Whole => (self.entry.api_version.clone(), self.entry.facts.kind),
+            Shape::Table(version) => (format!("meta.k8s.io/{version}"), "Table"),
+            Shape::Partial(version) | Shape::PartialList(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadata"),
+        };
+        object::set_kind(&mut object, &api_version, kind);
+        object.set("metadata", meta);
+        if let Shape::Table(_) = self.accepted.shape {
+            object.set("columnDefinitions", Value::Null);
+            object.set("rows", Vec::new());
+        }
+        frame_of("BOOKMARK", &object, &self.accepted)
+    }
+}
+
+enum Live {
+    Event(Arc<Event>),
+    Bookmark,
+}
+
+/// The frame of one event for one watcher.
+fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
+    let (entry, storage) = (&watcher.entry, &watcher.storage);
+    let plain = watcher.accepted.shape == Shape::Whole && entry.is_storage_version();
+    match watcher.accepted.format {
+        Format::Json if plain => json_frame(seen.text(), &entry.api_version, entry.facts.kind, item.json(storage)),
+        Format::Protobuf if plain => {
+            proto_frame(seen.text(), &proto::wrap(&entry.api_version, entry.facts.kind, &item.message(storage)))
+        }
+        _ => {
+            let whole = entry.from_storage(&item.object(storage));
+            let object = match &watcher.accepted.shape {
+                Shape::Whole => whole,
+                Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
+                Shape::Table(version) => {
+                    let meta = map! { "resourceVersion" => item.revision.to_string() };
+                    let options = table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
+                    watcher.table_header = false;
+                    table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
+                }
+            };
+            frame_of(seen.text(), &object, &watcher.accepted)
+        }
+    }
+}
+
+fn frame_of(seen: &str, object: &Map, accepted: &Accepted) -> Bytes {
+    let plain = Accepted { pretty: false, ..accepted.clone() };
+    match accepted.format {
+        Format::Protobuf => proto_frame(seen, &respond::encode(object, &plain)),
+        Format::Yaml => {
+            let event = map! { "type" => seen, "object" => object.clone() };
+            let text = api::yaml::from_json(&api::json::encode(&event)).unwrap_or_default();
+            Bytes::from(format!("{text}---\n"))
+        }
+        Format::Json => Bytes::from(api::json::encode(&map! { "type" => seen, "object" => object.clone() })),
+    }
+}
+
+fn error_frame(status: &Status, format: Format) -> Bytes {
+    frame_of("ERROR", &status.to_object(), &Accepted { format, ..Accepted::json() })
+}

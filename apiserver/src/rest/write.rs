@@ -1,0 +1,405 @@
+//! CREATE and UPDATE: decode, admit, prepare, validate, admit again, compare-and-write
+//! (k8s.io/apiserver/pkg/endpoints/handlers/{create,update}.go, registry/generic/registry/store.go@v0.37.2).
+//!
+//! Invariant: nothing is written that was not validated against the state it replaces; a lost race is
+//! a retry when the client named no resourceVersion, else a conflict.
+
+use api::field::{self, Path};
+use api::object::Meta;
+use api::status::Status;
+use api::value::Map;
+use http::Response;
+
+use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
+use crate::admission::{Attributes, Operation};
+use crate::codec::{self, Expected, FieldValidation};
+use crate::hub::written;
+use crate::negotiate;
+use crate::registry::Storage;
+use crate::resources;
+use crate::respond::{self, Body};
+use crate::strategy::Generation;
+
+/// Names tried before a generateName conflict is given up (store.go: maxNameGenerationCreateAttempts).
+const GENERATE_NAME_ATTEMPTS_MAX: usize = 8;
+/// Races lost before an unconditional update gives up.
+const UPDATE_RETRIES_MAX: usize = 100;
+
+/// The state that a write starts from.
+pub(crate) struct Existing {
+    /// In the entry's version.
+    pub(crate) object: Map,
+    pub(crate) revision: u64,
+}
+
+/// What a write did.
+pub(crate) struct Done {
+    pub(crate) object: Map,
+    pub(crate) created: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Call<'_> {
+    fn expected(&self) -> Expected<'_> {
+        let facts = self.entry.facts;
+        match self.entry.subresource(&self.info.subresource) {
+            Some(sub) if sub.kind != facts.kind => Expected {
+                group: sub.group,
+                version: sub.version,
+                kind: sub.kind,
+                ty: sub.ty.unwrap_or(facts.ty),
+            },
+            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty },
+        }
+    }
+
+    /// Decodes the body as the kind that the path expects.
+    pub(crate) async fn body(&self, body: Body) -> Result<(Map, Vec<String>), Status> {
+        let format = negotiate::body_format(self.headers)?;
+        let validation = FieldValidation::of(&self.info.query)?;
+        let bytes = codec::read_body(body).await?;
+        codec::decode(&bytes, format, self.expected(), validation)
+    }
+
+    pub(crate) fn finish(&self, done: Done) -> Response<Body> {
+        let mut response = show::value(self, if done.created { 201 } else { 200 }, &done.object);
+        respond::warn(&mut response, &done.warnings);
+        response
+    }
+
+    pub(crate) async fn create(&self, body: Body) -> Result<Response<Body>, Status> {
+        let dry_run = options::dry_run(&self.info.query, "CreateOptions")?;
+        let (object, warnings) = self.body(body).await?;
+        let mut done = self.create_object(object, dry_run).await?;
+        done.warnings.splice(0..0, warnings);
+        Ok(self.finish(done))
+    }
+
+    /// Creates an object that was decoded; the name may have to be generated.
+    pub(crate) async fn create_object(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
+        metadata::match_namespace(&mut object, self.namespace())?;
+        self.default(&mut object);
+        let generated = object.name().is_empty() && !object.meta().str("generateName").is_empty();
+        for attempt in 1.. {
+            let mut candidate = object.clone();
+            if generated {
+                let name = api::names::generate_name(object.meta().str("generateName"), rand::random);
+                candidate.meta_mut().set("name", name);
+            }
+            match self.create_once(candidate, dry_run).await {
+                Err(status) if generated && status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
+                outcome => return outcome,
+            }
+        }
+        Err(self.conflict("", OPTIMISTIC_LOCK))
+    }
+
+    async fn create_once(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
+        let storage = self.storage()?;
+        metadata::fill_for_create(self.entry, &mut object, &self.now);
+        let name = object.name().to_string();
+        self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        self.prepare_for_create(&mut object);
+        let mut errors = metadata::validate(self.entry, &object);
+        errors.extend(self.entry.strategy.validate(&object));
+        if !errors.is_empty() {
+            return Err(self.invalid(&name, &errors));
+        }
+        let warnings = self.entry.strategy.warnings(&object, None);
+        self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
+        let outcome = self.store_new(storage, &object, dry_run).await;
+        begun.finish(self.hub(), outcome.is_ok() && !dry_run).await;
+        Ok(Done { object: outcome?, created: true, warnings })
+    }
+
+    async fn store_new(&self, storage: &Storage, object: &Map, dry_run: bool) -> Result<Map, Status> {
+        let (namespace, name) = (self.namespace(), object.name());
+        let exists = || Status::already_exists(self.entry.facts.group, self.entry.facts.plural, name);
+        if dry_run {
+            return match self.hub().read(storage, namespace, name).await? {
+                Some(_) => Err(exists()),
+                None => Ok(object.clone()),
+            };
+        }
+        let stored = self.entry.to_storage(object);
+        let lease = resources::lease(self.hub(), self.entry).await?;
+        match self.hub().write(storage, namespace, name, &stored, 0, lease).await? {
+            Some(revision) => Ok(written(object.clone(), revision)),
+            None => Err(exists()),
+        }
+    }
+
+    fn prepare_for_create(&self, object: &mut Map) {
+        if self.entry.has_status() {
+            reset_status(self.entry.facts.ty, object);
+        }
+        self.entry.strategy.prepare_for_create(&self.context(), object);
+    }
+
+    /// Fills in defaults: the facts', then the strategy's.
+    pub(crate) fn default(&self, object: &mut Map) {
+        api::defaults::apply(object, self.entry.facts.ty);
+        self.entry.strategy.default(object);
+    }
+
+    pub(crate) async fn update(&self, body: Body) -> Result<Response<Body>, Status> {
+        let dry_run = options::dry_run(&self.info.query, "UpdateOptions")?;
+        let (mut object, warnings) = self.body(body).await?;
+        let name = &self.info.name;
+        if object.name().is_empty() {
+            object.meta_mut().set("name", name.as_str());
+        }
+        if object.name() != name {
+            let text = format!("the name of the object ({}) does not match the name on the URL ({name})", object.name());
+            return Err(Status::bad_request(text));
+        }
+        self.update_named(object, warnings, dry_run).await
+    }
+
+    async fn update_named(&self, mut object: Map, warnings: Vec<String>, dry_run: bool) -> Result<Response<Body>, Status> {
+        metadata::match_namespace(&mut object, self.namespace())?;
+        self.default(&mut object);
+        let mut make = |_: &Existing| Ok(object.clone());
+        let mut done = self.change(&mut make, dry_run).await?;
+        done.warnings.splice(0..0, warnings);
+        Ok(self.finish(done))
+    }
+
+    /// Reads, changes and writes the object of the path until no other write comes between. `make`
+    /// gives the wanted object from the existing one.
+    pub(crate) async fn change(
+        &self,
+        make: &mut (dyn FnMut(&Existing) -> Result<Map, Status> + Send),
+        dry_run: bool,
+    ) -> Result<Done, Status> {
+        let storage = self.storage()?.clone();
+        for _ in 0..UPDATE_RETRIES_MAX {
+            let found = self.hub().read(&storage, self.namespace(), &self.info.name).await?;
+            let Some((stored, revision)) = found else {
+                let empty = Existing { object: Map::new(), revision: 0 };
+                if !self.entry.strategy.allow_create_on_update() || !self.info.subresource.is_empty() {
+                    return Err(self.not_found());
+                }
+                return self.create_object(make(&empty)?, dry_run).await;
+            };
+            let existing = Existing { object: self.entry.from_storage(&stored), revision };
+            let wanted = make(&existing)?;
+            let conditional = self.check_preconditions(&wanted, &existing)?;
+            if let Some(done) = self.change_once(&storage, wanted, &existing, dry_run).await? {
+                return Ok(done);
+            }
+            if conditional {
+                return Err(self.conflict(&self.info.name, OPTIMISTIC_LOCK));
+            }
+        }
+        Err(self.conflict(&self.info.name, OPTIMISTIC_LOCK))
+    }
+
+    /// True when the client named the state it saw.
+    fn check_preconditions(&self, wanted: &Map, existing: &Existing) -> Result<bool, Status> {
+        let name = &self.info.name;
+        let version = wanted.resource_version();
+        if version.is_empty() || version == "0" {
+            if !self.entry.strategy.allow_unconditional_update() {
+                let path = Path::new("metadata.resourceVersion");
+                let error = field::invalid(&path, 0i64, "must be specified for an update");
+                let facts = self.entry.facts;
+                return Err(Status::invalid(facts.group, facts.plural, name, &[error]));
+            }
+        } else {
+            let version = options::parse_revision(version).map_err(|_| {
+                Status::bad_request(format!("invalid resourceVersion {}", field::go_quote(wanted.resource_version())))
+            })?;
+            if version != existing.revision {
+                return Err(self.conflict(name, OPTIMISTIC_LOCK));
+            }
+        }
+        let (uid, was) = (wanted.uid(), existing.object.uid());
+        if !uid.is_empty() && uid != was {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {was}");
+            return Err(self.conflict(name, &why));
+        }
+        Ok(!version.is_empty() && version != "0")
+    }
+
+    /// One try; `None` when another write came between.
+    async fn change_once(
+        &self,
+        storage: &Storage,
+        mut object: Map,
+        existing: &Existing,
+        dry_run: bool,
+    ) -> Result<Option<Done>, Status> {
+        let old = &existing.object;
+        let name = self.info.name.clone();
+        self.admit(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        metadata::match_namespace(&mut object, self.namespace())?;
+        let errors = self.prepare_for_update(&mut object, old);
+        if !errors.is_empty() {
+            return Err(self.invalid(&name, &errors));
+        }
+        let warnings = self.entry.strategy.warnings(&object, Some(old));
+        self.judge(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        let done = |object| Some(Done { object, created: false, warnings });
+        if dry_run {
+            return Ok(done(written(object, existing.revision)));
+        }
+        let begun = resources::begin(self.hub(), self.entry, &mut object, Some(old), dry_run).await?;
+        let outcome = self.store_changed(storage, &object, existing).await;
+        begun.finish(self.hub(), matches!(outcome, Ok(Some(_)))).await;
+        Ok(outcome?.map(|revision| written(object, revision)).and_then(done))
+    }
+
+    async fn store_changed(&self, storage: &Storage, object: &Map, existing: &Existing) -> Result<Option<u64>, Status> {
+        let mut compare = object.clone();
+        crate::registry::set_resource_version(&mut compare, existing.revision);
+        if compare == existing.object {
+            return Ok(Some(existing.revision));
+        }
+        let (namespace, name) = (self.namespace(), object.name());
+        if is_finished(object) && !self.entry.strategy.keeps(object) {
+            return self.hub().remove(storage, namespace, name, existing.revision).await;
+        }
+        let stored = self.entry.to_storage(object);
+        let lease = resources::lease(self.hub(), self.entry).await?;
+        self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await
+    }
+
+    /// Takes over what this path may not change, counts the generation, validates.
+    fn prepare_for_update(&self, object: &mut Map, old: &Map) -> field::Errors {
+        let (entry, cx) = (self.entry, self.context());
+        metadata::keep_for_update(object, old);
+        let strategy = entry.strategy;
+        match self.info.subresource.as_str() {
+            "" => {
+                if entry.has_status() {
+                    take(object, old, "status");
+                }
+                strategy.prepare_for_update(&cx, object, old);
+                self.count_generation(object, old);
+            }
+            "status" => {
+                keep_all_but_status(object, old);
+                strategy.prepare_for_status_update(&cx, object, old);
+            }
+            other => {
+                strategy.prepare_for_subresource_update(&cx, other, object, old);
+                self.count_generation(object, old);
+            }
+        }
+        let mut errors = metadata::validate_update(object, old);
+        errors.extend(match self.info.subresource.as_str() {
+            "" => strategy.validate_update(object, old),
+            "status" => strategy.validate_status_update(object, old),
+            other => strategy.validate_subresource_update(other, object, old),
+        });
+        errors
+    }
+
+    fn count_generation(&self, object: &mut Map, old: &Map) {
+        if self.entry.strategy.generation() == Generation::None {
+            return;
+        }
+        let same = |name: &str| matches!(name, "metadata" | "status" | "kind" | "apiVersion");
+        let changed = object.iter().any(|(name, value)| !same(name) && old.get(name) != Some(value))
+            || old.keys().any(|name| !same(name) && !object.contains(name));
+        if changed {
+            let generation = old.generation() + 1;
+            object.meta_mut().set("generation", generation);
+        }
+    }
+
+    pub(crate) async fn admit(
+        &self,
+        operation: Operation,
+        name: &str,
+        object: Option<&mut Map>,
+        old: Option<&Map>,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        let mut attributes = self.attributes(operation, name, object, old, dry_run);
+        self.api.admission.admit(&mut attributes, self.hub()).await
+    }
+
+    pub(crate) async fn judge(
+        &self,
+        operation: Operation,
+        name: &str,
+        object: Option<&mut Map>,
+        old: Option<&Map>,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        let attributes = self.attributes(operation, name, object, old, dry_run);
+        self.api.admission.validate(&attributes, self.hub()).await
+    }
+
+    fn attributes<'a>(
+        &'a self,
+        operation: Operation,
+        name: &'a str,
+        object: Option<&'a mut Map>,
+        old: Option<&'a Map>,
+        dry_run: bool,
+    ) -> Attributes<'a> {
+        let facts = self.entry.facts;
+        Attributes {
+            operation,
+            user: self.user,
+            group: facts.group,
+            version: facts.version,
+            resource: facts.plural,
+            kind: self.expected().kind,
+            subresource: &self.info.subresource,
+            namespace: &self.info.namespace,
+            name,
+            object,
+            old,
+            dry_run,
+        }
+    }
+}
+
+/// Status as it is on a new object.
+fn reset_status(ty: &'static api::facts::Struct, object: &mut Map) {
+    match ty.field("status") {
+        Some(field) if field.always_in_json() => object.set("status", Map::new()),
+        _ => drop(object.remove("status")),
+    }
+}
+
+/// Takes a field over from the old object, absence included.
+fn take(object: &mut Map, old: &Map, name: &'static str) {
+    match old.get(name) {
+        Some(value) => object.set(name, value.clone()),
+        None => drop(object.remove(name)),
+    }
+}
+
+/// Through the status subresource only status changes, and of the metadata what strategies let through.
+fn keep_all_but_status(object: &mut Map, old: &Map) {
+    let status = object.remove("status");
+    let mut meta = old.meta().clone();
+    let new = object.meta();
+    for name in ["labels", "annotations", "finalizers", "managedFields", "resourceVersion", "ownerReferences"] {
+        match new.get(name) {
+            Some(value) => meta.set(name, value.clone()),
+            None => drop(meta.remove(name)),
+        }
+    }
+    let mut whole = old.clone();
+    whole.set("metadata", meta);
+    match status {
+        Some(status) => whole.set("status", status),
+        None => drop(whole.remove("status")),
+    }
+    *object = whole;
+}
+
+/// True for an object that only waited for its last finalizer
+/// (store.go: deleteWithoutFinalizers, ShouldDeleteDuringUpdate).
+pub(crate) fn is_finished(object: &Map) -> bool {
+    object.is_deleting()
+        && object.finalizers().next().is_none()
+        && object.meta().i64("deletionGracePeriodSeconds").unwrap_or(0) == 0
+}

@@ -1,0 +1,140 @@
+//! The listener: TLS, HTTP/1.1 and HTTP/2, upgrades, graceful end; and the in-memory transport.
+//!
+//! Invariant: both transports hand the request to the same chain with the peer's certificates.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::Peer;
+use crate::chain::Core;
+use crate::respond::{Body, BoxError};
+
+/// A handshake that takes longer is given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Request headers that take longer are given up (upstream: ReadHeaderTimeout 32 s).
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Streams of one HTTP/2 connection (--http2-max-streams-per-connection: upstream's default for a secure port).
+const STREAMS_MAX: u32 = 1000;
+/// Bytes buffered for one HTTP/2 stream: thousands of watchers share the memory.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Handshakes under way at once; more connections wait in the kernel.
+const HANDSHAKES_MAX: usize = 1024;
+/// How long requests under way may go on after the end was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves until `stop`.
+pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerConfig, stop: CancellationToken) {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let graceful = Arc::new(GracefulShutdown::new());
+    let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
+    let tasks = tokio_util::task::TaskTracker::new();
+    loop {
+        let permit = handshakes.clone().acquire_owned().await;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors: wait for some to come back instead of spinning.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (core, acceptor, watcher) = (core.clone(), acceptor.clone(), graceful.watcher());
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            let Some((peer, stream)) = handshake(acceptor, stream).await else { return };
+            drop(permit);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (core, peer) = (core.clone(), peer.clone());
+                async move {
+                    let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+                    Ok::<_, Infallible>(core.answer(&peer, request).await)
+                }
+            });
+            let builder = connection_builder();
+            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            let connection = watcher.watch(connection);
+            tokio::select! {
+                _ = connection => {}
+                _ = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
+            }
+        });
+    }
+    tasks.close();
+    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+}
+
+fn connection_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(15));
+    builder
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+) -> Option<(Arc<Peer>, tokio_rustls::server::TlsStream<TcpStream>)> {
+    let _ = stream.set_nodelay(true);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
+            Some((Arc::new(Peer { certificates }), stream))
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake error");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// The chain as a service in this process: `certificates` stand for what a TLS client would have proved.
+#[derive(Clone)]
+pub struct InProcess {
+    core: Arc<Core>,
+    peer: Arc<Peer>,
+}
+
+impl InProcess {
+    pub(crate) fn new(core: Arc<Core>, certificates: Vec<CertificateDer<'static>>) -> Self {
+        InProcess { core, peer: Arc::new(Peer { certificates }) }
+    }
+
+    /// Answers one request.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        self.core.answer(&self.peer, request).await
+    }
+}

@@ -1,0 +1,134 @@
+//! What a kind may do beyond its facts: hooks that the generic verbs call, all with defaults.
+//!
+//! Must not know: HTTP, the store, other kinds' strategies. A strategy sees values and says what to
+//! change or what is wrong (k8s.io/apiserver/pkg/registry/rest/{create,update,delete}.go@v0.37.2).
+
+use api::field::Errors;
+use api::value::Map;
+
+use crate::authn::User;
+
+/// What a hook may know of the request.
+pub(crate) struct Context<'a> {
+    pub(crate) user: &'a User,
+    /// Now, as metav1.Time text (`2026-11-24T08:00:00Z`).
+    pub(crate) now: &'a str,
+    pub(crate) subresource: &'a str,
+}
+
+/// When `metadata.generation` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// Never set by the server.
+    None,
+    /// 1 at creation, one more when anything but metadata and status changes.
+    Spec,
+}
+
+/// How an object leaves when it is deleted gracefully.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Grace {
+    /// The kind knows no graceful deletion: it goes at once (finalizers aside).
+    None,
+    /// Seconds until it may go; 0 is at once.
+    Seconds(i64),
+}
+
+/// Hooks of a kind. `object` and `old` are canonical values of the version the strategy is registered for.
+pub(crate) trait Strategy: Send + Sync {
+    /// Fills what upstream's SetDefaults functions fill; the facts' own defaults are there already.
+    fn default(&self, _object: &mut Map) {}
+
+    /// Drops what a client may not set, sets what the server decides. Status was dropped already when
+    /// the kind has a status subresource.
+    fn prepare_for_create(&self, _cx: &Context, _object: &mut Map) {}
+
+    /// As for create; status was taken over from `old` already when the kind has a status subresource.
+    fn prepare_for_update(&self, _cx: &Context, _object: &mut Map, _old: &Map) {}
+
+    /// Before a write through the status subresource: everything but status and metadata was taken over from `old`.
+    fn prepare_for_status_update(&self, _cx: &Context, _object: &mut Map, _old: &Map) {}
+
+    /// Everything wrong with a new object; metadata was checked already.
+    fn validate(&self, _object: &Map) -> Errors {
+        Errors::new()
+    }
+
+    /// Everything wrong with an update; metadata was checked already.
+    fn validate_update(&self, object: &Map, _old: &Map) -> Errors {
+        self.validate(object)
+    }
+
+    fn validate_status_update(&self, _object: &Map, _old: &Map) -> Errors {
+        Errors::new()
+    }
+
+    /// Checks that upstream makes on an update through another subresource than status (`resize`, `ephemeralcontainers`, `approval`, ...).
+    fn validate_subresource_update(&self, _subresource: &str, object: &Map, old: &Map) -> Errors {
+        self.validate_update(object, old)
+    }
+
+    /// What a write through another subresource than status takes from `object`; the rest comes from `old`.
+    fn prepare_for_subresource_update(&self, _cx: &Context, _subresource: &str, _object: &mut Map, _old: &Map) {}
+
+    fn warnings(&self, _object: &Map, _old: Option<&Map>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What is wrong with a name; with `prefix`, it is a generateName.
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        api::names::name_is_dns_subdomain(name, prefix)
+    }
+
+    fn generation(&self) -> Generation {
+        Generation::None
+    }
+
+    /// PUT may create.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// PUT without resourceVersion overwrites.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Selectable fields beyond metadata.name and metadata.namespace, with their values in `object`.
+    fn fields(&self, _object: &Map) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The names of the selectable fields, including those that no object has set.
+    fn field_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Grace for a deletion; `asked` is DeleteOptions.gracePeriodSeconds.
+    fn grace(&self, _object: &Map, _asked: Option<i64>) -> Grace {
+        Grace::None
+    }
+
+    /// Something beside metadata.finalizers keeps a deleted object (a namespace's spec.finalizers).
+    fn keeps(&self, _object: &Map) -> bool {
+        false
+    }
+
+    /// The object is being marked as deleted and stays for now.
+    fn mark_deleting(&self, _object: &mut Map) {}
+
+    /// A deletion answers with the object instead of a Status (upstream: ReturnDeletedObject).
+    fn returns_deleted_object(&self) -> bool {
+        false
+    }
+
+    /// Without propagationPolicy, dependents are orphaned (only legacy kinds do that).
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+}
+
+/// A kind without behaviour of its own.
+pub(crate) struct Plain;
+
+impl Strategy for Plain {}

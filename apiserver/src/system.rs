@@ -1,0 +1,103 @@
+//! The server as its own client: what it creates and keeps by itself goes down the same verbs, as
+//! `system:apiserver` (k8s.io/apiserver/pkg/server/config.go@v0.37.2: loopback client).
+
+use std::sync::Arc;
+
+use api::status::Status;
+use api::value::Map;
+use api::{facts, object};
+use http::HeaderMap;
+
+use crate::authn::{ALL_AUTHENTICATED, SYSTEM_PRIVILEGED_GROUP, User};
+use crate::chain::Core;
+use crate::negotiate::Accepted;
+use crate::registry::Entry;
+use crate::request::Info;
+use crate::rest::Call;
+use crate::rest::write::Existing;
+
+fn user() -> User {
+    User {
+        name: "system:apiserver".into(),
+        groups: vec![SYSTEM_PRIVILEGED_GROUP.into(), ALL_AUTHENTICATED.into()],
+        ..User::default()
+    }
+}
+
+fn entry(core: &Core, object: &Map) -> Result<Arc<Entry>, Status> {
+    let (group, version) = facts::split_api_version(object.str("apiVersion"));
+    let entries = core.api.hub.registry.entries();
+    let found = entries.iter().find(|entry| {
+        entry.facts.group == group && entry.facts.version == version && entry.facts.kind == object.str("kind") && entry.storage.is_some()
+    });
+    found.cloned().ok_or_else(Status::no_such_path)
+}
+
+fn info(entry: &Entry, verb: &'static str, object: &Map) -> Info {
+    let meta = object::Meta::meta(object);
+    Info {
+        is_resource: true,
+        verb,
+        group: entry.facts.group.into(),
+        version: entry.facts.version.into(),
+        resource: entry.facts.plural.into(),
+        namespace: meta.str("namespace").into(),
+        name: meta.str("name").into(),
+        ..Info::default()
+    }
+}
+
+fn now() -> String {
+    api::time::from_unix(jiff::Timestamp::now().as_second(), 0, false)
+}
+
+/// Creates the object; one that is there already stays as it is.
+pub(crate) async fn ensure(core: &Core, object: Map) -> Result<(), Status> {
+    let entry = entry(core, &object)?;
+    let (info, user, headers) = (info(&entry, "create", &object), user(), HeaderMap::new());
+    let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
+    if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_some() {
+        return Ok(());
+    }
+    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    match call.create_object(object, false).await {
+        Err(status) if status.reason == "AlreadyExists" => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+/// Creates or changes the object until `make` gives what is there: `make(None)` for a new one, `None` to leave it.
+pub(crate) async fn apply(
+    core: &Core,
+    identity: &Map,
+    make: &mut (dyn FnMut(Option<&Map>) -> Option<Map> + Send),
+) -> Result<(), Status> {
+    let entry = entry(core, identity)?;
+    let (info, user, headers) = (info(&entry, "update", identity), user(), HeaderMap::new());
+    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
+    if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_none() {
+        let Some(object) = make(None) else { return Ok(()) };
+        match call.create_object(object, false).await {
+            Err(status) if status.reason == "AlreadyExists" => {}
+            outcome => return outcome.map(drop),
+        }
+    }
+    let mut change = |existing: &Existing| {
+        let mut wanted = make(Some(&existing.object)).unwrap_or_else(|| existing.object.clone());
+        call.default(&mut wanted);
+        Ok(wanted)
+    };
+    call.change(&mut change, false).await.map(drop)
+}
+
+/// Deletes the object if it is there.
+pub(crate) async fn remove(core: &Core, identity: &Map) -> Result<(), Status> {
+    let entry = entry(core, identity)?;
+    let (info, user, headers) = (info(&entry, "delete", identity), user(), HeaderMap::new());
+    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    match call.delete_named(&info.namespace, &info.name, &Default::default()).await {
+        Err(status) if status.code == 404 => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}

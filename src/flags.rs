@@ -1,0 +1,152 @@
+//! Command lines of the components, as upstream's pflag reads them.
+//!
+//! Invariant: the names and types of the flags are upstream's, from tables made of its `--help`; an unknown
+//! flag is an error in upstream's words. Non-goal: what a flag means; each component's file says that.
+
+use std::collections::BTreeMap;
+
+/// Flags given, by name with dashes; each with its values in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Values(BTreeMap<String, Vec<String>>);
+
+/// Reads arguments against a table of `name type` lines.
+///
+/// # Errors
+/// An unknown flag, a flag without its argument, a word that is no flag: pflag's and cobra's texts.
+pub(crate) fn parse(component: &str, table: &str, arguments: &[String]) -> Result<Values, String> {
+    let mut values = Values::default();
+    let mut words = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            words.extend(rest.by_ref().cloned());
+        } else if let Some(flag) = argument.strip_prefix("--") {
+            let (name, inline) = match flag.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_string())),
+                None => (flag, None),
+            };
+            let kind = kind(table, name).ok_or_else(|| format!("unknown flag: --{name}"))?;
+            let value = match (inline, kind) {
+                (Some(value), _) => value,
+                (None, "bool" | "optional") => "true".into(),
+                (None, _) => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
+            };
+            check(name, kind, &value)?;
+            values.0.entry(name.replace('_', "-")).or_default().push(value);
+        } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
+            shorthand(short, &mut rest, &mut values)?;
+        } else {
+            words.push(argument.clone());
+        }
+    }
+    if words.is_empty() {
+        return Ok(values);
+    }
+    let list: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+    Err(format!("{:?} does not take any arguments, got [{}]", component, list.join(" ")))
+}
+
+/// `-v 2`, `-v=2`, `-v2`, `-h`.
+fn shorthand<'a>(
+    short: &str,
+    rest: &mut impl Iterator<Item = &'a String>,
+    values: &mut Values,
+) -> Result<(), String> {
+    let (name, after) = short.split_at(1);
+    let name = match name {
+        "v" => "v",
+        "h" => "help",
+        other => return Err(format!("unknown shorthand flag: '{other}' in -{short}")),
+    };
+    let value = match after.strip_prefix('=').unwrap_or(after) {
+        "" if name == "help" => "true".to_string(),
+        "" => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: '{name}' in -{short}"))?,
+        value => value.to_string(),
+    };
+    values.0.entry(name.into()).or_default().push(value);
+    Ok(())
+}
+
+/// The type of a flag; `_` and `-` are the same in names.
+fn kind<'t>(table: &'t str, name: &str) -> Option<&'t str> {
+    let name = name.replace('_', "-");
+    let rows = table.lines().filter_map(|line| line.split_once(' '));
+    rows.into_iter().find(|row| row.0 == name).map(|row| row.1).or(match name.as_str() {
+        "help" => Some("bool"),
+        "version" => Some("optional"),
+        _ => None,
+    })
+}
+
+fn check(name: &str, kind: &str, value: &str) -> Result<(), String> {
+    let wrong = |why: String| Err(format!("invalid argument {value:?} for \"--{name}\" flag: {why}"));
+    match kind {
+        "bool" if !matches!(value, "true" | "false" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE" | "True" | "False") => {
+            wrong(format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
+        }
+        "int" | "int32" if value.parse::<i64>().is_err() => {
+            wrong(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Values {
+    /// The last value given.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|values| values.last()).map(String::as_str)
+    }
+
+    pub(crate) fn text(&self, name: &str, default: &str) -> String {
+        self.get(name).unwrap_or(default).to_string()
+    }
+
+    /// A comma-separated flag that may be given several times.
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        let values = self.0.get(name).into_iter().flatten();
+        values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+    }
+
+    pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
+        self.get(name).map_or(default, |value| matches!(value, "true" | "1" | "t" | "T" | "TRUE" | "True"))
+    }
+
+    /// `key=value,key=value` flags; a key without a value is true.
+    pub(crate) fn pairs(&self, name: &str) -> BTreeMap<String, String> {
+        let split = |part: String| match part.split_once('=') {
+            Some((key, value)) => (key.to_string(), value.to_string()),
+            None => (part, "true".into()),
+        };
+        self.list(name).into_iter().map(split).collect()
+    }
+
+    /// Names of flags given that are not among those honoured.
+    pub(crate) fn others(&self, honoured: &[&str]) -> Vec<String> {
+        self.0.keys().filter(|name| !honoured.contains(&name.as_str())).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "etcd-servers strings\nallow-privileged bool\nsecure-port int\n";
+
+    fn check_parse(arguments: &str, expect: Result<&str, &str>) {
+        let arguments: Vec<String> = arguments.split_whitespace().map(Into::into).collect();
+        let got = parse("kube-apiserver", TABLE, &arguments).map(|values| format!("{:?}", values.0));
+        assert_eq!(got.as_deref().map_err(String::as_str), expect, "{arguments:?}");
+    }
+
+    #[test]
+    fn flags_are_read_as_pflag_reads_them() {
+        check_parse("--etcd-servers=a,b --allow-privileged", Ok(r#"{"allow-privileged": ["true"], "etcd-servers": ["a,b"]}"#));
+        check_parse("--etcd_servers a", Ok(r#"{"etcd-servers": ["a"]}"#));
+        check_parse("--allow-privileged=false -v=2", Ok(r#"{"allow-privileged": ["false"], "v": ["2"]}"#));
+        check_parse("--nosuch", Err("unknown flag: --nosuch"));
+        check_parse("--etcd-servers", Err("flag needs an argument: --etcd-servers"));
+        check_parse("extra-arg", Err(r#""kube-apiserver" does not take any arguments, got ["extra-arg"]"#));
+        check_parse("--secure-port=x", Err(r#"invalid argument "x" for "--secure-port" flag: strconv.ParseInt: parsing "x": invalid syntax"#));
+        check_parse("--allow-privileged maybe", Err(r#""kube-apiserver" does not take any arguments, got ["maybe"]"#));
+    }
+}
