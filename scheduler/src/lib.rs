@@ -1,1 +1,149 @@
-//! Placeholder.
+//! kube-scheduler: binds each pod to the node that suits it best.
+//!
+//! Must not know: any store, any request chain, any other component. It reads and writes through
+//! `client` alone, as the identity `system:kube-scheduler`. The walk of a pod: `handlers` puts it
+//! into the `queue`; `scheduler` takes it out, `algorithm` filters and scores nodes by `plugins` on
+//! a `snapshot` of the `cache`; the choice is assumed in the cache and bound in the background.
+
+mod algorithm;
+mod cache;
+pub mod config;
+mod framework;
+mod handle;
+mod handlers;
+mod lister;
+mod node_info;
+mod node_tree;
+mod nominator;
+mod plugins;
+mod pod_info;
+mod pod_status;
+mod preemption;
+mod quantity;
+mod queue;
+mod recorder;
+mod resources;
+mod scheduler;
+mod selector;
+pub mod simulate;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+mod tolerations;
+mod writer;
+
+use std::sync::Arc;
+
+use client::connector::Connector;
+use client::informer::Informers;
+use client::lease::Election;
+use client::task::Tasks;
+use k8s_openapi::api::core::v1::Node;
+use tokio::sync::mpsc;
+
+use algorithm::Algorithm;
+use cache::Cache;
+use config::Config;
+use handle::{Handle, Listers};
+use queue::{Delays, Queue};
+use recorder::Recorder;
+use scheduler::Scheduler;
+use writer::ApiWriter;
+
+/// Why the scheduler does not run (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("invalid configuration: {0}")]
+    Config(String),
+    #[error("leaderelection lost")]
+    LeadershipLost,
+    #[error(transparent)]
+    Client(#[from] client::Error),
+}
+
+/// Runs the scheduler until `tasks` are cancelled or leadership is lost.
+pub async fn run(config: Config, connector: Connector, tasks: Tasks) -> Result<(), Error> {
+    let mine = tasks.child();
+    let served = serve(&config, connector, &mine).await;
+    mine.cancel();
+    served
+}
+
+async fn serve(config: &Config, connector: Connector, tasks: &Tasks) -> Result<(), Error> {
+    let (client, stop) = (connector.client(), tasks.token());
+    let informers = Informers::new(client.clone(), tasks.clone());
+    let (activate, activated) = mpsc::unbounded_channel();
+    let handle = Handle {
+        listers: Listers::follow(&informers),
+        writer: Arc::new(ApiWriter::new(client.clone())),
+        recorder: Recorder::new(tasks, client.clone()),
+        nominator: Arc::default(),
+        tasks: tasks.clone(),
+        activate,
+    };
+    let scheduler = Arc::new(assemble(config, handle)?);
+    handlers::register(&scheduler, &informers);
+    let synced = async {
+        Listers::synced(&informers).await;
+        informers.of::<Node>().synced().await;
+    };
+    if stop.run_until_cancelled(synced).await.is_none() {
+        return Ok(());
+    }
+    tasks.run("activation", activate_all(scheduler.clone(), activated));
+    let work = scheduler.run(Algorithm::new(config.percentage_of_nodes_to_score, config.seed));
+    if config.leader_election.leader_elect {
+        return lead(config, client, work, tasks).await;
+    }
+    stop.run_until_cancelled(work).await;
+    Ok(())
+}
+
+fn assemble(config: &Config, handle: Handle) -> Result<Scheduler, Error> {
+    let made = config::profiles::make(config, &handle)?;
+    let profiles = Arc::new(made.into_iter().map(|(name, profile)| (name, Arc::new(profile))).collect());
+    let delays = Delays {
+        initial_backoff: config.pod_initial_backoff,
+        max_backoff: config.pod_max_backoff,
+        max_unschedulable: config.pod_max_in_unschedulable,
+    };
+    let queue = Queue::new(Arc::clone(&profiles), handle.nominator.clone(), delays);
+    Ok(Scheduler { profiles, cache: parking_lot::Mutex::new(Cache::default()), queue, handle })
+}
+
+async fn activate_all(scheduler: Arc<Scheduler>, mut pods: mpsc::UnboundedReceiver<pod_info::Uid>) {
+    while let Some(uid) = pods.recv().await {
+        scheduler.queue.activate(&uid);
+    }
+}
+
+/// Does `work` while holding the lease, which is given back when the tasks are cancelled.
+async fn lead(
+    config: &Config,
+    client: kube::Client,
+    work: impl Future<Output = ()>,
+    tasks: &Tasks,
+) -> Result<(), Error> {
+    let (lease, stop) = (&config.leader_election, tasks.token());
+    let identity = format!("{}_{:016x}", host_name(), rand::random::<u64>());
+    let mut election = Election::new(client, &lease.resource_namespace, &lease.resource_name, &identity);
+    if stop.run_until_cancelled(election.acquire()).await.is_none() {
+        return Ok(());
+    }
+    tracing::info!(identity, "leading");
+    tokio::select! {
+        () = work => {}
+        () = election.hold() => return Err(Error::LeadershipLost),
+        () = stop.cancelled() => {}
+    }
+    Ok(election.release().await?)
+}
+
+/// The name of this host.
+fn host_name() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| {
+        let read = std::fs::read_to_string("/proc/sys/kernel/hostname");
+        read.map(|name| name.trim().to_string()).unwrap_or_else(|_| "localhost".into())
+    })
+}

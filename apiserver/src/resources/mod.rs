@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+mod rbac;
+
 use api::status::Status;
 use api::value::Map;
 use futures::future::BoxFuture;
@@ -11,7 +13,12 @@ use crate::registry::{Conversion, Entry};
 use crate::strategy::{Plain, Strategy};
 
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
-pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[];
+pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
+    ("rbac.authorization.k8s.io", "clusterroles", &rbac::Rbac),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::Rbac),
+    ("rbac.authorization.k8s.io", "roles", &rbac::Rbac),
+    ("rbac.authorization.k8s.io", "rolebindings", &rbac::Rbac),
+];
 
 /// The strategy of a resource.
 pub(crate) fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
