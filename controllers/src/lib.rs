@@ -1,1 +1,45 @@
-//! Placeholder.
+//! kube-controller-manager's controllers: one file or folder each, one list.
+//!
+//! Must not know: HTTP, any store, any other component. A controller reads caches, computes what to
+//! write as a pure function where it can, and writes through its own client. Adding a controller
+//! is one file and one line in [`CONTROLLERS`].
+
+mod common;
+mod context;
+mod daemonset;
+mod deployment;
+mod endpoint;
+mod error;
+mod garbage;
+mod namespace;
+mod node;
+mod replicaset;
+mod role_aggregation;
+mod root_ca;
+mod run;
+mod serviceaccount;
+mod ttl_after_finished;
+
+pub use context::{Config, Context, Controller};
+pub use error::Error;
+pub use run::{LeaderElection, run};
+
+/// Every controller, in the order they start (cmd/kube-controller-manager/names@v1.37.2).
+pub const CONTROLLERS: &[Controller] = &[
+    Controller { name: "serviceaccount-controller", start: serviceaccount::start },
+    Controller { name: "root-ca-certificate-publisher-controller", start: root_ca::start },
+    Controller { name: "namespace-controller", start: namespace::start },
+    Controller { name: "replicaset-controller", start: replicaset::start },
+    Controller { name: "replicationcontroller-controller", start: replicaset::start_replication },
+    Controller { name: "deployment-controller", start: deployment::start },
+    Controller { name: "endpoints-controller", start: endpoint::start_endpoints },
+    Controller { name: "endpointslice-controller", start: endpoint::start_slices },
+    Controller { name: "garbage-collector-controller", start: garbage::start },
+    Controller { name: "node-ipam-controller", start: node::ipam::start },
+    Controller { name: "node-lifecycle-controller", start: node::start },
+    Controller { name: "taint-eviction-controller", start: node::taint_eviction::start },
+    Controller { name: "pod-garbage-collector-controller", start: node::pod_gc::start },
+    Controller { name: "clusterrole-aggregation-controller", start: role_aggregation::start },
+    Controller { name: "ttl-after-finished-controller", start: ttl_after_finished::start },
+    Controller { name: "daemonset-controller", start: daemonset::start },
+];

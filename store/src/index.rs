@@ -20,6 +20,8 @@ const FIRST_REVISION: Revision = 1;
 const MIN_LEASE_TTL: i64 = 2;
 const MAX_LEASE_TTL: i64 = 9_000_000_000;
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// A range of keys with etcd's conventions for the end.
 #[derive(Clone, Debug)]
 pub(crate) struct Span {
@@ -41,7 +43,7 @@ impl Span {
     }
 
     /// The bounds of what comes after `after`, or nothing if that is empty.
-    fn bounds<'a>(&'a self, after: Option<&'a [u8]>) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    fn bounds<'a>(&'a self, after: Option<&'a [u8]>) -> Option<Bounds<'a>> {
         let start = &self.start[..];
         let lower = after.map_or(Bound::Included(start), Bound::Excluded);
         let floor = after.unwrap_or(start);

@@ -1,1 +1,64 @@
-fn main() {}
+//! Keelson's only build tool: `cargo xtask tidy | ci | build-upstream | conformance | bench`.
+//!
+//! Must not know: how any crate of the workspace works. It starts programs and reads what they print
+//! and what /proc says of them.
+
+mod bench;
+mod ci;
+mod cluster;
+mod conformance;
+mod paths;
+mod pki;
+mod process;
+mod tidy;
+mod upstream;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Keelson's build tool", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the house rules (DESIGN section 8); also run by `cargo test -p xtask`
+    Tidy {
+        /// Write the crate edges as they are to xtask/edges.txt
+        #[arg(long)]
+        update: bool,
+    },
+    /// Run every check and test, and print `N passed, N failed`
+    Ci(ci::Options),
+    /// Build upstream's programs from their Go modules into conformance/bin
+    BuildUpstream {
+        /// Names of programs (default: all)
+        names: Vec<String>,
+    },
+    /// Run upstream's e2e suite, unchanged, against Keelson and compare with conformance/known-green.txt
+    Conformance(conformance::Options),
+    /// Run one load against Keelson's API server and against upstream's on etcd, and print the ratios
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Tidy { update } => tidy::run(update),
+        Command::Ci(options) => ci::run(&options),
+        Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
+        Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
+        Command::Bench(options) => bench::run(&options).map(|()| true),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

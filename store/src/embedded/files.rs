@@ -143,7 +143,9 @@ impl Reserve {
             return true;
         }
         // Written, not just allocated: some file systems promise space that they do not have.
-        let filled = File::create(self.path()).and_then(|file| {
+        let mut options = fs::OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.path());
+        let filled = file.and_then(|file| {
             let mut file = (self.media)(file, &self.dir);
             file.write_all_at(&vec![0x5a; RESERVE_BYTES], 0)?;
             file.sync()

@@ -1,0 +1,54 @@
+//! Starts every controller, after leader election when asked
+//! (cmd/kube-controller-manager/app/controllermanager.go@v1.37.2).
+//!
+//! Invariant: without the lease no controller runs; when it is lost, all of them stop before this returns.
+
+use client::connector::Connector;
+use client::lease::Election;
+use client::task::Tasks;
+
+use crate::{CONTROLLERS, Config, Context};
+
+/// --leader-elect-resource-namespace and --leader-elect-resource-name.
+const LEASE_NAMESPACE: &str = "kube-system";
+const LEASE_NAME: &str = "kube-controller-manager";
+
+/// Who stands for election.
+#[derive(Clone, Debug)]
+pub struct LeaderElection {
+    /// Unique among all candidates (upstream: host name, `_`, a UUID).
+    pub identity: String,
+}
+
+/// Runs all controllers until `tasks` is cancelled or the lease is lost; the controllers have ended then.
+pub async fn run(config: Config, connector: Connector, tasks: Tasks, leader_election: Option<LeaderElection>) {
+    let token = tasks.token();
+    let mut election =
+        leader_election.map(|elect| Election::new(connector.client(), LEASE_NAMESPACE, LEASE_NAME, &elect.identity));
+    if let Some(election) = &mut election
+        && token.run_until_cancelled(election.acquire()).await.is_none()
+    {
+        return;
+    }
+    let own = Tasks::new();
+    let context = Context::new(config, own.clone(), connector);
+    for controller in CONTROLLERS {
+        tracing::info!(controller = controller.name, "Starting controller");
+        (controller.start)(&context);
+    }
+    match &mut election {
+        Some(election) => {
+            if token.run_until_cancelled(election.hold()).await.is_some() {
+                tracing::error!("leaderelection lost");
+            }
+        }
+        None => token.cancelled().await,
+    }
+    own.cancel();
+    own.join().await;
+    if let Some(election) = &mut election
+        && let Err(error) = election.release().await
+    {
+        tracing::debug!(%error, "lease not released");
+    }
+}

@@ -1,0 +1,333 @@
+//! The same load on upstream's kube-apiserver with etcd and on Keelson's API server with its embedded
+//! store, one after the other in one run: same certificates, same flags, same requests, both durable
+//! (both fsync before they answer). What is compared is processor time and memory of the servers, read
+//! from /proc, so that the two cores and the load generator do not decide the result.
+//!
+//! Non-goal: latency under load; it would measure the machine.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::pki::Authority;
+use crate::process::{self, Server};
+use crate::{cluster, paths, upstream};
+
+/// How long a server rests before its idle memory is read.
+const IDLE: Duration = Duration::from_secs(10);
+const READY_LIMIT: &str = "60s";
+/// Each side is started this often; the median ready time counts.
+const STARTS: usize = 3;
+const SERVICE_CIDR: &str = "10.0.0.0/16";
+const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+/// The endpoint of the kubernetes Service; upstream refuses loopback. An address for documentation: nobody connects.
+const ADVERTISED: &str = "192.0.2.1";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Measure one side only
+    #[arg(long)]
+    only: Option<Side>,
+    /// Factor on every count of the load
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Speak HTTP/1.1 instead of HTTP/2
+    #[arg(long)]
+    http1: bool,
+    /// Also write the measurements as JSON here
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Side {
+    Upstream,
+    Keelson,
+}
+
+/// One line of the table; `more_is_better` says which way the ratio goes.
+struct Metric {
+    name: &'static str,
+    more_is_better: bool,
+}
+
+const fn metric(name: &'static str, more_is_better: bool) -> Metric {
+    Metric { name, more_is_better }
+}
+
+const READY: &str = "ready, s";
+const IDLE_MEMORY: &str = "idle memory, MiB";
+const PEAK_MEMORY: &str = "peak memory, MiB";
+
+const METRICS: &[Metric] = &[
+    metric(READY, false),
+    metric(IDLE_MEMORY, false),
+    metric("configmap create", true),
+    metric("pod create", true),
+    metric("get", true),
+    metric("list json", true),
+    metric("list protobuf", true),
+    metric("watch fan-out", true),
+    metric(PEAK_MEMORY, false),
+];
+
+/// What one side measured, by the names of [`METRICS`]; steps of the load are operations per
+/// server-CPU-second.
+type Measured = BTreeMap<String, f64>;
+
+/// A line that the load generator prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    step: String,
+    operations: u64,
+    bytes: u64,
+    seconds: f64,
+    #[serde(rename = "serverCPU")]
+    server_cpu: f64,
+    #[serde(rename = "clientCPU")]
+    client_cpu: f64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let sides: &[Side] = match options.only {
+        None => &[Side::Upstream, Side::Keelson],
+        Some(Side::Upstream) => &[Side::Upstream],
+        Some(Side::Keelson) => &[Side::Keelson],
+    };
+    let needed: &[&str] = if sides.contains(&Side::Upstream) { &["load", "etcd", "kube-apiserver"] } else { &["load"] };
+    upstream::build(needed)?;
+    if sides.contains(&Side::Keelson) {
+        cluster::build_keelson()?;
+    }
+    let mut all = Vec::new();
+    for &side in sides {
+        all.push((side.name(), measure(side, options)?));
+    }
+    println!("\n{}", table(&all));
+    if let Some(path) = &options.json {
+        let by_side: BTreeMap<_, _> = all.into_iter().collect();
+        std::fs::write(path, serde_json::to_string_pretty(&by_side)?)?;
+    }
+    Ok(())
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Upstream => "upstream",
+            Side::Keelson => "keelson",
+        }
+    }
+}
+
+fn measure(side: Side, options: &Options) -> Result<Measured> {
+    let mut ready = Vec::new();
+    for _ in 1..STARTS {
+        ready.push(ControlPlane::start(side, options)?.ready);
+    }
+    let plane = ControlPlane::start(side, options)?;
+    ready.push(plane.ready);
+    ready.sort_by(f64::total_cmp);
+    eprintln!(
+        "{}: ready after {} s",
+        side.name(),
+        ready.iter().map(|s| format!("{s:.3}")).collect::<Vec<_>>().join(", ")
+    );
+    let mut measured = Measured::from([(READY.into(), ready[STARTS / 2])]);
+    process::sleep(IDLE);
+    measured.insert(IDLE_MEMORY.into(), plane.memory_mib("VmRSS")?);
+    for step in plane.load(options)? {
+        eprintln!(
+            "{}: {}: {} operations, {:.1} MB in {:.2} s, CPU of servers {:.2} s, of the generator {:.2} s",
+            side.name(),
+            step.step,
+            step.operations,
+            step.bytes as f64 / 1e6,
+            step.seconds,
+            step.server_cpu,
+            step.client_cpu,
+        );
+        measured.insert(step.step, step.operations as f64 / step.server_cpu.max(0.01));
+    }
+    measured.insert(PEAK_MEMORY.into(), plane.memory_mib("VmHWM")?);
+    Ok(measured)
+}
+
+/// A running API server with its store, in a directory that goes with it.
+struct ControlPlane {
+    // Dropped in this order: the API server ends before its store.
+    servers: Vec<Server>,
+    dir: tempfile::TempDir,
+    url: String,
+    /// Seconds from starting the first process to /readyz.
+    ready: f64,
+}
+
+impl ControlPlane {
+    fn start(side: Side, options: &Options) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("keelson-bench-").tempdir()?;
+        certificates(dir.path())?;
+        let [port, client, peer] = process::free_ports()?;
+        let mut plane = ControlPlane { servers: Vec::new(), dir, url: format!("https://127.0.0.1:{port}"), ready: 0.0 };
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        match side {
+            Side::Upstream => plane.start_upstream(port, client, peer)?,
+            Side::Keelson => plane.start_keelson(port)?,
+        }
+        let printed = process::output(plane.load_command(options).args([
+            "-wait-ready",
+            READY_LIMIT,
+            "-since",
+            &since.as_nanos().to_string(),
+        ]));
+        for server in &mut plane.servers {
+            server.check()?;
+        }
+        plane.ready = printed?.trim().parse().context("the load generator printed no time")?;
+        Ok(plane)
+    }
+
+    fn start_upstream(&mut self, port: u16, client: u16, peer: u16) -> Result<()> {
+        let dir = self.dir.path();
+        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let mut etcd = Command::new(paths::upstream("etcd"));
+        etcd.arg("--data-dir").arg(dir.join("etcd")).args(["--initial-cluster", &format!("default={peer}")]);
+        etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        let etcd = Server::start("etcd", &mut etcd, dir)?;
+        let mut apiserver = Command::new(paths::upstream("kube-apiserver"));
+        apiserver.arg(format!("--etcd-servers={client}")).args(flags(dir, port));
+        self.servers.push(Server::start("kube-apiserver", &mut apiserver, dir)?);
+        self.servers.push(etcd);
+        Ok(())
+    }
+
+    fn start_keelson(&mut self, port: u16) -> Result<()> {
+        let dir = self.dir.path();
+        let mut apiserver = Command::new(paths::keelson());
+        apiserver.arg("kube-apiserver").arg("--data-dir").arg(dir.join("store")).args(flags(dir, port));
+        self.servers.push(Server::start("keelson", &mut apiserver, dir)?);
+        Ok(())
+    }
+
+    fn load_command(&self, options: &Options) -> Command {
+        let mut command = Command::new(paths::upstream("load"));
+        command.args(["-server", &self.url]);
+        for (flag, file) in [("-ca", "ca.crt"), ("-cert", "admin.crt"), ("-key", "admin.key")] {
+            command.arg(flag).arg(self.dir.path().join(file));
+        }
+        if options.http1 {
+            command.arg("-http1");
+        }
+        command
+    }
+
+    fn load(&self, options: &Options) -> Result<Vec<Step>> {
+        let pids = self.servers.iter().map(|server| server.pid().to_string()).collect::<Vec<_>>().join(",");
+        let mut command = self.load_command(options);
+        command.args(["-pids", &pids, "-scale", &options.scale.to_string()]);
+        let lines = process::output(&mut command)?;
+        lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+
+    /// The sum over the servers of a line of /proc/PID/status.
+    fn memory_mib(&self, line: &str) -> Result<f64> {
+        let each = self.servers.iter().map(|server| process::memory_kib(server.pid(), line));
+        Ok(each.sum::<Result<u64>>()? as f64 / 1024.0)
+    }
+}
+
+fn certificates(dir: &Path) -> Result<()> {
+    let authority = Authority::new(dir)?;
+    authority.server("server", SERVICE_ADDRESS)?;
+    authority.client("admin", "admin", "system:masters")?;
+    authority.client("front-proxy", "front-proxy-client", "front-proxy")?;
+    authority.key_pair("sa")
+}
+
+/// The flags of both API servers.
+fn flags(dir: &Path, port: u16) -> Vec<String> {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
+    vec![
+        format!("--secure-port={port}"),
+        "--bind-address=127.0.0.1".into(),
+        format!("--advertise-address={ADVERTISED}"),
+        format!("--service-cluster-ip-range={SERVICE_CIDR}"),
+        file("tls-cert-file", "server.crt"),
+        file("tls-private-key-file", "server.key"),
+        file("client-ca-file", "ca.crt"),
+        file("service-account-key-file", "sa.pub"),
+        file("service-account-signing-key-file", "sa.key"),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        "--authorization-mode=Node,RBAC".into(),
+        "--enable-admission-plugins=NodeRestriction".into(),
+        file("requestheader-client-ca-file", "ca.crt"),
+        "--requestheader-allowed-names=front-proxy-client".into(),
+        "--requestheader-username-headers=X-Remote-User".into(),
+        "--requestheader-group-headers=X-Remote-Group".into(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
+        file("proxy-client-cert-file", "front-proxy.crt"),
+        file("proxy-client-key-file", "front-proxy.key"),
+        "--allow-privileged=true".into(),
+    ]
+}
+
+/// Both sides and how many times better the second is.
+fn table(sides: &[(&str, Measured)]) -> String {
+    let mut lines = vec![row("", sides.iter().map(|(name, _)| (*name).to_owned()), "better by")];
+    for metric in METRICS {
+        let values: Vec<f64> =
+            sides.iter().map(|(_, measured)| measured.get(metric.name).copied().unwrap_or(f64::NAN)).collect();
+        let label = if metric.more_is_better { format!("{}, per CPU-s", metric.name) } else { metric.name.to_owned() };
+        let ratio = match values[..] {
+            [theirs, ours] if metric.more_is_better => format!("{:.1}x", ours / theirs),
+            [theirs, ours] => format!("{:.1}x", theirs / ours),
+            _ => String::new(),
+        };
+        lines.push(row(&label, values.iter().map(|value| shown(*value)), &ratio));
+    }
+    lines.join("\n")
+}
+
+fn row(label: &str, values: impl Iterator<Item = String>, ratio: &str) -> String {
+    let cells: String = values.map(|value| format!("{value:>12}")).collect();
+    format!("{label:<28}{cells}{ratio:>12}").trim_end().to_owned()
+}
+
+fn shown(value: f64) -> String {
+    if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_above_one_when_the_second_side_is_better() {
+        let upstream = Measured::from([(READY.into(), 3.0), ("get".into(), 1000.0)]);
+        let keelson = Measured::from([(READY.into(), 0.5), ("get".into(), 5000.0)]);
+        let text = table(&[("upstream", upstream), ("keelson", keelson)]);
+        let line = |label: &str| text.lines().find(|line| line.starts_with(label)).unwrap().to_owned();
+        assert!(line("ready, s").ends_with("6.0x"), "{text}");
+        assert!(line("get, per CPU-s").ends_with("5.0x"), "{text}");
+    }
+
+    #[test]
+    fn one_side_alone_has_no_ratio() {
+        let text = table(&[("upstream", Measured::from([(READY.into(), 3.0)]))]);
+        assert!(text.lines().nth(1).unwrap().ends_with("3.00"), "{text}");
+    }
+
+    #[test]
+    fn a_line_of_the_load_generator_is_read() {
+        let line = r#"{"step":"get","operations":2,"bytes":3,"seconds":0.5,"serverCPU":0.1,"clientCPU":0.2}"#;
+        let step: Step = serde_json::from_str(line).unwrap();
+        assert_eq!((step.operations, step.server_cpu), (2, 0.1));
+    }
+}

@@ -1,0 +1,168 @@
+//! Child processes: run one to its end, or keep one running and take it down whatever happens.
+//!
+//! Invariant: only processes started here are ever signalled, by their own id. Non-goal: supervision.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long a process may take to end after TERM before it is killed.
+const TERM_GRACE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits; the one place of this tool that sleeps.
+pub(crate) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Runs a command with this process's output; an exit code other than 0 is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let status = command.status().with_context(|| format!("cannot run {shown}"))?;
+    if status.success() { Ok(()) } else { bail!("{shown}: {status}") }
+}
+
+/// Runs a command and returns its standard output; its standard error is passed on.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = shown(command);
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {shown}"))?;
+    if !output.status.success() {
+        bail!("{shown}: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{shown}: output is not UTF-8"))
+}
+
+/// A command as a reader would type it, arguments cut to a readable length.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().chars().take(80).collect::<String>()).collect::<Vec<_>>().join(" ")
+}
+
+/// A server process of ours with its log file; dropped, it is stopped.
+pub(crate) struct Server {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts `command` with its output in `DIR/NAME.log`.
+    pub(crate) fn start(name: &'static str, command: &mut Command, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("cannot start {name}: {}", shown(command)))?;
+        Ok(Server { name, child, log })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// An error with the end of its log when the process has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        bail!("{} ended: {status}\n{}", self.name, tail(&self.log))
+    }
+
+    fn stop(&mut self) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        if matches!(self.child.try_wait(), Ok(Some(_))) || kill(pid, Signal::SIGTERM).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + TERM_GRACE;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            sleep(POLL);
+        }
+        // Both fail only if the process has ended meanwhile, which is what is wanted.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The last lines of a log file.
+pub(crate) fn tail(path: &Path) -> String {
+    const LINES: usize = 20;
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// Ports of 127.0.0.1 that nothing listens on now.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // All are held until all are chosen, so that they differ.
+    let held: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Memory of a process in KiB, one line of /proc/PID/status: `VmRSS` (now) or `VmHWM` (peak).
+pub(crate) fn memory_kib(pid: u32, line: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    status_line(&status, line).with_context(|| format!("{path} has no {line}"))
+}
+
+fn status_line(status: &str, line: &str) -> Option<u64> {
+    let rest = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_by_the_name_of_its_line() {
+        let status = "Name:\tx\nVmHWM:\t   12 kB\nVmRSS:\t    9 kB\n";
+        assert_eq!(status_line(status, "VmRSS"), Some(9));
+        assert_eq!(status_line(status, "VmHWM"), Some(12));
+        assert_eq!(status_line(status, "VmH"), None);
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        let [a, b] = free_ports::<2>().unwrap();
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_server_that_ended_is_an_error_with_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::start("sh", Command::new("sh").args(["-c", "echo why; exit 3"]), dir.path()).unwrap();
+        server.child.wait().unwrap();
+        let error = server.check().unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.ends_with("why"), "{error}");
+    }
+
+    #[test]
+    fn a_dropped_server_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::start("sleep", Command::new("sleep").arg("60"), dir.path()).unwrap();
+        let pid = Pid::from_raw(server.pid().cast_signed());
+        drop(server);
+        assert!(kill(pid, None).is_err());
+    }
+}
