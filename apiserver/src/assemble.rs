@@ -6,6 +6,7 @@ use store::Store;
 
 use crate::admission::{self, Chain};
 use crate::authn::{self, Anonymous, Authenticators, jws};
+use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
@@ -30,10 +31,12 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
     let authz = Arc::new(Authorizers::new(modes.collect::<Result<_, _>>()?));
     let registry = Registry::new(|resource| config.serves(resource));
     let hub = Arc::new(Hub::new(store, registry, vec![Box::new(AuthorizerViews(authz.clone()))]));
+    let mut plugins = admission::default_plugins();
+    plugins.push(Box::new(Guard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     Ok(Core {
-        api: Api { hub, admission: Chain::new(admission::default_plugins()) },
+        api: Api { hub, admission: Chain::new(plugins) },
         authn: authenticators(config)?,
         authz,
         issuer,

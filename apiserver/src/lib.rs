@@ -10,6 +10,7 @@ mod bootstrap;
 mod cache;
 mod chain;
 mod codec;
+mod compaction;
 mod config;
 mod discovery;
 mod health;
@@ -136,7 +137,10 @@ impl Server {
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;
-            bootstrap::keep(core, config, ENDPOINTS_PERIOD).await;
+            tokio::join!(
+                compaction::run(core.api.hub.store.clone()),
+                bootstrap::keep(core, config, ENDPOINTS_PERIOD),
+            );
         }));
     }
 }

@@ -63,6 +63,8 @@ impl AuthorizerViews {
     fn graph(&self, storage: &Storage, key: &str, item: Option<&Item>) {
         let (namespace, name) = split(key);
         match (storage.plural, item) {
+            // A pod that no node was chosen for is nobody's: most pods are seen so once, and need no decoding.
+            ("pods", Some(item)) if item.peek(storage, &["spec", "nodeName"]).is_some_and(str::is_empty) => {}
             ("pods", Some(item)) => {
                 if let Some(pod) = typed(storage, item) {
                     self.0.update_graph(|graph| graph.set_pod(&pod));

@@ -42,6 +42,7 @@ type Step = fn(&Options) -> Result<Tally>;
 
 const STEPS: &[(&str, Step)] = &[
     ("tidy", |_| tidy_step()),
+    ("generated facts", |_| crate::generate::run(true).map(one)),
     ("build keelson", |_| cargo(&["build", "--release", "--locked"])),
     ("build upstream", |options| {
         if options.quick { Ok(Tally::default()) } else { upstream::build(PROGRAMS).map(|()| one(true)) }

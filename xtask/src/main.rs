@@ -1,4 +1,4 @@
-//! Keelson's only build tool: `cargo xtask tidy | ci | build-upstream | conformance | bench`.
+//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod cluster;
 mod conformance;
+mod generate;
 mod paths;
 mod pki;
 mod process;
@@ -34,6 +35,12 @@ enum Command {
     },
     /// Run every check and test, and print `N passed, N failed`
     Ci(ci::Options),
+    /// Write the facts of every kind (api/src/generated) from the published Go modules
+    Gen {
+        /// Only say whether the committed files are what would be written
+        #[arg(long)]
+        check: bool,
+    },
     /// Build upstream's programs from their Go modules into conformance/bin
     BuildUpstream {
         /// Names of programs (default: all)
@@ -48,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Tidy { update } => tidy::run(update),
+        Command::Gen { check } => generate::run(check),
         Command::Ci(options) => ci::run(&options),
         Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),

@@ -362,3 +362,24 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// The last value of a text field at a path of JSON names, without decoding the rest; "" when it is not there.
+/// Embedded structs are not looked into.
+pub fn peek_text<'a>(bytes: &'a [u8], ty: &'static Struct, path: &[&str]) -> Option<&'a str> {
+    let (name, rest) = path.split_first()?;
+    let field = ty.fields.iter().find(|field| field.name == *name)?;
+    let mut reader = Reader { bytes };
+    let mut found: &[u8] = &[];
+    while let Some((number, wire)) = reader.tag().ok()? {
+        if number == field.number && wire == BYTES {
+            found = reader.length_delimited().ok()?;
+        } else {
+            reader.skip(wire).ok()?;
+        }
+    }
+    match (&field.ty, rest.is_empty()) {
+        (Type::Struct(inner), false) => peek_text(found, inner, rest),
+        (Type::String, true) => std::str::from_utf8(found).ok(),
+        _ => None,
+    }
+}

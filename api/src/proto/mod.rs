@@ -8,7 +8,7 @@ mod decode;
 mod encode;
 mod envelope;
 
-pub use decode::{Error, decode};
+pub use decode::{Error, decode, peek_text};
 pub use encode::encode;
 pub use envelope::{MAGIC, Unknown, unwrap, with_resource_version, with_resource_version_len, wrap, wrap_with};
 

@@ -15,6 +15,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod escalation;
 pub(crate) mod forbidden;
 pub(crate) mod graph;
+pub(crate) mod guard;
 pub(crate) mod impersonation;
 pub(crate) mod node;
 pub(crate) mod rbac;

@@ -81,6 +81,12 @@ impl Item {
         })
     }
 
+    /// One text field of the object without decoding the rest; `None` when the stored form does not allow it.
+    pub(crate) fn peek(&self, storage: &Storage, path: &[&str]) -> Option<&str> {
+        let unknown = api::proto::unwrap(&self.value).ok()??;
+        api::proto::peek_text(unknown.raw, storage.stored.ty, path)
+    }
+
     /// The protobuf message (without envelope) with the resourceVersion in place.
     pub(crate) fn message(&self, storage: &Storage) -> Vec<u8> {
         let raw = match api::proto::unwrap(&self.value) {
