@@ -35,10 +35,6 @@ impl Error {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Error::Api(error) if is_not_found(error))
     }
-
-    pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Error::Api(error) if is_conflict(error))
-    }
 }
 
 /// The error's text as client-go prints it: the Status' message when the server gave one.

@@ -27,7 +27,11 @@ async fn main() -> Result<()> {
         let connector = Connector::from_kubeconfig(&text(&settings, "kubeconfig", number)?).await?;
         let config = config(&settings, number)?;
         let runtime = runtime(&settings, &config)?;
-        tasks.spawn("kubelet", client::task::OnError::Shutdown, kubelet::run(config, connector, runtime, tasks.clone()));
+        tasks.spawn(
+            "kubelet",
+            client::task::OnError::Shutdown,
+            kubelet::run(config, connector, runtime, tasks.clone()),
+        );
     }
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {

@@ -53,6 +53,8 @@ pub struct Config {
     pub cpu_cfs_quota_period: Duration,
     pub pod_pids_limit: i64,
     pub seccomp_default: bool,
+    /// Sysctls beyond the safe ones that pods may set; patterns may end in `*`.
+    pub allowed_unsafe_sysctls: Vec<String>,
     pub static_pod_path: Option<PathBuf>,
     pub file_check_frequency: Duration,
     pub sync_frequency: Duration,
@@ -105,6 +107,7 @@ impl Config {
             cpu_cfs_quota_period: Duration::from_millis(100),
             pod_pids_limit: -1,
             seccomp_default: false,
+            allowed_unsafe_sysctls: vec![],
             static_pod_path: None,
             file_check_frequency: Duration::from_secs(20),
             sync_frequency: Duration::from_secs(60),
@@ -161,6 +164,7 @@ impl Config {
         set(&mut self.pod_pids_limit, file.pod_pids_limit);
         set(&mut self.resolv_conf, file.resolv_conf);
         set(&mut self.cpu_cfs_quota, file.cpu_cfs_quota);
+        set(&mut self.allowed_unsafe_sysctls, file.allowed_unsafe_sysctls);
         set(&mut self.seccomp_default, file.seccomp_default);
         set(&mut self.cgroup_root, file.cgroup_root.filter(|root| !root.is_empty()));
         set(&mut self.cgroups_per_qos, file.cgroups_per_qos);
@@ -287,6 +291,7 @@ struct File {
     #[serde(rename = "cpuCFSQuotaPeriod")]
     cpu_cfs_quota_period: Option<String>,
     seccomp_default: Option<bool>,
+    allowed_unsafe_sysctls: Option<Vec<String>>,
     kube_reserved: Option<BTreeMap<String, String>>,
     system_reserved: Option<BTreeMap<String, String>>,
     eviction_hard: Option<BTreeMap<String, String>>,

@@ -165,14 +165,18 @@ async fn sourced(
         let found = objects.config_maps.get(namespace, &reference.name).await;
         let Some(map) = allow(found, reference.optional)? else { return Ok(None) };
         let value = map.data.as_ref().and_then(|data| data.get(&reference.key)).cloned();
-        return value.map_or_else(|| missing(&reference.key, "ConfigMap", &reference.name, reference.optional), |v| Ok(Some(v)));
+        return value.map_or_else(
+            || missing(&reference.key, "ConfigMap", &reference.name, reference.optional),
+            |v| Ok(Some(v)),
+        );
     }
     if let Some(reference) = &source.secret_key_ref {
         let found = objects.secrets.get(namespace, &reference.name).await;
         let Some(secret) = allow(found, reference.optional)? else { return Ok(None) };
         let value = secret.data.as_ref().and_then(|data| data.get(&reference.key));
         let value = value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned());
-        return value.map_or_else(|| missing(&reference.key, "Secret", &reference.name, reference.optional), |v| Ok(Some(v)));
+        return value
+            .map_or_else(|| missing(&reference.key, "Secret", &reference.name, reference.optional), |v| Ok(Some(v)));
     }
     Ok(Some(String::new()))
 }
@@ -206,8 +210,11 @@ mod tests {
             );
             Arc::new(yaml::<Service>(&text))
         };
-        let services =
-            [service("default", "kubernetes", "10.0.0.1"), service("ns", "web-a", "10.0.0.2"), service("ns", "h", "None")];
+        let services = [
+            service("default", "kubernetes", "10.0.0.1"),
+            service("ns", "web-a", "10.0.0.2"),
+            service("ns", "h", "None"),
+        ];
         let names = |links| of_services(&services, "ns", links).into_keys().collect::<Vec<_>>();
         assert_eq!(names(false).len(), 8);
         let all = of_services(&services, "ns", true);

@@ -20,7 +20,9 @@ pub(crate) struct Runtime<'a> {
 pub(crate) fn field(pod: &Pod, path: &str, runtime: &Runtime<'_>) -> Result<String, String> {
     let spec = shape::spec(pod);
     let first = |ips: &[String]| ips.first().cloned().unwrap_or_default();
-    let of = |map: &Option<BTreeMap<String, String>>, key: &str| map.as_ref().and_then(|m| m.get(key)).cloned().unwrap_or_default();
+    let of = |map: &Option<BTreeMap<String, String>>, key: &str| {
+        map.as_ref().and_then(|m| m.get(key)).cloned().unwrap_or_default()
+    };
     if let Some((path, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
         return match path {
             "metadata.annotations" => Ok(of(&pod.metadata.annotations, key)),
@@ -46,7 +48,8 @@ pub(crate) fn field(pod: &Pod, path: &str, runtime: &Runtime<'_>) -> Result<Stri
 
 /// Lines of `key="value"`, by key.
 fn format_map(map: Option<&BTreeMap<String, String>>) -> String {
-    let lines: Vec<String> = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", go_quote(value))).collect();
+    let lines: Vec<String> =
+        map.into_iter().flatten().map(|(key, value)| format!("{key}={}", go_quote(value))).collect();
     lines.join("\n")
 }
 

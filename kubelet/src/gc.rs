@@ -63,7 +63,8 @@ async fn dead(kubelet: &Kubelet) -> cri::Result<Vec<String>> {
 /// Pods of the runtime that no source has: ended and removed.
 async fn orphans(kubelet: &Arc<Kubelet>) -> cri::Result<()> {
     let sandboxes = kubelet.runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?.items;
-    let uids: BTreeSet<String> = sandboxes.into_iter().filter_map(|one| one.labels.get(POD_UID_LABEL).cloned()).collect();
+    let uids: BTreeSet<String> =
+        sandboxes.into_iter().filter_map(|one| one.labels.get(POD_UID_LABEL).cloned()).collect();
     for uid in uids.into_iter().filter(|uid| !kubelet.workers.knows(uid)) {
         let observed: Observed = observe::observe(&kubelet.runtime, "", &uid).await?;
         for seen in observed.running() {

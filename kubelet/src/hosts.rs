@@ -157,7 +157,9 @@ mod tests {
     fn hosts_files() {
         let plain = pod("{hostAliases: [{ip: 1.2.3.4, hostnames: [a, b]}], containers: []}");
         let text = hosts_file(&plain, &["10.0.0.9".into()], "h", "s.ns.svc.d", "");
-        assert!(text.ends_with("fe00::2\tip6-allrouters\n10.0.0.9\th.s.ns.svc.d\th\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"));
+        assert!(text.ends_with(
+            "fe00::2\tip6-allrouters\n10.0.0.9\th.s.ns.svc.d\th\n\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"
+        ));
         let host = pod("{hostNetwork: true, containers: []}");
         assert_eq!(hosts_file(&host, &[], "h", "", "X\n"), "# Kubernetes-managed hosts file (host network).\nX\n");
     }

@@ -67,7 +67,10 @@ impl Images {
 
     pub(crate) async fn ensure(&self, need: &Need<'_>) -> Result<Found, Wait> {
         let image = with_tag(need.image).ok_or_else(|| {
-            let text = format!("Failed to apply default image tag {:?}: couldn't parse image name {:?}: invalid reference format", need.image, need.image);
+            let text = format!(
+                "Failed to apply default image tag {:?}: couldn't parse image name {:?}: invalid reference format",
+                need.image, need.image
+            );
             self.event(need, WARNING, events::INSPECT_FAILED, &text);
             ("InvalidImageName".to_owned(), text)
         })?;
@@ -219,7 +222,8 @@ pub(crate) fn with_tag(image: &str) -> Option<String> {
     };
     let tag_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let valid = rest.split('/').all(part)
-        && domain.is_none_or(|domain| domain.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-')))
+        && domain
+            .is_none_or(|domain| domain.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-')))
         && tag.is_none_or(|tag| !tag.is_empty() && tag.len() <= 128 && tag.chars().all(tag_char))
         && digest.is_none_or(|digest| digest.split_once(':').is_some_and(|(_, hex)| hex.len() >= 32));
     if !valid {
@@ -326,7 +330,10 @@ mod tests {
     #[test]
     fn reasons_in_errors() {
         let (reason, message) = evaluate("i", "RegistryUnavailable: no route");
-        assert_eq!((reason, message.as_str()), ("RegistryUnavailable", "image pull failed for i because the registry is unavailable: no route"));
+        assert_eq!(
+            (reason, message.as_str()),
+            ("RegistryUnavailable", "image pull failed for i because the registry is unavailable: no route")
+        );
         assert_eq!(evaluate("i", "x").0, "ErrImagePull");
     }
 }

@@ -82,7 +82,10 @@ fn tidy(path: &Path, keep: usize) -> io::Result<()> {
     for old in rotated.drain(..surplus) {
         fs::remove_file(old)?;
     }
-    rotated.iter().filter(|path| path.extension().is_none_or(|extension| extension != "gz")).try_for_each(|path| compress(path))
+    rotated
+        .iter()
+        .filter(|path| path.extension().is_none_or(|extension| extension != "gz"))
+        .try_for_each(|path| compress(path))
 }
 
 fn compress(path: &Path) -> io::Result<()> {
@@ -108,8 +111,11 @@ mod tests {
             fs::write(dir.path().join(format!("0.log.2026010{day}-000000")), "old").expect("log");
         }
         tidy(&log, 4).expect("tidied");
-        let mut names: Vec<String> =
-            fs::read_dir(dir.path()).expect("listed").flatten().map(|e| e.file_name().into_string().expect("name")).collect();
+        let mut names: Vec<String> = fs::read_dir(dir.path())
+            .expect("listed")
+            .flatten()
+            .map(|e| e.file_name().into_string().expect("name"))
+            .collect();
         names.sort();
         assert_eq!(names, ["0.log", "0.log.20260103-000000.gz", "0.log.20260104-000000.gz"]);
     }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cri::v1::{NetworkConfig, RuntimeConfig, RuntimeCondition, StatusRequest, UpdateRuntimeConfigRequest, VersionRequest};
+use cri::v1::{
+    NetworkConfig, RuntimeCondition, RuntimeConfig, StatusRequest, UpdateRuntimeConfigRequest, VersionRequest,
+};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::kubelet::Kubelet;

@@ -80,7 +80,12 @@ impl Tokens {
             uid: Some(shape::uid(pod).into()),
         };
         let audiences = (!audience.is_empty()).then(|| vec![audience.to_owned()]);
-        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(seconds), bound_object_ref: Some(bound), ..TokenRequestSpec::default() };
+        let spec = TokenRequestSpec {
+            audiences,
+            expiration_seconds: Some(seconds),
+            bound_object_ref: Some(bound),
+            ..TokenRequestSpec::default()
+        };
         let request = TokenRequest { spec: Some(spec), ..TokenRequest::default() };
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), shape::namespace(pod));
         let issued = Timestamp::now().as_second();
@@ -112,9 +117,12 @@ mod tests {
     #[test]
     fn renewal_at_four_fifths_and_at_a_day() {
         let held = |life| Held { token: String::new(), issued: 0, expires: life };
-        for (life, now, due) in
-            [(3607, 2884, false), (3607, 2886, true), (10 * AGE_MAX, AGE_MAX - 1, false), (10 * AGE_MAX, AGE_MAX + 1, true)]
-        {
+        for (life, now, due) in [
+            (3607, 2884, false),
+            (3607, 2886, true),
+            (10 * AGE_MAX, AGE_MAX - 1, false),
+            (10 * AGE_MAX, AGE_MAX + 1, true),
+        ] {
             assert_eq!(is_due(&held(life), now, 0), due, "{life} {now}");
         }
     }

@@ -5,7 +5,7 @@ use client::events::Recorder;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource};
 
 use super::pods;
@@ -63,8 +63,8 @@ impl PodControl {
         let name = pod.metadata.name.as_deref().unwrap_or("");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), pod.metadata.namespace.as_deref().unwrap_or(""));
         // The cache may be behind: never delete another pod that got the same name.
-        let mut params = DeleteParams::default();
-        params.preconditions = Some(kube::api::Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
         match api.delete(name, &params).await {
             Ok(_) => {
                 self.recorder.event(owner, "Normal", "SuccessfulDelete", format!("Deleted pod: {name}"));

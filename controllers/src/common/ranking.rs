@@ -35,9 +35,9 @@ pub(crate) fn pods_to_delete(pods: Vec<Arc<Pod>>, related: &[Arc<Pod>], count: u
 
 /// `Less` when `a` is to be deleted before `b`.
 fn order(a: &Pod, rank_a: usize, b: &Pod, rank_b: usize, now: Timestamp) -> Ordering {
-    let unassigned = |pod: &Pod| !node_name(pod).is_empty();
-    unassigned(a)
-        .cmp(&unassigned(b))
+    let assigned = |pod: &Pod| !node_name(pod).is_empty();
+    assigned(a)
+        .cmp(&assigned(b))
         .then_with(|| phase_ordinal(a).cmp(&phase_ordinal(b)))
         .then_with(|| is_ready(a).cmp(&is_ready(b)))
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
@@ -58,7 +58,7 @@ fn phase_ordinal(pod: &Pod) -> u8 {
 /// The annotated cost; what does not parse counts as 0 (pkg/apis/core/helper@v1.37.2).
 fn deletion_cost(pod: &Pod) -> i32 {
     let text = pod.metadata.annotations.as_ref().and_then(|all| all.get(DELETION_COST));
-    let canonical = |text: &&String| !text.starts_with('+') && !(text.len() > 1 && text.starts_with('0'));
+    let canonical = |text: &&String| !text.starts_with('+') && (text.len() == 1 || !text.starts_with('0'));
     text.filter(canonical).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 

@@ -158,8 +158,8 @@ impl Eviction {
             Err(error) if error.is_not_found() => return Ok(()),
             other => other?,
         }
-        let mut params = DeleteParams::default();
-        params.preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let preconditions = Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
+        let params = DeleteParams { preconditions, ..DeleteParams::default() };
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         match api.delete(&key.name, &params).await {
             Err(error) if !is_not_found(&error) => Err(error.into()),

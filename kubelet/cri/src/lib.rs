@@ -8,6 +8,7 @@ pub mod fake;
 pub mod grpc;
 pub mod runtime;
 
+#[rustfmt::skip]
 #[allow(clippy::all, unreachable_pub, missing_docs)]
 #[path = "gen/runtime_v1.rs"]
 pub mod v1;

@@ -99,7 +99,9 @@ async fn a_real_runtime_answers_refuses_and_comes_back() {
     // CRI says idempotent; containerd 1.6 says not found. Both mean that it does not run.
     let stopped = client.stop_pod_sandbox(request).await;
     assert!(stopped.as_ref().map_or_else(|error| error.is_not_found(), |_| true), "{stopped:?}");
-    for refusal in [client.runtime_config(RuntimeConfigRequest {}).await.map(drop), client.container_events().await.map(drop)] {
+    for refusal in
+        [client.runtime_config(RuntimeConfigRequest {}).await.map(drop), client.container_events().await.map(drop)]
+    {
         assert!(refusal.as_ref().map_or_else(|error| error.is_unimplemented(), |()| true), "{refusal:?}");
     }
 

@@ -155,7 +155,8 @@ impl Cgroups {
     pub(crate) fn remove_pod(&self, uid: &str) -> bool {
         let classes = ["Guaranteed", "Burstable", "BestEffort"].map(|class| self.class_path(class));
         let folders = classes.iter().flat_map(|class| self.folders(&format!("{class}/pod{uid}")));
-        folders.map(|folder| remove_tree(&folder)).fold(true, |all, gone| all && gone)
+        // Every one is tried, whatever became of those before.
+        folders.filter(|folder| !remove_tree(folder)).count() == 0
     }
 
     /// The uids of pods that have a cgroup.

@@ -38,7 +38,9 @@ impl Facts {
         Facts {
             cpu: cpus().to_string(),
             memory: kilobytes(&meminfo, "MemTotal:"),
-            storage: rustix::fs::statvfs(&config.root_dir).map(|stat: StatVfs| stat.f_blocks * stat.f_frsize).unwrap_or(0),
+            storage: rustix::fs::statvfs(&config.root_dir)
+                .map(|stat: StatVfs| stat.f_blocks * stat.f_frsize)
+                .unwrap_or(0),
             hugepages: hugepages(Path::new("/sys/kernel/mm/hugepages")),
             swap: kilobytes(&meminfo, "SwapTotal:"),
             // A virtual machine without DMI has no UUID of its own.

@@ -27,12 +27,14 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>) {
     loop {
         let mut pause = FIRST_RETRY;
         for _ in 0..ATTEMPTS_MAX {
-            match renew(&kubelet, &api, known.take()).await {
-                Ok(lease) => {
+            // An API server that does not answer must not hold up the next attempt.
+            match tokio::time::timeout(interval, renew(&kubelet, &api, known.take())).await {
+                Ok(Ok(lease)) => {
                     known = Some(lease);
                     break;
                 }
-                Err(error) => tracing::debug!(%error, "node lease not renewed, will retry"),
+                Ok(Err(error)) => tracing::debug!(%error, "node lease not renewed, will retry"),
+                Err(_) => tracing::debug!("node lease not renewed in time, will retry"),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(interval);

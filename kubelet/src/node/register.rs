@@ -20,8 +20,13 @@ const ATTACH_ANNOTATION: &str = "volumes.kubernetes.io/controller-managed-attach
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(7);
 /// Labels that a registration corrects on a Node that exists.
-const DEFAULT_LABELS: [&str; 5] =
-    ["kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch", "beta.kubernetes.io/os", "beta.kubernetes.io/arch"];
+const DEFAULT_LABELS: [&str; 5] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+];
 
 pub(crate) fn labels(config: &Config) -> BTreeMap<String, String> {
     let arch = match std::env::consts::ARCH {
@@ -115,7 +120,8 @@ mod tests {
         let mut other = node.clone();
         other.metadata.labels.as_mut().expect("labels").insert("kubernetes.io/os".into(), "plan9".into());
         other.metadata.annotations = None;
-        let expect = json!({"metadata": {"labels": {"kubernetes.io/os": "linux"}, "annotations": {ATTACH_ANNOTATION: "true"}}});
+        let expect =
+            json!({"metadata": {"labels": {"kubernetes.io/os": "linux"}, "annotations": {ATTACH_ANNOTATION: "true"}}});
         assert_eq!(correction(&node, &other), Some(expect));
     }
 }

@@ -222,7 +222,8 @@ fn conditions(old: &NodeStatus, inputs: &Inputs<'_>) -> Vec<NodeCondition> {
 fn set_condition(all: &mut Vec<NodeCondition>, kind: &str, status: bool, reason: &str, message: &str, now: Timestamp) {
     let status = if status { "True" } else { "False" };
     let old = all.iter().position(|condition| condition.type_ == kind);
-    let since = old.map(|at| &all[at]).filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
+    let since =
+        old.map(|at| &all[at]).filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
     let condition = NodeCondition {
         type_: kind.into(),
         status: status.into(),
@@ -290,12 +291,13 @@ async fn images(kubelet: &Kubelet) -> Vec<ContainerImage> {
 pub(crate) async fn run(kubelet: Arc<Kubelet>) {
     let mut reported: Option<Instant> = None;
     loop {
-        match report(&kubelet, reported).await {
-            Ok(true) => reported = Some(Instant::now()),
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "node status not updated, will retry"),
-        }
         let pause = kubelet.config.node_status_update_frequency;
+        match tokio::time::timeout(pause, report(&kubelet, reported)).await {
+            Ok(Ok(true)) => reported = Some(Instant::now()),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "node status not updated, will retry"),
+            Err(_) => tracing::warn!("node status not updated in time, will retry"),
+        }
         // A change is reported at once; a burst of changes once a tenth of a second.
         let _ = tokio::time::timeout(pause, kubelet.node.changed.notified()).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -321,7 +323,11 @@ async fn report(kubelet: &Kubelet, reported: Option<Instant>) -> client::Result<
 /// Events about conditions that turned.
 fn announce(kubelet: &Kubelet, old: &NodeStatus, new: &NodeStatus) {
     let status = |of: &NodeStatus, kind: &str| {
-        of.conditions.iter().flatten().find(|condition| condition.type_ == kind).map(|condition| condition.status == "True")
+        of.conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == kind)
+            .map(|condition| condition.status == "True")
     };
     for (kind, yes, no) in [
         ("MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),

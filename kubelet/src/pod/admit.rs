@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, Taint, Toleration};
 
-use super::shape;
+use super::{guard, shape};
 use crate::kubelet::Kubelet;
 use crate::resources::{self, Amounts};
 
@@ -16,6 +16,9 @@ use crate::resources::{self, Amounts};
 pub(crate) type Refusal = (String, String);
 
 pub(crate) fn admit(kubelet: &Kubelet, pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
+    if !kubelet.runtime.is_fake() {
+        guard::check(pod, &kubelet.config.allowed_unsafe_sysctls, guard::host_has_apparmor())?;
+    }
     check(&kubelet.node.node(), pod, others)
 }
 
@@ -45,8 +48,9 @@ fn check(node: &Node, pod: &Pod, others: &[Arc<Pod>]) -> Result<(), Refusal> {
     }
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or(&[]);
     let tolerations = spec.tolerations.as_deref().unwrap_or(&[]);
-    let untolerated =
-        |taint: &Taint| taint.effect == "NoExecute" && !tolerations.iter().any(|toleration| tolerates(toleration, taint));
+    let untolerated = |taint: &Taint| {
+        taint.effect == "NoExecute" && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
+    };
     if !shape::is_static(pod) && taints.iter().any(untolerated) {
         return failed("TaintToleration", "node(s) had taints that the pod didn't tolerate");
     }
@@ -91,7 +95,9 @@ fn affine(pod: &Pod, labels: &BTreeMap<String, String>, name: &str) -> bool {
     let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let required = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = required.and_then(|node| node.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, labels, name)))
+    selected
+        && required
+            .is_none_or(|selector| selector.node_selector_terms.iter().any(|term| term_matches(term, labels, name)))
 }
 
 fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name: &str) -> bool {
@@ -169,23 +175,35 @@ mod tests {
     #[test]
     fn refusals() {
         let tolerant = "tolerations: [{operator: Exists}]";
-        let other = Arc::new(pod("{containers: [{name: b, ports: [{containerPort: 1, hostPort: 80}], resources: {requests: {cpu: 600m}}}]}"));
+        let other = Arc::new(pod(
+            "{containers: [{name: b, ports: [{containerPort: 1, hostPort: 80}], resources: {requests: {cpu: 600m}}}]}",
+        ));
         let check = |spec: &str, count: usize, expect: Option<&str>| {
             let others = vec![other.clone(); count];
-            let found = check(&node(), &pod(spec), &others).err().map(|(reason, message)| format!("{reason}: {message}"));
+            let found =
+                check(&node(), &pod(spec), &others).err().map(|(reason, message)| format!("{reason}: {message}"));
             assert_eq!(found.as_deref(), expect, "{spec}");
         };
         check(&format!("{{{tolerant}, containers: [{{name: a}}]}}"), 1, None);
         let full = "OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2";
         check(&format!("{{{tolerant}, containers: [{{name: a}}]}}"), 2, Some(full));
         let cpu = "OutOfcpu: Node didn't have enough resource: cpu, requested: 500, used: 600, capacity: 1000";
-        check(&format!("{{{tolerant}, containers: [{{name: a, resources: {{requests: {{cpu: 500m}}}}}}]}}"), 1, Some(cpu));
+        check(
+            &format!("{{{tolerant}, containers: [{{name: a, resources: {{requests: {{cpu: 500m}}}}}}]}}"),
+            1,
+            Some(cpu),
+        );
         let ports = "NodePorts: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
-        check(&format!("{{{tolerant}, containers: [{{name: a, ports: [{{containerPort: 1, hostPort: 80}}]}}]}}"), 1, Some(ports));
+        check(
+            &format!("{{{tolerant}, containers: [{{name: a, ports: [{{containerPort: 1, hostPort: 80}}]}}]}}"),
+            1,
+            Some(ports),
+        );
         let affinity = "NodeAffinity: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector";
         check(&format!("{{{tolerant}, nodeSelector: {{zone: b}}, containers: [{{name: a}}]}}"), 0, Some(affinity));
         check(&format!("{{{tolerant}, nodeSelector: {{zone: a}}, containers: [{{name: a}}]}}"), 0, None);
-        let taint = "TaintToleration: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+        let taint =
+            "TaintToleration: Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
         check("{containers: [{name: a}]}", 0, Some(taint));
         check("{tolerations: [{key: k, operator: Exists}], containers: [{name: a}]}", 0, None);
     }

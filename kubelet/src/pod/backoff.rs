@@ -106,9 +106,14 @@ mod tests {
 
     #[test]
     fn prints_as_go() {
-        for (milliseconds, text) in
-            [(10_000, "10s"), (80_000, "1m20s"), (300_000, "5m0s"), (500, "500ms"), (1500, "1.5s"), (3_600_000, "1h0m0s")]
-        {
+        for (milliseconds, text) in [
+            (10_000, "10s"),
+            (80_000, "1m20s"),
+            (300_000, "5m0s"),
+            (500, "500ms"),
+            (1500, "1.5s"),
+            (3_600_000, "1h0m0s"),
+        ] {
             assert_eq!(go_duration(Duration::from_millis(milliseconds)), text);
         }
     }

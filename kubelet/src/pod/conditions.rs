@@ -95,10 +95,9 @@ fn ready(pod: &Pod, containers_ready: &PodCondition, others: &[PodCondition]) ->
             let kind = &gate.condition_type;
             match others.iter().find(|condition| condition.type_ == *kind) {
                 None => Some(format!("corresponding condition of pod readiness gate {kind:?} does not exist.")),
-                Some(condition) if condition.status != "True" => Some(format!(
-                    "the status of pod readiness gate {kind:?} is not \"True\", but {}",
-                    condition.status
-                )),
+                Some(condition) if condition.status != "True" => {
+                    Some(format!("the status of pod readiness gate {kind:?} is not \"True\", but {}", condition.status))
+                }
                 Some(_) => None,
             }
         })
@@ -166,7 +165,8 @@ mod tests {
         let gate = condition(&pod, "g", true, "", String::new());
         let shut = condition(&pod, "g", false, "", String::new());
         check(&both, "Running", &[gate], ["Ready=True", "ContainersReady=True"]);
-        let missing = "Ready=False ReadinessGatesNotReady corresponding condition of pod readiness gate \"g\" does not exist.";
+        let missing =
+            "Ready=False ReadinessGatesNotReady corresponding condition of pod readiness gate \"g\" does not exist.";
         check(&both, "Running", &[], [missing, "ContainersReady=True"]);
         let closed =
             "Ready=False ReadinessGatesNotReady the status of pod readiness gate \"g\" is not \"True\", but False";

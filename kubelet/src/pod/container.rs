@@ -229,8 +229,9 @@ fn volume_mount(inputs: &Inputs<'_>, env: &Env, index: usize, mount: &VolumeMoun
     if !sub.is_empty() {
         let pod_dir = inputs.kubelet.config.pod_dir(shape::uid(inputs.pod));
         let place = subpath::Place { pod_dir: &pod_dir, volume: &mount.name, container: name, index };
-        let bound = subpath::bind(&volume.path, &sub, &place)
-            .map_err(|e| format!("failed to prepare subPath for volumeMount {:?} of container {name:?}: {e}", mount.name))?;
+        let bound = subpath::bind(&volume.path, &sub, &place).map_err(|e| {
+            format!("failed to prepare subPath for volumeMount {:?} of container {name:?}: {e}", mount.name)
+        })?;
         made.host_path = bound.display().to_string();
     }
     Ok(made)
@@ -253,7 +254,8 @@ fn expand_sub_path(text: &str, env: &Env) -> Result<String, String> {
 fn hosts_mount(inputs: &Inputs<'_>) -> Result<Mount, String> {
     let (pod, config) = (inputs.pod, &inputs.kubelet.config);
     let (name, domain) = hosts::hostname(pod, &config.cluster_domain)?;
-    let node = if shape::host_network(pod) { fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
+    let node =
+        if shape::host_network(pod) { fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
     let text = hosts::hosts_file(pod, inputs.pod_ips, &name, &domain, &node);
     let path = config.pod_dir(shape::uid(pod)).join("etc-hosts");
     write_with_mode(&path, &text, 0o644).map_err(|e| e.to_string())?;

@@ -30,7 +30,12 @@ pub(crate) async fn run(
             Ok(answer) if answer.exit_code == 0 => return Ok(()),
             Ok(answer) => {
                 let output = [answer.stdout, answer.stderr].concat();
-                let text = format!("command '{}' exited with {}: {}", command.join(" "), answer.exit_code, String::from_utf8_lossy(&output));
+                let text = format!(
+                    "command '{}' exited with {}: {}",
+                    command.join(" "),
+                    answer.exit_code,
+                    String::from_utf8_lossy(&output)
+                );
                 (text, String::from_utf8_lossy(&output).into_owned())
             }
             Err(error) => (error.to_string(), String::new()),
@@ -43,7 +48,8 @@ pub(crate) async fn run(
             return Ok(());
         }
         let asked = async { http::get(http::Target::new(action, container, pod_ip, AGENT)?).await };
-        let answer = tokio::time::timeout(HTTP_MAX, asked).await.unwrap_or_else(|_| Err("context deadline exceeded".into()));
+        let answer =
+            tokio::time::timeout(HTTP_MAX, asked).await.unwrap_or_else(|_| Err("context deadline exceeded".into()));
         let path = action.path.as_deref().unwrap_or("");
         return answer.map(drop).map_err(|error| format!("HTTP lifecycle hook ({path}) for {place}: {error}"));
     }

@@ -45,8 +45,15 @@ fn grace(pod: &Pod, container: &Container, why: Why) -> i64 {
 }
 
 /// Ends one container.
-pub(crate) async fn container(kubelet: &Kubelet, pod: &Pod, kill: Kill<'_>, turn: Option<Turn>, ip: &str) -> cri::Result<()> {
-    let spec = shape::container(pod, kill.name).unwrap_or_else(|| Container { name: kill.name.into(), ..Container::default() });
+pub(crate) async fn container(
+    kubelet: &Kubelet,
+    pod: &Pod,
+    kill: Kill<'_>,
+    turn: Option<Turn>,
+    ip: &str,
+) -> cri::Result<()> {
+    let spec = shape::container(pod, kill.name)
+        .unwrap_or_else(|| Container { name: kill.name.into(), ..Container::default() });
     let mut left = kill.grace.unwrap_or_else(|| grace(pod, &spec, kill.why));
     let message = match kill.message.is_empty() {
         true => format!("Stopping container {}", kill.name),
@@ -57,13 +64,11 @@ pub(crate) async fn container(kubelet: &Kubelet, pod: &Pod, kill: Kill<'_>, turn
     if let Some(hook) = hook.filter(|_| left > 0) {
         let began = Instant::now();
         let limit = Duration::from_secs(u64::try_from(left).unwrap_or(0));
-        match tokio::time::timeout(limit, hooks::run(kubelet, pod, &spec, kill.id, ip, hook)).await {
-            Ok(Err(_)) => {
-                // Without the hook's own text: it may hold secrets of the server asked.
-                let reason = events::FAILED_PRE_STOP;
-                events::about_container(&kubelet.recorder, pod, kill.name, WARNING, reason, "PreStopHook failed");
-            }
-            Ok(Ok(())) | Err(_) => {}
+        let ran = tokio::time::timeout(limit, hooks::run(kubelet, pod, &spec, kill.id, ip, hook)).await;
+        if let Ok(Err(_)) = ran {
+            // Without the hook's own text: it may hold secrets of the server asked.
+            let reason = events::FAILED_PRE_STOP;
+            events::about_container(&kubelet.recorder, pod, kill.name, WARNING, reason, "PreStopHook failed");
         }
         left -= i64::try_from(began.elapsed().as_secs()).unwrap_or(0);
     }
@@ -120,7 +125,10 @@ fn turns(pod: &Pod, running: &[&Seen]) -> HashMap<String, Turn> {
     let waits: Vec<(String, Vec<_>)> = senders.keys().map(|name| ((*name).to_owned(), before(name))).collect();
     let mut senders: HashMap<String, watch::Sender<bool>> =
         senders.into_iter().map(|(name, sender)| (name.to_owned(), sender)).collect();
-    waits.into_iter().filter_map(|(name, before)| senders.remove(&name).map(|ended| (name, Turn { before, ended }))).collect()
+    waits
+        .into_iter()
+        .filter_map(|(name, before)| senders.remove(&name).map(|ended| (name, Turn { before, ended })))
+        .collect()
 }
 
 /// Ends every container, then the sandboxes.
@@ -148,7 +156,9 @@ pub(crate) async fn remove_all(kubelet: &Kubelet, observed: &Observed) -> cri::R
     }
     for sandbox in &observed.sandboxes {
         let id = sandbox.id.clone();
-        tolerate(kubelet.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await.map(drop))?;
+        tolerate(
+            kubelet.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await.map(drop),
+        )?;
         let request = RemovePodSandboxRequest { pod_sandbox_id: id };
         tolerate(kubelet.runtime.remove_pod_sandbox(request).await.map(drop))?;
     }
@@ -177,7 +187,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sidecar_waits_for_the_others() {
-        let pod = pod("{initContainers: [{name: s, restartPolicy: Always}, {name: t, restartPolicy: Always}], containers: [{name: a}]}");
+        let pod = pod(
+            "{initContainers: [{name: s, restartPolicy: Always}, {name: t, restartPolicy: Always}], containers: [{name: a}]}",
+        );
         let seen = |name: &str| super::super::plan::tests::seen(&format!("{name}=running"));
         let all = [seen("s"), seen("t"), seen("a")];
         let turns = turns(&pod, &all.iter().collect::<Vec<_>>());

@@ -6,6 +6,7 @@ pub(crate) mod backoff;
 pub(crate) mod conditions;
 pub(crate) mod container;
 pub(crate) mod events;
+pub(crate) mod guard;
 pub(crate) mod hooks;
 pub(crate) mod kill;
 pub(crate) mod observe;

@@ -108,9 +108,15 @@ pub(crate) fn is_ready(sandbox: &PodSandboxStatus) -> bool {
 /// (pkg/kubelet/kuberuntime/util/util.go@v1.37.2, PodSandboxChanged).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Sandbox {
-    Usable { id: String },
+    Usable {
+        id: String,
+    },
     /// A new one is needed; `reason` is what the PodReadyToStartContainers condition says.
-    Needed { attempt: u32, had: bool, reason: &'static str },
+    Needed {
+        attempt: u32,
+        had: bool,
+        reason: &'static str,
+    },
 }
 
 pub(crate) fn sandbox(pod: &Pod, observed: &Observed) -> Sandbox {

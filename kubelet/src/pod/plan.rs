@@ -33,11 +33,21 @@ pub(crate) enum Why {
 pub(crate) enum Action {
     /// Stop every container and the sandbox.
     StopPod,
-    CreateSandbox { attempt: u32 },
+    CreateSandbox {
+        attempt: u32,
+    },
     /// Remove the init containers that ended, before they run again in a new sandbox.
     PurgeInit,
-    Kill { id: String, name: String, message: String, why: Why },
-    Start { kind: Kind, index: usize },
+    Kill {
+        id: String,
+        name: String,
+        message: String,
+        why: Why,
+    },
+    Start {
+        kind: Kind,
+        index: usize,
+    },
 }
 
 pub(crate) fn plan(pod: &Pod, observed: &Observed, probes: &Probes) -> Vec<Action> {

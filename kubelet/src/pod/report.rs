@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
@@ -19,17 +19,32 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 
 use super::conditions::is_owned;
+use super::status::{LOST_MESSAGE, lost};
 use super::{conditions, shape};
 use crate::kubelet::Kubelet;
 
 /// Statuses written at a time.
 const WRITES_MAX: usize = 10;
+/// How long a write may take.
+const WRITE_MAX: Duration = Duration::from_secs(30);
 /// Wait after a write that failed (upstream's syncPeriod).
 const RETRY: Duration = Duration::from_secs(10);
 /// Keys of a status that the kubelet writes.
 const KEYS: [&str; 14] = [
-    "phase", "reason", "message", "conditions", "containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses",
-    "hostIP", "hostIPs", "podIP", "podIPs", "qosClass", "startTime", "observedGeneration",
+    "phase",
+    "reason",
+    "message",
+    "conditions",
+    "containerStatuses",
+    "initContainerStatuses",
+    "ephemeralContainerStatuses",
+    "hostIP",
+    "hostIPs",
+    "podIP",
+    "podIPs",
+    "qosClass",
+    "startTime",
+    "observedGeneration",
 ];
 
 struct Entry {
@@ -111,10 +126,7 @@ impl Reporter {
         if let Some(entry) = self.entries.lock().get_mut(shape::uid(pod)) {
             (entry.ended, entry.finished, entry.dirty) = (true, true, true);
             if let Some(status) = entry.status.as_mut().filter(|_| !shape::is_static(pod)) {
-                // Whatever happened, a pod that is over has a terminal phase.
-                if !terminal(status.phase.as_deref()) {
-                    status.phase = Some("Failed".into());
-                }
+                close(pod, status);
             }
             self.wake.notify_one();
         }
@@ -135,18 +147,19 @@ impl Reporter {
     fn take_dirty(&self) -> Vec<Job> {
         let mut entries = self.entries.lock();
         let dirty = entries.iter_mut().filter(|(_, entry)| entry.dirty);
-        dirty.map(|(uid, entry)| {
-            entry.dirty = false;
-            Job {
-                uid: uid.clone(),
-                pod: entry.pod.clone(),
-                status: entry.status.clone(),
-                base: newest(&entry.pod, entry.written.as_ref()),
-                ended: entry.ended,
-                finished: entry.finished,
-            }
-        })
-        .collect()
+        dirty
+            .map(|(uid, entry)| {
+                entry.dirty = false;
+                Job {
+                    uid: uid.clone(),
+                    pod: entry.pod.clone(),
+                    status: entry.status.clone(),
+                    base: newest(&entry.pod, entry.written.as_ref()),
+                    ended: entry.ended,
+                    finished: entry.finished,
+                }
+            })
+            .collect()
     }
 
     fn settle(&self, uid: &str, outcome: Result<Option<Pod>, client::Error>) -> bool {
@@ -163,6 +176,31 @@ impl Reporter {
         }
         true
     }
+}
+
+/// A pod that is over has a terminal phase, and no container of it waits or runs: of what nobody saw
+/// end, the end is unknown (TerminatePod).
+fn close(pod: &Pod, status: &mut PodStatus) {
+    if !terminal(status.phase.as_deref()) {
+        status.phase = Some("Failed".into());
+    }
+    let ended = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let has_run = |status: &ContainerStatus| {
+        let last = status.last_state.as_ref().is_some_and(|state| state.terminated.is_some());
+        ended(status) || last || status.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    let init = status.init_container_statuses.as_deref().unwrap_or(&[]);
+    let regular = status.container_statuses.as_deref().unwrap_or(&[]);
+    let initialized =
+        shape::init_containers(pod).is_empty() || regular.iter().any(has_run) || init.iter().all(|s| s.ready);
+    let reached = init.iter().rposition(has_run).map_or(0, |at| at + 1);
+    let lose = |status: &mut ContainerStatus| {
+        if !ended(status) {
+            status.state = Some(lost(LOST_MESSAGE));
+        }
+    };
+    status.init_container_statuses.iter_mut().flatten().take(reached).for_each(lose);
+    status.container_statuses.iter_mut().flatten().filter(|_| initialized).for_each(lose);
 }
 
 struct Job {
@@ -190,7 +228,8 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>) {
         let writes = jobs.into_iter().map(|job| {
             let kubelet = kubelet.clone();
             async move {
-                let outcome = write(&kubelet, &job).await;
+                let late = |_| Err(client::Error::Other("the API server did not answer in time".into()));
+                let outcome = tokio::time::timeout(WRITE_MAX, write(&kubelet, &job)).await.unwrap_or_else(late);
                 kubelet.reporter.settle(&job.uid, outcome)
             }
         });
@@ -224,7 +263,8 @@ async fn write(kubelet: &Kubelet, job: &Job) -> client::Result<Option<Pod>> {
     }
     if deleted && job.finished {
         let only = Preconditions { uid: Some(uid), ..Preconditions::default() };
-        let params = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(only), ..DeleteParams::default() };
+        let params =
+            DeleteParams { grace_period_seconds: Some(0), preconditions: Some(only), ..DeleteParams::default() };
         match api.delete(name, &params).await {
             Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => {}
             other => drop(other?),
@@ -319,8 +359,9 @@ mod tests {
         let base: PodStatus = yaml(
             "{phase: Pending, podIPs: [{ip: 1.1.1.1}], nominatedNodeName: x, conditions: [{type: Ready, status: 'False', reason: r}, {type: other, status: 'True'}]}",
         );
-        let new: PodStatus =
-            yaml("{phase: Running, podIPs: [{ip: 2.2.2.2}], conditions: [{type: Ready, status: 'True'}, {type: other, status: 'True'}]}");
+        let new: PodStatus = yaml(
+            "{phase: Running, podIPs: [{ip: 2.2.2.2}], conditions: [{type: Ready, status: 'True'}, {type: other, status: 'True'}]}",
+        );
         let expect = json!({"metadata": {"uid": "u"}, "status": {
             "phase": "Running",
             "podIPs": [{"ip": "2.2.2.2"}, {"$patch": "replace"}],
@@ -343,13 +384,46 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_saw_end() {
+        let status = "name: a, image: i, imageID: i, ready: false, restartCount: 0";
+        let made = |init: &str, state: &str| {
+            let pod = pod(&format!("{{initContainers: [{init}], containers: [{{name: a}}]}}"));
+            let inits = if init.is_empty() {
+                ""
+            } else {
+                "{name: x, image: i, imageID: i, ready: false, restartCount: 0, state: {waiting: {}}}"
+            };
+            let text = format!(
+                "{{phase: Pending, initContainerStatuses: [{inits}], containerStatuses: [{{{status}, state: {state}}}]}}"
+            );
+            let mut status: PodStatus = yaml(&text);
+            close(&pod, &mut status);
+            let state = status.container_statuses.expect("one")[0].state.clone().expect("set");
+            (status.phase.expect("a phase"), state.terminated.and_then(|ended| ended.reason))
+        };
+        let unknown = Some("ContainerStatusUnknown".to_owned());
+        assert_eq!(made("", "{waiting: {}}"), ("Failed".into(), unknown));
+        assert_eq!(
+            made("", "{terminated: {exitCode: 0, reason: Completed}}"),
+            ("Failed".into(), Some("Completed".into()))
+        );
+        assert_eq!(made("{name: x}", "{waiting: {}}"), ("Failed".into(), None), "it never got so far");
+    }
+
+    #[test]
     fn times_stay() {
         let old: PodStatus = yaml(
             "{startTime: '2020-01-01T00:00:00Z', conditions: [{type: Ready, status: 'True', lastTransitionTime: '2020-01-01T00:00:00Z'}]}",
         );
-        let mut new: PodStatus = yaml("{conditions: [{type: Ready, status: 'True'}, {type: Initialized, status: 'True'}]}");
+        let mut new: PodStatus =
+            yaml("{conditions: [{type: Ready, status: 'True'}, {type: Initialized, status: 'True'}]}");
         stamp(&mut new, &old, Timestamp::UNIX_EPOCH);
-        let times: Vec<i64> = new.conditions.iter().flatten().map(|c| c.last_transition_time.clone().expect("set").0.as_second()).collect();
+        let times: Vec<i64> = new
+            .conditions
+            .iter()
+            .flatten()
+            .map(|c| c.last_transition_time.clone().expect("set").0.as_second())
+            .collect();
         assert_eq!(times, [1_577_836_800, 0]);
         assert_eq!(new.start_time, old.start_time);
     }

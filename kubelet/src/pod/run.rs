@@ -243,8 +243,13 @@ impl Run<'_> {
         let ip = ips.first().map(String::as_str).unwrap_or("");
         let Err(message) = hooks::run(self.kubelet, self.pod, container, &id, ip, hook).await else { return Ok(()) };
         self.about(&container.name, WARNING, events::FAILED_POST_START, "PostStartHook failed");
-        let kill =
-            Kill { id: &id, name: &container.name, message: "FailedPostStartHook".into(), why: Why::Other, grace: None };
+        let kill = Kill {
+            id: &id,
+            name: &container.name,
+            message: "FailedPostStartHook".into(),
+            why: Why::Other,
+            grace: None,
+        };
         // It is seen running and killed again by the next plan if this fails.
         let _ = kill::container(self.kubelet, self.pod, kill, None, ip).await;
         Err(("PostStartHookError".into(), message))
@@ -319,7 +324,8 @@ impl Run<'_> {
         }
         let (namespace, name, uid) = (shape::namespace(self.pod), shape::name(self.pod), shape::uid(self.pod));
         let folder = self.kubelet.config.pod_log_dir(namespace, name, uid).join(&container.name);
-        let names = std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+        let names =
+            std::fs::read_dir(folder).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
         let numbers = names.filter_map(|name| name.split_once(".log")?.0.parse::<u32>().ok());
         numbers.max().map_or(0, |last| last + 1)
     }

@@ -11,11 +11,12 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 
 use super::observe::{POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABEL};
-use super::{security, shape};
+use super::{guard, security, shape};
 use crate::hosts;
 use crate::kubelet::Kubelet;
 
 pub(crate) fn config(kubelet: &Kubelet, pod: &Pod, attempt: u32) -> Result<PodSandboxConfig, String> {
+    guard::user_namespace(pod)?;
     let (name, namespace, uid) = (shape::name(pod), shape::namespace(pod), shape::uid(pod));
     let mut labels: std::collections::HashMap<String, String> =
         pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();

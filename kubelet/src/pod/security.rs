@@ -211,13 +211,22 @@ mod tests {
             let pod = pod(&format!("{{containers: [{{name: a, securityContext: {context}}}]}}"));
             let image = ImageUser { uid, name: name.into() };
             let found = verify_non_root(&pod, &shape::spec(&pod).containers[0], &image).err();
-            assert_eq!(found.as_deref().map(|text| text.starts_with(expect.unwrap_or("-"))), expect.map(|_| true), "{found:?}");
+            assert_eq!(
+                found.as_deref().map(|text| text.starts_with(expect.unwrap_or("-"))),
+                expect.map(|_| true),
+                "{found:?}"
+            );
         };
         check("{}", Some(0), "", None);
         check("{runAsNonRoot: true}", Some(7), "", None);
         check("{runAsNonRoot: true}", Some(0), "", Some("container has runAsNonRoot and image will run as root"));
         check("{runAsNonRoot: true, runAsUser: 0}", None, "", Some("container's runAsUser breaks"));
-        check("{runAsNonRoot: true}", None, "www", Some("container has runAsNonRoot and image has non-numeric user (www)"));
+        check(
+            "{runAsNonRoot: true}",
+            None,
+            "www",
+            Some("container has runAsNonRoot and image has non-numeric user (www)"),
+        );
     }
 
     #[test]

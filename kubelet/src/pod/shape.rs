@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn restarts() {
-        let rules = "restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]";
+        let rules =
+            "restartPolicy: Never, restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [42]}}]";
         for (policy, container, code, restarts) in [
             ("Always", "", 0, true),
             ("OnFailure", "", 0, false),

@@ -25,7 +25,7 @@ use crate::resources::qos_class;
 /// Exit code of a container whose end nobody saw.
 pub(crate) const EXIT_UNKNOWN: i32 = 137;
 pub(crate) const REASON_UNKNOWN: &str = "ContainerStatusUnknown";
-const LOST_MESSAGE: &str = "The container could not be located when the pod was terminated";
+pub(crate) const LOST_MESSAGE: &str = "The container could not be located when the pod was terminated";
 const DELETED_MESSAGE: &str =
     "The container could not be located when the pod was deleted.  The container used to be Running";
 const LATE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
@@ -161,7 +161,8 @@ fn convert(
     containers: &[Container],
     is_init: bool,
 ) -> Vec<ContainerStatus> {
-    let old: BTreeMap<&str, &ContainerStatus> = old.iter().flatten().map(|status| (status.name.as_str(), status)).collect();
+    let old: BTreeMap<&str, &ContainerStatus> =
+        old.iter().flatten().map(|status| (status.name.as_str(), status)).collect();
     let mut statuses: Vec<ContainerStatus> = containers
         .iter()
         .map(|container| {
@@ -189,7 +190,8 @@ fn from_runtime(facts: &Facts<'_>, container: &Container, old: Option<&Container
         // The runtime lost the previous run; the last report still knows it.
         let terminated = |state: &Option<ContainerState>| state.clone().filter(|state| state.terminated.is_some());
         let same = old.container_id == status.container_id;
-        status.last_state = if same { terminated(&old.last_state) } else { terminated(&old.state).or(terminated(&old.last_state)) };
+        status.last_state =
+            if same { terminated(&old.last_state) } else { terminated(&old.state).or(terminated(&old.last_state)) };
     }
     status
 }
@@ -231,7 +233,7 @@ fn one(facts: &Facts<'_>, container: &Container, seen: &Seen, old: Option<&Conta
         image_id: seen.image_ref.clone(),
         container_id: Some(id.clone()),
         volume_mounts: volume_mounts(container),
-        resources: Some(container.resources.clone().unwrap_or_default()).map(without_claims),
+        resources: Some(without_claims(container.resources.clone().unwrap_or_default())),
         allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
         user: seen.user.as_ref().map(user),
         ..ContainerStatus::default()

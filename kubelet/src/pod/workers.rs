@@ -123,7 +123,12 @@ impl Workers {
 fn is_news(old: &Pod, new: &Pod) -> bool {
     let meta = |pod: &Pod| {
         let meta = &pod.metadata;
-        (meta.labels.clone(), meta.annotations.clone(), meta.deletion_timestamp.clone(), meta.deletion_grace_period_seconds)
+        (
+            meta.labels.clone(),
+            meta.annotations.clone(),
+            meta.deletion_timestamp.clone(),
+            meta.deletion_grace_period_seconds,
+        )
     };
     let foreign = |pod: &Pod| {
         let all = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());

@@ -43,7 +43,8 @@ pub(crate) async fn check(
     if let Some(action) = &probe.http_get {
         let target = http::Target::new(action, container, ip, AGENT)?;
         let url = target.url();
-        let late = || Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"));
+        let late =
+            || Err(format!("Get {url:?}: context deadline exceeded (Client.Timeout exceeded while awaiting headers)"));
         return Ok(judge(tokio::time::timeout(limit, http::get(target)).await.unwrap_or_else(|_| late())));
     }
     if let Some(action) = &probe.tcp_socket {

@@ -27,7 +27,9 @@ pub(super) async fn check(host: &str, port: u16, service: &str, limit: Duration)
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let late = || {
         let text = go_duration(limit);
-        Verdict::Failure(format!("timeout: failed to connect service {address:?} within {text}: context deadline exceeded"))
+        Verdict::Failure(format!(
+            "timeout: failed to connect service {address:?} within {text}: context deadline exceeded"
+        ))
     };
     tokio::time::timeout(limit, ask(host, port, &address, service, limit)).await.unwrap_or_else(|_| late())
 }
@@ -43,8 +45,12 @@ async fn ask(host: &str, port: u16, address: &str, service: &str, limit: Duratio
                 UNIMPLEMENTED => Verdict::Failure(format!(
                     "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
                 )),
-                DEADLINE_EXCEEDED => Verdict::Failure(format!("timeout: health rpc did not complete within {}", go_duration(limit))),
-                code => Verdict::Failure(format!("error: health rpc probe failed: rpc error: code = {code} desc = {message}")),
+                DEADLINE_EXCEEDED => {
+                    Verdict::Failure(format!("timeout: health rpc did not complete within {}", go_duration(limit)))
+                }
+                code => Verdict::Failure(format!(
+                    "error: health rpc probe failed: rpc error: code = {code} desc = {message}"
+                )),
             }
         }
     }
@@ -78,7 +84,8 @@ fn message(service: &str) -> Bytes {
 }
 
 async fn call(host: &str, port: u16, address: &str, service: &str) -> Result<(HeaderMap, Bytes), String> {
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {address}: {}", dial_text(&e)))?;
+    let stream =
+        TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {address}: {}", dial_text(&e)))?;
     let io = TokioIo::new(stream);
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.map_err(|e| e.to_string())?;
@@ -118,7 +125,13 @@ mod tests {
         assert_eq!(message("").as_ref(), [0, 0, 0, 0, 0]);
         assert_eq!(message("ab").as_ref(), [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
         assert_eq!(serving(&[0, 0, 0, 0, 2, 8, 1]), Verdict::Success);
-        assert_eq!(serving(&[0, 0, 0, 0, 2, 8, 2]), Verdict::Failure("service unhealthy (responded with \"NOT_SERVING\")".into()));
-        assert_eq!(serving(&[0, 0, 0, 0, 0]), Verdict::Failure("service unhealthy (responded with \"UNKNOWN\")".into()));
+        assert_eq!(
+            serving(&[0, 0, 0, 0, 2, 8, 2]),
+            Verdict::Failure("service unhealthy (responded with \"NOT_SERVING\")".into())
+        );
+        assert_eq!(
+            serving(&[0, 0, 0, 0, 0]),
+            Verdict::Failure("service unhealthy (responded with \"UNKNOWN\")".into())
+        );
     }
 }

@@ -149,7 +149,8 @@ where
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
     let asked = async {
         let response = sender.send_request(target.request()?).await.map_err(|e| e.to_string())?;
-        let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let location =
+            response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
         // A body that is too long is cut, not refused.
         let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
@@ -253,7 +254,8 @@ mod tests {
         assert_eq!(ask(port).await, Ok((200, "hi".into())));
         let port = server(vec!["HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n", ok]).await;
         assert_eq!(ask(port).await, Ok((200, "hi".into())));
-        let port = server(vec!["HTTP/1.1 302 Found\r\nlocation: http://example.test/\r\ncontent-length: 0\r\n\r\n"]).await;
+        let port =
+            server(vec!["HTTP/1.1 302 Found\r\nlocation: http://example.test/\r\ncontent-length: 0\r\n\r\n"]).await;
         assert_eq!(ask(port).await, Ok((302, String::new())));
         let error = ask(1).await.expect_err("nobody listens");
         assert_eq!(error, "Get \"http://127.0.0.1:1/x\": dial tcp 127.0.0.1:1: connect: connection refused");

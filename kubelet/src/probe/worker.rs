@@ -83,7 +83,9 @@ impl Worker {
         loop {
             self.trigger.notified().await;
             let status = self.kubelet.reporter.made(shape::uid(&self.pod));
-            let statuses = status.map(|s| [s.init_container_statuses, s.container_statuses].into_iter().flatten().flatten().collect::<Vec<_>>());
+            let statuses = status.map(|s| {
+                [s.init_container_statuses, s.container_statuses].into_iter().flatten().flatten().collect::<Vec<_>>()
+            });
             let Some(current) = statuses.as_deref().and_then(|all| find(all, &self.container.name)) else { continue };
             let running = current.state.as_ref().is_some_and(|state| state.running.is_some());
             let fresh = bare_id(current.container_id.as_deref().unwrap_or("")) != self.id;
@@ -119,7 +121,9 @@ impl Worker {
         let state = current.state.clone().unwrap_or_default();
         let Some(running) = state.running else {
             self.set(Outcome::Failure);
-            return state.terminated.is_none_or(|ended| shape::should_restart(&self.container, &self.pod, ended.exit_code));
+            return state
+                .terminated
+                .is_none_or(|ended| shape::should_restart(&self.container, &self.pod, ended.exit_code));
         };
         let since = running.started_at.map_or(0, |time| Timestamp::now().as_second() - time.0.as_second());
         if since < i64::from(self.probe.initial_delay_seconds.unwrap_or(0)) {
@@ -145,7 +149,8 @@ impl Worker {
         self.kubelet.prober.forget(self.kind, &self.id);
         self.id = id;
         (self.last, self.run, self.on_hold) = (None, 0, false);
-        let started = current.state.as_ref().and_then(|s| s.running.as_ref()?.started_at.as_ref().map(|t| t.0.as_second()));
+        let started =
+            current.state.as_ref().and_then(|s| s.running.as_ref()?.started_at.as_ref().map(|t| t.0.as_second()));
         let from_before = started.is_some_and(|started| started < self.kubelet.started.as_second() - RESTART_GRACE);
         if !from_before {
             self.set(match self.kind {

@@ -46,7 +46,8 @@ pub(crate) async fn run(kubelet: Arc<Kubelet>, ready: tokio::sync::oneshot::Send
 }
 
 fn read(folder: &Path, config: &Config) -> HashMap<String, Arc<Pod>> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     if folder.is_file() {
         paths.push(folder.to_path_buf());
     }
@@ -81,7 +82,8 @@ fn parse(text: &str, path: &str, config: &Config) -> Result<Pod, String> {
         return Err("invalid pod: a name and a container are required".into());
     }
     let digest = Sha256::digest(format!("{}{path}{}", config.node_name, serde_json::json!(pod)).as_bytes());
-    let uid: String = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(UID_DIGITS).collect();
+    let uid: String =
+        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(UID_DIGITS).collect();
     let metadata = &mut pod.metadata;
     metadata.name = Some(format!("{}-{}", metadata.name.as_deref().unwrap_or(""), config.node_name.to_lowercase()));
     metadata.namespace.get_or_insert_with(|| "default".into());

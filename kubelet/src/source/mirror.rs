@@ -44,7 +44,11 @@ pub(crate) async fn ensure(kubelet: &Kubelet, pod: &Pod) {
     let hash = shape::annotation(pod, shape::HASH_ANNOTATION).unwrap_or("");
     let present = kubelet.mirrors.read().get(&key(pod)).cloned();
     match present {
-        Some(mirror) if !shape::is_deleted(&mirror) && shape::annotation(&mirror, shape::MIRROR_ANNOTATION) == Some(hash) => return,
+        Some(mirror)
+            if !shape::is_deleted(&mirror) && shape::annotation(&mirror, shape::MIRROR_ANNOTATION) == Some(hash) =>
+        {
+            return;
+        }
         Some(mirror) => delete(kubelet, &mirror).await,
         None => {}
     }

@@ -50,7 +50,10 @@ mod tests {
         let path = |name: &str| dir.path().join(name).display().to_string();
         let folder = path("d");
         let missing = path("x");
-        assert_eq!(check(&missing, "Directory"), Err(format!("hostPath type check failed: {missing} is not a directory")));
+        assert_eq!(
+            check(&missing, "Directory"),
+            Err(format!("hostPath type check failed: {missing} is not a directory"))
+        );
         assert_eq!(check(&folder, "DirectoryOrCreate"), Ok(()));
         assert_eq!(check(&folder, "Directory"), Ok(()));
         assert_eq!(check(&folder, "File"), Err(format!("hostPath type check failed: {folder} is not a file")));

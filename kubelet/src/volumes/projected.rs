@@ -62,9 +62,8 @@ async fn token(context: &Context<'_>, source: &ServiceAccountTokenProjection, mo
 /// (pkg/volume/util/util.go@v1.37.2, FsUserFrom).
 fn single_user(pod: &Pod) -> Option<u32> {
     let of_pod = shape::spec(pod).security_context.as_ref().and_then(|context| context.run_as_user);
-    let mut users = shape::long_lived(pod).map(|container| {
-        container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod)
-    });
+    let mut users = shape::long_lived(pod)
+        .map(|container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod));
     let first = users.next()??;
     users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
@@ -114,7 +113,10 @@ mod tests {
         for (spec, user) in [
             ("{containers: [{name: a}]}", None),
             ("{securityContext: {runAsUser: 7}, containers: [{name: a}]}", Some(7)),
-            ("{securityContext: {runAsUser: 7}, containers: [{name: a}, {name: b, securityContext: {runAsUser: 8}}]}", None),
+            (
+                "{securityContext: {runAsUser: 7}, containers: [{name: a}, {name: b, securityContext: {runAsUser: 8}}]}",
+                None,
+            ),
             ("{containers: [{name: a, securityContext: {runAsUser: 8}}]}", Some(8)),
         ] {
             assert_eq!(single_user(&pod(spec)), user, "{spec}");

@@ -23,7 +23,8 @@ pub(crate) struct Place<'a> {
 pub(crate) fn bind(root: &Path, sub: &str, place: &Place<'_>) -> io::Result<PathBuf> {
     check(sub)?;
     let opened = open_or_make(root, Path::new(sub))?;
-    let target = place.pod_dir.join("volume-subpaths").join(place.volume).join(place.container).join(place.index.to_string());
+    let target =
+        place.pod_dir.join("volume-subpaths").join(place.volume).join(place.container).join(place.index.to_string());
     let is_dir = fs::metadata(format!("/proc/self/fd/{}", opened.as_raw_fd()))?.is_dir();
     // A mount of an earlier start: the container that used it has its own copy.
     mounts::clear(&target)?;

@@ -53,7 +53,8 @@ impl State {
     }
 
     pub(super) fn stop_sandbox(&mut self, id: &str, now: i64) -> Vec<ContainerEventResponse> {
-        let running: Vec<String> = self.of_sandbox(id).filter(|(_, c)| is_running(c)).map(|(id, _)| id.clone()).collect();
+        let running: Vec<String> =
+            self.of_sandbox(id).filter(|(_, c)| is_running(c)).map(|(id, _)| id.clone()).collect();
         let mut events: Vec<_> =
             running.iter().filter_map(|id| self.exit(id, EXIT_TERMINATED, now).ok().flatten()).collect();
         if let Some(sandbox) = self.sandboxes.get_mut(id).filter(|sandbox| sandbox.ready) {

@@ -93,7 +93,12 @@ fn regular_containers() {
         ("Never", "dead", "", "stop purge sandbox:1 start:0 start:1"),
         ("Always", "noip", "", "stop purge sandbox:1 start:0 start:1"),
         ("Always", "ready", "a=created b=running", "start:0"),
-        ("Always", "ready", "a!=running b=running", "kill:a(Container a definition changed, will be restarted) start:0"),
+        (
+            "Always",
+            "ready",
+            "a!=running b=running",
+            "kill:a(Container a definition changed, will be restarted) start:0",
+        ),
         (
             "Never",
             "ready",
@@ -150,7 +155,9 @@ fn sidecars_and_ephemeral_containers() {
 
 #[test]
 fn probes_decide() {
-    let spec = |policy: &str| format!("{{restartPolicy: {policy}, containers: [{{name: a, image: i}}, {{name: b, image: i}}]}}");
+    let spec = |policy: &str| {
+        format!("{{restartPolicy: {policy}, containers: [{{name: a, image: i}}, {{name: b, image: i}}]}}")
+    };
     let mut failed = Probes::default();
     failed.set_liveness("a", Outcome::Failure);
     let restarted = "kill:a(Container a failed liveness probe, will be restarted) start:0";

@@ -28,7 +28,16 @@ fn make(pod: &Pod, containers: Vec<Seen>, old: &PodStatus, waits: &Waits, is_ove
     let observed = Observed { runtime: "fake".into(), ips: vec!["10.0.0.9".into()], sandboxes: vec![], containers };
     let probes = Probes::default();
     let host_ips = ["192.168.0.1".to_owned()];
-    generate(&Facts { pod, observed: &observed, old, waits, probes: &probes, host_ips: &host_ips, is_over, is_late: false })
+    generate(&Facts {
+        pod,
+        observed: &observed,
+        old,
+        waits,
+        probes: &probes,
+        host_ips: &host_ips,
+        is_over,
+        is_late: false,
+    })
 }
 
 fn show_state(state: &Option<ContainerState>) -> String {
@@ -61,7 +70,10 @@ fn a_pod_through_its_life() {
     assert_eq!(made.pod_ip.as_deref(), Some("10.0.0.9"));
     assert_eq!(made.host_ip.as_deref(), Some("192.168.0.1"));
     waits.insert("a".into(), ("ErrImagePull".into(), "no".into()));
-    assert_eq!(show(&make(&pod, vec![], &old, &waits, false)), "Pending a:waiting(ErrImagePull)/- restarts=0 ready=false");
+    assert_eq!(
+        show(&make(&pod, vec![], &old, &waits, false)),
+        "Pending a:waiting(ErrImagePull)/- restarts=0 ready=false"
+    );
     let running = make(&pod, vec![seen("a", "1", State::Running, 0, 0)], &old, &waits, false);
     assert_eq!(show(&running), "Running a:running/- restarts=0 ready=true");
     waits.insert("a".into(), ("CrashLoopBackOff".into(), "no".into()));
@@ -89,10 +101,12 @@ fn what_the_runtime_forgot() {
 
 #[test]
 fn init_containers_and_terminal_phases() {
-    let mut pod = pod("{restartPolicy: Never, initContainers: [{name: x, image: i}], containers: [{name: a, image: i}]}");
+    let mut pod =
+        pod("{restartPolicy: Never, initContainers: [{name: x, image: i}], containers: [{name: a, image: i}]}");
     let old = PodStatus::default();
     let made = make(&pod, vec![seen("x", "1", State::Exited, 0, 0)], &old, &Waits::new(), false);
-    let expect = "Pending x:ended(0 Completed)/- restarts=0 ready=true a:waiting(PodInitializing)/- restarts=0 ready=false";
+    let expect =
+        "Pending x:ended(0 Completed)/- restarts=0 ready=true a:waiting(PodInitializing)/- restarts=0 ready=false";
     assert_eq!(show(&made), expect);
     let made = make(&pod, vec![seen("a", "2", State::Running, 0, 0)], &old, &Waits::new(), false);
     let expect = "Running x:ended(0 Completed)/- restarts=0 ready=true a:running/- restarts=0 ready=true";
@@ -109,8 +123,16 @@ fn a_pod_past_its_deadline_has_failed() {
     assert_eq!([105, 110, 111].map(|now| seconds_left(&pod, &old, now)), [Some(5), Some(0), Some(-1)]);
     let observed = Observed { containers: vec![seen("a", "1", State::Running, 0, 0)], ..Observed::default() };
     let (waits, probes) = (Waits::new(), Probes::default());
-    let facts =
-        Facts { pod: &pod, observed: &observed, old: &old, waits: &waits, probes: &probes, host_ips: &[], is_over: false, is_late: true };
+    let facts = Facts {
+        pod: &pod,
+        observed: &observed,
+        old: &old,
+        waits: &waits,
+        probes: &probes,
+        host_ips: &[],
+        is_over: false,
+        is_late: true,
+    };
     let made = generate(&facts);
     assert_eq!((made.phase.as_deref(), made.reason.as_deref()), (Some("Failed"), Some("DeadlineExceeded")));
 }

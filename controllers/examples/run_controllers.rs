@@ -1,4 +1,4 @@
-//! Runs all controllers against any API server: `run KUBECONFIG ROOT_CA_FILE [CLUSTER_CIDR]`.
+//! Runs all controllers against any API server: `run_controllers KUBECONFIG ROOT_CA_FILE [CLUSTER_CIDR]`.
 //!
 //! For swap tests against upstream's kube-apiserver. Non-goal: flags; that is the binary's business.
 
@@ -10,7 +10,7 @@ use controllers::{Config, LeaderElection};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (Some(kubeconfig), Some(root_ca)) = (args.next(), args.next()) else {
-        return Err("usage: run KUBECONFIG ROOT_CA_FILE [CLUSTER_CIDR]".into());
+        return Err("usage: run_controllers KUBECONFIG ROOT_CA_FILE [CLUSTER_CIDR]".into());
     };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
