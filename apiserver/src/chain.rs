@@ -20,7 +20,7 @@ use crate::request::Info;
 use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
 use crate::subresource::Incoming;
-use crate::{health, nonresource, subresource};
+use crate::{compress, health, nonresource, subresource};
 
 /// Everything that answers requests.
 pub(crate) struct Core {
@@ -216,10 +216,12 @@ impl Asked<'_> {
             }
         };
         let call = Call { api: &self.core.api, info, user: self.user, entry, accepted, headers: self.headers, now: self.now_text() };
-        match special {
-            Some(special) => special.answer(self, &call, Incoming { method, body, upgrade }).await,
-            None => self.verb(&call, body).await,
-        }
+        let answer = match special {
+            Some(special) => return special.answer(self, &call, Incoming { method, body, upgrade }).await,
+            None => self.verb(&call, body).await?,
+        };
+        let compressible = matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
+        Ok(if compressible { compress::gzip(answer).await } else { answer })
     }
 
     async fn verb(&self, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {

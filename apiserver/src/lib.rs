@@ -11,6 +11,7 @@ mod cache;
 mod chain;
 mod codec;
 mod compaction;
+mod compress;
 mod config;
 mod discovery;
 mod health;

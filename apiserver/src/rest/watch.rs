@@ -11,7 +11,7 @@ use std::time::Duration;
 use api::status::Status;
 use api::value::{Map, Value};
 use api::{map, object, proto};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use http::Response;
 use http_body::Frame;
@@ -33,6 +33,8 @@ use crate::table;
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// Watches without timeoutSeconds end between this and twice this (--min-request-timeout).
 const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// Bytes of events sent at once.
+const CHUNK_BYTES: usize = 32 * 1024;
 /// The end of the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -150,27 +152,62 @@ impl Watcher {
         }
     }
 
-    /// The next frame; `None` ends the watch.
+    /// The next bytes; `None` ends the watch. Everything that is ready goes out at once: a busy watch
+    /// costs one write for many events, a quiet one still gets each event immediately.
     async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if let Some(frame) = self.pending.pop_front() {
-                return Some(frame);
-            }
+        while self.pending.is_empty() {
             if self.done {
                 return None;
             }
+            match self.past.pop_front() {
+                Some(event) => self.deliver(&event),
+                None => match self.live().await? {
+                    Live::Event(event) => self.deliver(&event),
+                    Live::Bookmark => self.due_bookmark(),
+                },
+            }
+        }
+        self.gather();
+        Some(self.joined())
+    }
+
+    /// Takes in what else is ready, up to a chunk.
+    fn gather(&mut self) {
+        let mut bytes: usize = self.pending.iter().map(Bytes::len).sum();
+        while bytes < CHUNK_BYTES && !self.done {
             let event = match self.past.pop_front() {
                 Some(event) => event,
-                None => match self.live().await? {
-                    Live::Event(event) => event,
-                    Live::Bookmark => {
-                        self.due_bookmark();
-                        continue;
+                None => match self.registration.live.try_recv() {
+                    Ok(event) => event,
+                    // A lag shows again at the next receive, after what is pending was sent.
+                    Err(TryRecvError::Empty) => return,
+                    Err(_) => {
+                        self.done = true;
+                        return;
                     }
                 },
             };
+            let before = self.pending.len();
             self.deliver(&event);
+            bytes += self.pending.iter().skip(before).map(Bytes::len).sum::<usize>();
         }
+    }
+
+    /// Pending frames as one piece of at most a chunk (or one frame).
+    fn joined(&mut self) -> Bytes {
+        let first = self.pending.pop_front().unwrap_or_default();
+        if self.pending.is_empty() {
+            return first;
+        }
+        let mut joined = BytesMut::with_capacity(CHUNK_BYTES);
+        joined.put_slice(&first);
+        while let Some(frame) = self.pending.front()
+            && joined.len() + frame.len() <= CHUNK_BYTES
+        {
+            joined.put_slice(frame);
+            self.pending.pop_front();
+        }
+        joined.freeze()
     }
 
     async fn live(&mut self) -> Option<Live> {
@@ -219,10 +256,7 @@ impl Watcher {
         }
     }
 
-    fn encode(&mut self, seen: Seen, item: &Item) -> Bytes
-    where
-        Self: Sized,
-    {
+    fn encode(&mut self, seen: Seen, item: &Item) -> Bytes {
         encode(self, seen, item)
     }
 

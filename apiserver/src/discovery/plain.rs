@@ -1,0 +1,106 @@
+//! The unaggregated documents: APIVersions, APIGroupList, APIGroup, APIResourceList.
+
+use api::facts::{self, Resource};
+use api::map;
+use api::value::{Map, Value};
+
+use crate::registry::{Entry, Registry};
+
+/// The served versions of a group, best first.
+pub(super) fn versions(registry: &Registry, group: &str) -> Vec<&'static str> {
+    let served = |version: &&str| entries(registry, group, version).next().is_some();
+    match facts::groups().iter().find(|known| known.0 == group) {
+        Some((_, versions)) => versions.iter().copied().filter(served).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// The served groups with their versions in upstream's order; the core group is none of them.
+pub(super) fn groups(registry: &Registry) -> Vec<(&'static str, Vec<&'static str>)> {
+    let named = facts::groups().iter().filter(|group| !group.0.is_empty());
+    named.map(|group| (group.0, versions(registry, group.0))).filter(|group| !group.1.is_empty()).collect()
+}
+
+/// What is served of a version.
+pub(super) fn entries<'r>(
+    registry: &'r Registry,
+    group: &'r str,
+    version: &'r str,
+) -> impl Iterator<Item = &'static Resource> + 'r {
+    let facts = registry.entries().iter().map(|entry: &std::sync::Arc<Entry>| entry.facts);
+    facts.filter(move |facts| facts.group == group && facts.version == version)
+}
+
+pub(super) fn api_versions(address: &str) -> Map {
+    let everywhere = map! { "clientCIDR" => "0.0.0.0/0", "serverAddress" => address };
+    map! { "versions" => texts(&["v1"]), "serverAddressByClientCIDRs" => vec![Value::Map(everywhere)] }
+}
+
+pub(super) fn group_list(registry: &Registry) -> Map {
+    let groups = groups(registry).into_iter().map(|(name, versions)| Value::Map(group_of(name, &versions)));
+    map! { "groups" => groups.collect::<Vec<_>>() }
+}
+
+pub(super) fn group(registry: &Registry, name: &str) -> Option<Map> {
+    let versions = versions(registry, name);
+    (!versions.is_empty() && !name.is_empty()).then(|| group_of(name, &versions))
+}
+
+fn group_of(name: &str, versions: &[&str]) -> Map {
+    let version = |version: &&str| map! { "groupVersion" => facts::api_version(name, version), "version" => *version };
+    let listed: Vec<Value> = versions.iter().map(version).map(Value::Map).collect();
+    let mut group = map! { "name" => name, "versions" => listed };
+    if let Some(preferred) = versions.first() {
+        group.set("preferredVersion", version(preferred));
+    }
+    group
+}
+
+/// Nothing when no resource of the version is served.
+pub(super) fn resource_list(registry: &Registry, group: &str, version: &str) -> Option<Map> {
+    let mut rows: Vec<Map> = entries(registry, group, version).flat_map(rows).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    rows.sort_by(|a, b| a.str("name").cmp(b.str("name")));
+    let resources: Vec<Value> = rows.into_iter().map(Value::Map).collect();
+    Some(map! { "groupVersion" => facts::api_version(group, version), "resources" => resources })
+}
+
+/// A resource and its subresources.
+fn rows(facts: &'static Resource) -> Vec<Map> {
+    let mut rows = vec![row(facts)];
+    for sub in facts.subresources {
+        let name = format!("{}/{}", facts.plural, sub.name);
+        let mut row = map! { "name" => name, "singularName" => "", "namespaced" => facts.namespaced };
+        if (sub.group, sub.version) != (facts.group, facts.version) {
+            row.set("group", sub.group);
+            row.set("version", sub.version);
+        }
+        row.set("kind", sub.kind);
+        row.set("verbs", texts(sub.verbs));
+        rows.push(row);
+    }
+    rows
+}
+
+fn row(facts: &'static Resource) -> Map {
+    let mut row = map! {
+        "name" => facts.plural, "singularName" => facts.singular, "namespaced" => facts.namespaced,
+        "kind" => facts.kind, "verbs" => texts(facts.verbs),
+    };
+    if !facts.short_names.is_empty() {
+        row.set("shortNames", texts(facts.short_names));
+    }
+    if !facts.categories.is_empty() {
+        row.set("categories", texts(facts.categories));
+    }
+    if !facts.storage_hash.is_empty() {
+        row.set("storageVersionHash", facts.storage_hash);
+    }
+    row
+}
+
+pub(super) fn texts(list: &[&'static str]) -> Vec<Value> {
+    list.iter().map(|text| Value::from(*text)).collect()
+}
