@@ -42,7 +42,8 @@ fn main() {
     let text = pod();
     let ty = facts::kind("", "v1", "Pod").expect("Pod");
     println!("{} bytes of JSON", text.len());
-    let value = time("JSON decode, strict", || json::decode(text.as_bytes(), ty, Strictness::Strict).expect("pod").value);
+    let value =
+        time("JSON decode, strict", || json::decode(text.as_bytes(), ty, Strictness::Strict).expect("pod").value);
     let value = time("clone and default", || {
         let mut value = value.clone();
         defaults::apply(&mut value, ty);

@@ -123,10 +123,16 @@ pub enum Type {
 /// A struct's JSON names, embedded structs' included; built on first use.
 pub struct Index(OnceLock<Lookup>);
 
+/// A field of the protobuf message, and where it (or, embedded, its first field) stands in JSON output.
+pub(crate) struct Numbered {
+    pub(crate) field: &'static Field,
+    pub(crate) order: u16,
+}
+
 struct Lookup {
     by_name: Vec<(&'static str, u16, &'static Field)>,
     in_order: Vec<&'static Field>,
-    by_number: Vec<&'static Field>,
+    by_number: Vec<Numbered>,
     as_type: Type,
     defaulted: OnceLock<Vec<&'static Field>>,
 }
@@ -167,16 +173,16 @@ impl Struct {
     }
 
     /// The fields of the protobuf message by number; embedded structs are messages of their own here.
-    pub(crate) fn proto_fields(&'static self) -> &'static [&'static Field] {
+    pub(crate) fn proto_fields(&'static self) -> &'static [Numbered] {
         &self.lookup().by_number
     }
 
-    pub(crate) fn by_number(&'static self, number: u32) -> Option<&'static Field> {
+    pub(crate) fn by_number(&'static self, number: u32) -> Option<&'static Numbered> {
         let fields = self.proto_fields();
         // Most messages number their fields 1, 2, 3, ...
         match fields.get(number.wrapping_sub(1) as usize) {
-            Some(field) if field.number == number => Some(field),
-            _ => fields.iter().find(|field| field.number == number).copied(),
+            Some(entry) if entry.field.number == number => Some(entry),
+            _ => fields.iter().find(|entry| entry.field.number == number),
         }
     }
 
@@ -200,8 +206,18 @@ impl Struct {
             let mut by_name: Vec<_> =
                 (0u16..).zip(&in_order).map(|(order, field)| (field.name, order, *field)).collect();
             by_name.sort_by_key(|entry| entry.0);
-            let mut by_number: Vec<_> = self.fields.iter().filter(|field| field.number > 0).collect();
-            by_number.sort_by_key(|field| field.number);
+            let mut by_number = Vec::new();
+            let mut order = 0u16;
+            for field in self.fields {
+                if field.number > 0 {
+                    by_number.push(Numbered { field, order });
+                }
+                order += match field.ty {
+                    Type::Struct(inner) if field.inline => inner.json_fields().len() as u16,
+                    _ => 1,
+                };
+            }
+            by_number.sort_by_key(|entry| entry.field.number);
             Lookup { by_name, in_order, by_number, as_type: Type::Struct(self), defaulted: OnceLock::new() }
         })
     }

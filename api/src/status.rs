@@ -131,7 +131,8 @@ impl Status {
 
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let list = accepted.join(", ");
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {list}");
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {list}");
         plain(415, "UnsupportedMediaType", message)
     }
 
@@ -152,9 +153,8 @@ impl Status {
 
     pub fn server_timeout(group: &str, resource: &str, operation: &str, retry_after_seconds: u32) -> Self {
         let what = qualified(group, resource);
-        let message = format!(
-            "The {operation} operation against {what} could not be completed at this time, please try again."
-        );
+        let message =
+            format!("The {operation} operation against {what} could not be completed at this time, please try again.");
         Status { retry_after_seconds, ..about(500, "ServerTimeout", group, resource, operation, message) }
     }
 
@@ -214,9 +214,7 @@ impl Status {
 
     fn details(&self) -> Map {
         let mut details = Map::new();
-        for (name, text) in
-            [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)]
-        {
+        for (name, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
             if !text.is_empty() {
                 details.set(name, text.as_str());
             }
@@ -245,9 +243,9 @@ impl Cause {
 
 /// The `v1` Status of a success with details, as delete answers.
 pub fn success(group: &str, kind: &str, name: &str, uid: &str) -> Map {
-    let about = Status { group: group.into(), kind: kind.into(), name: name.into(), uid: uid.into(), ..Status::default() };
-    let mut status =
-        map! { "kind" => "Status", "apiVersion" => "v1", "metadata" => Map::new(), "status" => "Success" };
+    let about =
+        Status { group: group.into(), kind: kind.into(), name: name.into(), uid: uid.into(), ..Status::default() };
+    let mut status = map! { "kind" => "Status", "apiVersion" => "v1", "metadata" => Map::new(), "status" => "Success" };
     if about.has_details() {
         status.set("details", about.details());
     }

@@ -82,7 +82,10 @@ fn check(path: &Path) -> Result<(), String> {
     let message = proto::decode(unknown.raw, ty).map_err(|e| format!("protobuf: {e}"))?;
     let message = if unknown.kind.is_empty() { message } else { with_kind(message, &unknown) };
     if message != decoded.value {
-        return Err(format!("protobuf decodes to another value: {}", difference("", &Value::Map(message), &Value::Map(decoded.value))));
+        return Err(format!(
+            "protobuf decodes to another value: {}",
+            difference("", &Value::Map(message), &Value::Map(decoded.value))
+        ));
     }
     let again = proto::wrap(unknown.api_version, unknown.kind, &proto::encode(&decoded.value, ty));
     if again != bytes {

@@ -43,6 +43,7 @@ use rustls_pki_types::CertificateDer;
 use store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use config::{AnonymousAuth, Config, RequestHeader};
 pub use respond::Body;
@@ -67,6 +68,7 @@ pub struct Server {
     core: Arc<chain::Core>,
     config: Arc<Config>,
     stop: CancellationToken,
+    tasks: TaskTracker,
     address: SocketAddr,
 }
 
@@ -83,9 +85,9 @@ impl Server {
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let revision = core.api.hub.fill().await?;
-        let server = Server { core, config: Arc::new(config), stop: CancellationToken::new(), address };
+        let server = Server { core, config: Arc::new(config), stop: CancellationToken::new(), tasks: TaskTracker::new(), address };
         server.spawn_feed(revision);
-        tokio::spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
+        server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
         server.spawn_duties();
         Ok(server)
     }
@@ -111,14 +113,19 @@ impl Server {
         self.stop.cancel();
     }
 
-    /// Returns once [`Server::stop`] was called or the server cannot go on.
+    /// Returns once [`Server::stop`] was called and everything under way has ended; then closes the store.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Err(error) = self.core.api.hub.store.close().await {
+            tracing::warn!(%error, "the store did not close");
+        }
     }
 
     fn spawn_feed(&self, revision: u64) {
         let (core, stop) = (self.core.clone(), self.stop.clone());
-        tokio::spawn(async move {
+        self.tasks.spawn(async move {
             let mut revision = revision;
             while let Some(Err(error)) = stop.run_until_cancelled(core.api.hub.follow(revision)).await {
                 tracing::warn!(%error, "the watch of the store ended, resuming");
@@ -136,7 +143,7 @@ impl Server {
 
     fn spawn_duties(&self) {
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
-        tokio::spawn(stop.run_until_cancelled_owned(async move {
+        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;
             tokio::join!(
                 compaction::run(core.api.hub.store.clone()),

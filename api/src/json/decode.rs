@@ -309,7 +309,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Expect::Type(
                 Type::SchemaOrBool(structure) | Type::SchemaOrArray(structure) | Type::SchemaOrStrings(structure),
             ) => self.structure(structure, map),
-            Expect::Any | Expect::Type(Type::Json | Type::FieldsV1 | Type::RawExtension) => self.entries(Expect::Any, map),
+            Expect::Any | Expect::Type(Type::Json | Type::FieldsV1 | Type::RawExtension) => {
+                self.entries(Expect::Any, map)
+            }
             Expect::Type(Type::Map(inner)) => self.entries(Expect::Type(inner), map),
             ty => Err(self.context.mismatch("object", ty)),
         }
@@ -357,30 +359,32 @@ impl Seed<'_> {
         let mut found: Vec<(u16, &'static Field, Value)> = Vec::with_capacity(8);
         let mut head = Map::new();
         self.context.structs.borrow_mut().push(structure);
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            if structure.kinded && (name == "apiVersion" || name == "kind") {
-                let seed = Seed { ty: Expect::Type(&Type::String), context: self.context };
-                let value = self.context.within(Step::Name((&*name).into()), || map.next_value_seed(seed))?;
-                if head.contains(&name) {
-                    self.context.note("duplicate", &name);
+        while let Some(name) = map.next_key_seed(NameSeed(structure))? {
+            match name {
+                Name::Head(name) => {
+                    let seed = Seed { ty: Expect::Type(&Type::String), context: self.context };
+                    let value = self.context.within(Step::Name(name.into()), || map.next_value_seed(seed))?;
+                    if head.contains(name) {
+                        self.context.note("duplicate", name);
+                    }
+                    head.set(name, value);
                 }
-                head.set(&*name, value);
-                continue;
-            }
-            let Some((order, field)) = structure.find(&name) else {
-                self.context.note("unknown", &name);
-                map.next_value::<serde::de::IgnoredAny>()?;
-                continue;
-            };
-            let seed = Seed { ty: Expect::Type(&field.ty), context: self.context };
-            let step = Step::Name(Str::const_new(field.name));
-            let value = self.context.within(step, || map.next_value_seed(seed))?;
-            match found.iter_mut().find(|entry| entry.0 == order) {
-                Some(entry) => {
-                    self.context.note("duplicate", &name);
-                    entry.2 = value;
+                Name::Unknown(name) => {
+                    self.context.note("unknown", &name);
+                    map.next_value::<serde::de::IgnoredAny>()?;
                 }
-                None => found.push((order, field, value)),
+                Name::Field(order, field) => {
+                    let seed = Seed { ty: Expect::Type(&field.ty), context: self.context };
+                    let step = Step::Name(Str::const_new(field.name));
+                    let value = self.context.within(step, || map.next_value_seed(seed))?;
+                    match found.iter_mut().find(|entry| entry.0 == order) {
+                        Some(entry) => {
+                            self.context.note("duplicate", field.name);
+                            entry.2 = value;
+                        }
+                        None => found.push((order, field, value)),
+                    }
+                }
             }
         }
         self.context.structs.borrow_mut().pop();
@@ -390,16 +394,73 @@ impl Seed<'_> {
     fn entries<'de, A: MapAccess<'de>>(self, inner: Expect, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Map::new();
         let seed = Seed { ty: inner, context: self.context };
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            let value = self.context.within(Step::Name((&*name).into()), || map.next_value_seed(seed))?;
+        while let Some(name) = map.next_key_seed(KeySeed)? {
+            let value = self.context.within(Step::Name(name.clone()), || map.next_value_seed(seed))?;
             let value = if value.is_null() { zero(inner) } else { value };
             if entries.contains(&name) {
                 self.context.note("duplicate", &name);
             }
-            entries.set(&*name, value);
+            entries.set(name, value);
         }
         entries.sort();
         Ok(Value::Map(entries))
+    }
+}
+
+/// A name in a struct's JSON object, looked up without copying it.
+enum Name {
+    Head(&'static str),
+    Field(u16, &'static Field),
+    Unknown(String),
+}
+
+struct NameSeed(&'static Struct);
+
+impl<'de> DeserializeSeed<'de> for NameSeed {
+    type Value = Name;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed {
+    type Value = Name;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+        Ok(match (name, self.0.find(name)) {
+            ("apiVersion", _) if self.0.kinded => Name::Head("apiVersion"),
+            ("kind", _) if self.0.kinded => Name::Head("kind"),
+            (_, Some((order, field))) => Name::Field(order, field),
+            (name, None) => Name::Unknown(name.into()),
+        })
+    }
+}
+
+/// A key of a map; short ones need no allocation.
+struct KeySeed;
+
+impl<'de> DeserializeSeed<'de> for KeySeed {
+    type Value = Str;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Str, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed {
+    type Value = Str;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Str, E> {
+        Ok(name.into())
     }
 }
 

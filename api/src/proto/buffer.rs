@@ -22,8 +22,6 @@ impl Buffer {
         self.bytes
     }
 
-
-
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         let to = self.reserve(bytes.len());
         self.bytes[to..to + bytes.len()].copy_from_slice(bytes);

@@ -43,36 +43,27 @@ fn finish(ty: &'static Struct, found: Found) -> Map {
 
 /// Reads the fields of a message into `found`, embedded structs' fields among them.
 fn message(bytes: &[u8], ty: &'static Struct, found: &mut Found, depth: u8) -> Result<(), Error> {
-    placed(bytes, ty, ty, found, depth)
+    placed(bytes, ty, 0, found, depth)
 }
 
-/// `top` is the struct whose JSON object the fields go to.
-fn placed(
-    bytes: &[u8],
-    ty: &'static Struct,
-    top: &'static Struct,
-    found: &mut Found,
-    depth: u8,
-) -> Result<(), Error> {
+/// `base` is where the struct's first field stands in the JSON object that the fields go to.
+fn placed(bytes: &[u8], ty: &'static Struct, base: u16, found: &mut Found, depth: u8) -> Result<(), Error> {
     if depth > DEPTH_MAX {
         return Err(Error::Depth);
     }
     let mut reader = Reader { bytes };
     while let Some((number, wire)) = reader.tag()? {
-        let Some(field) = ty.by_number(number) else {
+        let Some(entry) = ty.by_number(number) else {
             reader.skip(wire)?;
             continue;
         };
-        if field.inline {
-            let Type::Struct(inner) = field.ty else { continue };
-            placed(reader.delimited(wire, field)?, inner, top, found, depth + 1)?;
-            continue;
+        let (field, order) = (entry.field, base + entry.order);
+        match field.ty {
+            Type::Struct(inner) if field.inline => {
+                placed(reader.delimited(wire, field)?, inner, order, found, depth + 1)?;
+            }
+            _ => add(found, order, field, &mut reader, wire, depth)?,
         }
-        let Some((order, _)) = top.find(field.name) else {
-            reader.skip(wire)?;
-            continue;
-        };
-        add(found, order, field, &mut reader, wire, depth)?;
     }
     Ok(())
 }
@@ -160,13 +151,7 @@ fn number(ty: &Type, raw: u64) -> Value {
     }
 }
 
-fn single(
-    reader: &mut Reader,
-    wire: u8,
-    ty: &'static Type,
-    field: &'static Field,
-    depth: u8,
-) -> Result<Value, Error> {
+fn single(reader: &mut Reader, wire: u8, ty: &'static Type, field: &'static Field, depth: u8) -> Result<Value, Error> {
     match ty {
         Type::Bool | Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 => {
             if wire != VARINT {
@@ -237,13 +222,7 @@ fn nested(bytes: &[u8], ty: &'static Type, field: &'static Field, depth: u8) -> 
     }
 }
 
-fn repeated(
-    bytes: &[u8],
-    wanted: u32,
-    inner: &'static Type,
-    field: &'static Field,
-    depth: u8,
-) -> Result<Value, Error> {
+fn repeated(bytes: &[u8], wanted: u32, inner: &'static Type, field: &'static Field, depth: u8) -> Result<Value, Error> {
     let mut reader = Reader { bytes };
     let mut list = Vec::new();
     while let Some((number, wire)) = reader.tag()? {

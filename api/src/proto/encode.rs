@@ -14,7 +14,7 @@ pub fn encode(object: &Map, ty: &'static Struct) -> Vec<u8> {
 
 /// Writes the fields of a message, last first; an absent message still has its values that are not pointers.
 fn message(out: &mut Buffer, object: Option<&Map>, ty: &'static Struct) {
-    for field in ty.proto_fields().iter().rev() {
+    for field in ty.proto_fields().iter().rev().map(|entry| entry.field) {
         if field.inline {
             let Type::Struct(inner) = field.ty else { continue };
             let before = out.len();
@@ -187,4 +187,3 @@ fn int_or_string(out: &mut Buffer, value: &Value) {
     out.varint(kind);
     out.tag(1, VARINT);
 }
-
