@@ -11,7 +11,7 @@ use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
 use crate::health::Health;
-use crate::hub::Hub;
+use crate::hub::{Hub, Network};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::rest::Api;
@@ -30,13 +30,14 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
     });
     let authz = Arc::new(Authorizers::new(modes.collect::<Result<_, _>>()?));
     let registry = Registry::new(|resource| config.serves(resource));
-    let hub = Arc::new(Hub::new(store, registry, vec![Box::new(AuthorizerViews(authz.clone()))]));
+    let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
+    let hub = Arc::new(Hub::new(store, registry, network, vec![Box::new(AuthorizerViews(authz.clone()))]));
     let mut plugins = admission::default_plugins();
     plugins.push(Box::new(Guard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     Ok(Core {
-        api: Api { hub, admission: Chain::new(plugins) },
+        api: Api { hub, admission: Chain::new(plugins), authz: authz.clone() },
         authn: authenticators(config)?,
         authz,
         issuer,

@@ -28,8 +28,17 @@ const FILL_PAGE_KEYS: usize = 10_000;
 pub(crate) struct Hub {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
+    /// What Services are given addresses and ports from.
+    pub(crate) network: Network,
     applied: watch::Sender<u64>,
     observers: Vec<Box<dyn Observer>>,
+}
+
+/// --service-cluster-ip-range, --service-node-port-range (first and last).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Network {
+    pub(crate) service_cidrs: Vec<ipnet::IpNet>,
+    pub(crate) node_ports: (u16, u16),
 }
 
 /// Keeps a view of some resources (RBAC rules, what runs on which node). Told by the feed in order,
@@ -49,8 +58,8 @@ pub(crate) fn store_failure(error: &store::Error) -> Status {
 }
 
 impl Hub {
-    pub(crate) fn new(store: Store, registry: Registry, observers: Vec<Box<dyn Observer>>) -> Self {
-        Hub { store, registry, applied: watch::channel(0).0, observers }
+    pub(crate) fn new(store: Store, registry: Registry, network: Network, observers: Vec<Box<dyn Observer>>) -> Self {
+        Hub { store, registry, network, applied: watch::channel(0).0, observers }
     }
 
     fn observe(&self, storage: &Storage, key: &str, item: Option<&Item>) {

@@ -3,6 +3,12 @@
 //!
 //! Invariant: first error wins; a plugin that does not handle an operation is not asked.
 
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod tolerations;
+
 use api::status::Status;
 use api::value::Map;
 use futures::future::BoxFuture;
@@ -130,5 +136,12 @@ impl Chain {
 /// The plugins that are on by default, in upstream's order
 /// (pkg/kubeapiserver/options/plugins.go@v1.37.2, AllOrderedPlugins).
 pub(crate) fn default_plugins() -> Vec<Box<dyn Plugin>> {
-    vec![]
+    vec![
+        Box::new(namespace_lifecycle::NamespaceLifecycle),
+        Box::new(service_account::ServiceAccount),
+        Box::new(node_restriction::NodeRestriction),
+        Box::new(tolerations::TaintNodesByCondition),
+        Box::new(priority::Priority),
+        Box::new(tolerations::DefaultTolerationSeconds),
+    ]
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+pub(crate) mod core;
+pub(crate) mod simple;
 mod rbac;
 
 use api::status::Status;
@@ -11,9 +13,61 @@ use futures::future::BoxFuture;
 use crate::hub::{Hub, store_failure};
 use crate::registry::{Conversion, Entry};
 use crate::strategy::{Plain, Strategy};
+use simple::Simple;
+
+/// Kinds with a generation.
+const VERSIONED: Simple = Simple { generation: true, ..Simple::BASE };
+/// Kinds with a generation whose PUT needs a resourceVersion.
+const GUARDED: Simple = Simple { generation: true, unconditional: false, ..Simple::BASE };
+/// Kinds whose deletion answers with the object.
+const RETURNED: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
+    ("", "namespaces", &core::namespace::Namespace),
+    ("", "nodes", &core::node::Node),
+    ("", "configmaps", &core::data::ConfigMap),
+    ("", "secrets", &core::data::Secret),
+    ("", "serviceaccounts", &core::service_account::ServiceAccount),
+    ("", "services", &core::service::Service),
+    ("", "events", &core::event::Event),
+    ("events.k8s.io", "events", &Simple { creates: true, ..Simple::BASE }),
+    ("", "endpoints", &Simple { creates: true, ..Simple::BASE }),
+    ("", "limitranges", &Simple { creates: true, ..Simple::BASE }),
+    ("", "resourcequotas", &Simple { returns_deleted: true, ..Simple::BASE }),
+    ("", "persistentvolumes", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
+    ("", "persistentvolumeclaims", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &GUARDED),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &GUARDED),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &GUARDED),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &GUARDED),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &GUARDED),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &GUARDED),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &VERSIONED),
+    ("certificates.k8s.io", "certificatesigningrequests", &Simple { fields: &["spec.signerName"], ..Simple::BASE }),
+    ("certificates.k8s.io", "clustertrustbundles", &Simple { unconditional: false, fields: &["spec.signerName"], name: Simple::any_segment, ..Simple::BASE }),
+    ("certificates.k8s.io", "podcertificaterequests", &Simple { unconditional: false, fields: &["spec.signerName", "spec.podName", "spec.nodeName"], ..Simple::BASE }),
+    ("coordination.k8s.io", "leases", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
+    ("discovery.k8s.io", "endpointslices", &VERSIONED),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", &VERSIONED),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &VERSIONED),
+    ("networking.k8s.io", "ingresses", &VERSIONED),
+    ("networking.k8s.io", "ingressclasses", &VERSIONED),
+    ("networking.k8s.io", "networkpolicies", &VERSIONED),
+    ("networking.k8s.io", "ipaddresses", &Simple { fields: &["spec.parentRef.resource"], ..Simple::BASE }),
+    ("node.k8s.io", "runtimeclasses", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
+    ("resource.k8s.io", "deviceclasses", &Simple { generation: true, returns_deleted: true, ..Simple::BASE }),
+    ("resource.k8s.io", "devicetaintrules", &VERSIONED),
+    ("resource.k8s.io", "resourceclaims", &RETURNED),
+    ("resource.k8s.io", "resourceclaimtemplates", &RETURNED),
+    ("resource.k8s.io", "resourceslices", &Simple { generation: true, returns_deleted: true, fields: &["spec.driver", "spec.nodeName"], ..Simple::BASE }),
+    ("scheduling.k8s.io", "priorityclasses", &VERSIONED),
+    ("storage.k8s.io", "csidrivers", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
+    ("storage.k8s.io", "csinodes", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
+    ("storage.k8s.io", "csistoragecapacities", &Simple { unconditional: false, ..Simple::BASE }),
+    ("storage.k8s.io", "storageclasses", &RETURNED),
+    ("storage.k8s.io", "volumeattachments", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
+    ("storage.k8s.io", "volumeattributesclasses", &RETURNED),
     ("rbac.authorization.k8s.io", "clusterroles", &rbac::Rbac),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::Rbac),
     ("rbac.authorization.k8s.io", "roles", &rbac::Rbac),
@@ -26,7 +80,12 @@ pub(crate) fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
 }
 
 /// Conversions between a served version and the storage version whose shapes differ: group, version, plural.
-const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[];
+const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[(
+    "events.k8s.io",
+    "v1",
+    "events",
+    Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
+)];
 
 /// The conversion of a served version, if it needs one.
 pub(crate) fn conversion(group: &str, version: &str, plural: &str) -> Option<&'static Conversion> {
@@ -56,7 +115,7 @@ pub(crate) trait Undo: Send {
 }
 
 /// Group, plural, side effects.
-const SIDES: &[(&str, &str, &dyn Side)] = &[];
+const SIDES: &[(&str, &str, &dyn Side)] = &[("", "services", &core::service::allocate::Allocator)];
 
 struct Nothing;
 

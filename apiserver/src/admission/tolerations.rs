@@ -1,0 +1,88 @@
+//! DefaultTolerationSeconds and TaintNodesByCondition: how pods and nodes start out with regard to
+//! nodes that are not ready (plugin/pkg/admission/{defaulttolerationseconds,nodetaint}@v1.37.2).
+
+use api::map;
+use api::status::Status;
+use api::value::{Map, Value};
+use futures::future::BoxFuture;
+
+use super::{Attributes, Operation, Plugin, Reader};
+
+/// --default-not-ready-toleration-seconds and its sibling, in seconds.
+const TOLERATION_SECONDS: i64 = 300;
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+
+pub(crate) struct DefaultTolerationSeconds;
+
+impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+    }
+
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes<'_>,
+        _: &'a dyn Reader,
+    ) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(async move {
+            if attributes.is("", "pods", &[""])
+                && let Some(pod) = attributes.object.as_deref_mut()
+            {
+                for key in [NOT_READY, UNREACHABLE] {
+                    tolerate(pod.map_mut("spec"), key);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn tolerate(spec: &mut Map, key: &str) {
+    let covers = |toleration: &Map| {
+        matches!(toleration.str("key"), "" | NOT_READY | UNREACHABLE)
+            && (toleration.str("key").is_empty() || toleration.str("key") == key)
+            && matches!(toleration.str("effect"), "" | "NoExecute")
+    };
+    if spec.maps("tolerations").any(covers) {
+        return;
+    }
+    let toleration =
+        map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => TOLERATION_SECONDS };
+    spec.list_mut("tolerations").push(Value::Map(toleration));
+}
+
+pub(crate) struct TaintNodesByCondition;
+
+impl Plugin for TaintNodesByCondition {
+    fn name(&self) -> &'static str {
+        "TaintNodesByCondition"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        operation == Operation::Create
+    }
+
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes<'_>,
+        _: &'a dyn Reader,
+    ) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(async move {
+            if attributes.is("", "nodes", &[""])
+                && let Some(node) = attributes.object.as_deref_mut()
+            {
+                let spec = node.map_mut("spec");
+                let there = |taint: &Map| taint.str("key") == NOT_READY && taint.str("effect") == "NoSchedule";
+                if !spec.maps("taints").any(there) {
+                    spec.list_mut("taints").push(Value::Map(map! { "key" => NOT_READY, "effect" => "NoSchedule" }));
+                }
+            }
+            Ok(())
+        })
+    }
+}
