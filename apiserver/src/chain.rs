@@ -211,7 +211,7 @@ impl Asked<'_> {
         let accepted = match special {
             Some(special) if special.streams() => Accepted::json(),
             _ => {
-                let shapes = info.subresource.is_empty() || info.verb == "get";
+                let shapes = entry.storage.is_some() && (info.subresource.is_empty() || info.verb == "get");
                 negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
             }
         };

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::facts::{self, Resource, Subresource};
+use api::facts::{self, Resource, Struct, Subresource};
+use api::json;
 use api::value::Map;
 use api::{object, proto};
 use bytes::Bytes;
@@ -101,20 +102,29 @@ impl Entry {
 
     /// An object of this version in the storage version.
     pub(crate) fn to_storage(&self, object: &Map) -> Map {
-        self.convert(object, |conversion| conversion.to_storage)
+        let ty = self.storage.as_ref().map_or(self.facts.ty, |storage| storage.stored.ty);
+        self.convert(object, ty, |conversion| conversion.to_storage)
     }
 
     /// An object of the storage version in this version.
     pub(crate) fn from_storage(&self, stored: &Map) -> Map {
-        let mut object = self.convert(stored, |conversion| conversion.from_storage);
+        let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
         object::set_kind(&mut object, &self.api_version, self.facts.kind);
         object
     }
 
-    fn convert(&self, object: &Map, way: impl Fn(&Conversion) -> fn(&Map) -> Map) -> Map {
+    fn convert(&self, object: &Map, ty: &'static Struct, way: impl Fn(&Conversion) -> fn(&Map) -> Map) -> Map {
         match self.conversion {
             Some(conversion) => way(conversion)(object),
-            None => object.clone(),
+            None if self.is_storage_version() => object.clone(),
+            // Versions of one shape: fields that only one of them has are dropped.
+            None => match json::decode(&json::encode(object), ty, json::Strictness::Lenient) {
+                Ok(decoded) => decoded.value,
+                Err(error) => {
+                    tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
+                    object.clone()
+                }
+            },
         }
     }
 

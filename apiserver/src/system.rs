@@ -47,6 +47,13 @@ fn info(entry: &Entry, verb: &'static str, object: &Map) -> Info {
     }
 }
 
+/// The server's own writes are owned by what upstream's loopback client calls itself.
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static("kube-apiserver"));
+    headers
+}
+
 fn now() -> String {
     api::time::from_unix(jiff::Timestamp::now().as_second(), 0, false)
 }
@@ -54,7 +61,7 @@ fn now() -> String {
 /// Creates the object; one that is there already stays as it is.
 pub(crate) async fn ensure(core: &Core, object: Map) -> Result<(), Status> {
     let entry = entry(core, &object)?;
-    let (info, user, headers) = (info(&entry, "create", &object), user(), HeaderMap::new());
+    let (info, user, headers) = (info(&entry, "create", &object), user(), headers());
     let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
     if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_some() {
         return Ok(());
@@ -73,7 +80,7 @@ pub(crate) async fn apply(
     make: &mut (dyn FnMut(Option<&Map>) -> Option<Map> + Send),
 ) -> Result<(), Status> {
     let entry = entry(core, identity)?;
-    let (info, user, headers) = (info(&entry, "update", identity), user(), HeaderMap::new());
+    let (info, user, headers) = (info(&entry, "update", identity), user(), headers());
     let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
     let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
     if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_none() {
@@ -86,6 +93,7 @@ pub(crate) async fn apply(
     let mut change = |existing: &Existing| {
         let mut wanted = make(Some(&existing.object)).unwrap_or_else(|| existing.object.clone());
         call.default(&mut wanted);
+        call.track(&existing.object, &mut wanted);
         Ok(wanted)
     };
     call.change(&mut change, false).await.map(drop)
@@ -94,7 +102,7 @@ pub(crate) async fn apply(
 /// Deletes the object if it is there.
 pub(crate) async fn remove(core: &Core, identity: &Map) -> Result<(), Status> {
     let entry = entry(core, identity)?;
-    let (info, user, headers) = (info(&entry, "delete", identity), user(), HeaderMap::new());
+    let (info, user, headers) = (info(&entry, "delete", identity), user(), headers());
     let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
     match call.delete_named(&info.namespace, &info.name, &Default::default()).await {
         Err(status) if status.code == 404 => Ok(()),

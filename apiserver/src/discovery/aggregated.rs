@@ -45,7 +45,11 @@ fn format(clause: &Clause<'_>) -> Option<Format> {
 pub(super) fn document(registry: &Registry, core: bool) -> Map {
     let groups = if core { vec![("", plain::versions(registry, ""))] } else { plain::groups(registry) };
     let groups = groups.into_iter().map(|(name, versions)| {
-        let metadata = if name.is_empty() { Map::new() } else { map! { "name" => name } };
+        let metadata = if name.is_empty() {
+            Map::new()
+        } else {
+            map! { "name" => name }
+        };
         let versions = versions.into_iter().map(|version| Value::Map(version_of(registry, name, version)));
         Value::Map(map! { "metadata" => metadata, "versions" => versions.collect::<Vec<_>>() })
     });

@@ -12,8 +12,17 @@ use crate::registry::Registry;
 
 /// Paths that are there whatever is served.
 const ALWAYS: &[&str] = &[
-    "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", "/metrics", "/openapi/v2", "/openapi/v3",
-    "/openapi/v3/", "/openid/v1/jwks", "/version",
+    "/.well-known/openid-configuration",
+    "/api",
+    "/api/v1",
+    "/apis",
+    "/apis/",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/version",
 ];
 const HEALTH: &[&str] = &["/healthz", "/livez", "/readyz"];
 /// Checks of every health path, besides the hooks.

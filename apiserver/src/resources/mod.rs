@@ -4,6 +4,7 @@
 
 pub(crate) mod core;
 pub(crate) mod simple;
+mod workloads;
 mod rbac;
 
 use api::status::Status;
@@ -24,6 +25,17 @@ const RETURNED: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
+    ("", "pods", &core::pod::Pod),
+    ("", "podtemplates", &workloads::POD_TEMPLATE),
+    ("", "replicationcontrollers", &workloads::REPLICATION_CONTROLLER),
+    ("apps", "daemonsets", &workloads::DAEMON_SET),
+    ("apps", "deployments", &workloads::DEPLOYMENT),
+    ("apps", "replicasets", &workloads::REPLICA_SET),
+    ("apps", "statefulsets", &workloads::STATEFUL_SET),
+    ("batch", "cronjobs", &workloads::CRON_JOB),
+    ("batch", "jobs", &workloads::JOB),
+    ("autoscaling", "horizontalpodautoscalers", &VERSIONED),
+    ("policy", "poddisruptionbudgets", &GUARDED),
     ("", "namespaces", &core::namespace::Namespace),
     ("", "nodes", &core::node::Node),
     ("", "configmaps", &core::data::ConfigMap),
@@ -31,7 +43,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "serviceaccounts", &core::service_account::ServiceAccount),
     ("", "services", &core::service::Service),
     ("", "events", &core::event::Event),
-    ("events.k8s.io", "events", &Simple { creates: true, ..Simple::BASE }),
+    ("events.k8s.io", "events", &core::event::NewEvent),
     ("", "endpoints", &Simple { creates: true, ..Simple::BASE }),
     ("", "limitranges", &Simple { creates: true, ..Simple::BASE }),
     ("", "resourcequotas", &Simple { returns_deleted: true, ..Simple::BASE }),
@@ -54,7 +66,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("networking.k8s.io", "ingresses", &VERSIONED),
     ("networking.k8s.io", "ingressclasses", &VERSIONED),
     ("networking.k8s.io", "networkpolicies", &VERSIONED),
-    ("networking.k8s.io", "ipaddresses", &Simple { fields: &["spec.parentRef.resource"], ..Simple::BASE }),
+    ("networking.k8s.io", "ipaddresses", &Simple { fields: &["spec.parentRef.resource"], name: Simple::ip, ..Simple::BASE }),
     ("node.k8s.io", "runtimeclasses", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
     ("resource.k8s.io", "deviceclasses", &Simple { generation: true, returns_deleted: true, ..Simple::BASE }),
     ("resource.k8s.io", "devicetaintrules", &VERSIONED),

@@ -29,6 +29,11 @@ impl Simple {
         name: api::names::name_is_dns_subdomain,
     };
 
+    /// An address in its canonical form is a name.
+    pub(crate) fn ip(name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { api::names::is_valid_ip(name) }
+    }
+
     /// A path segment is a name.
     pub(crate) fn any_segment(name: &str, prefix: bool) -> Vec<String> {
         if prefix { api::names::is_path_segment_prefix(name) } else { api::names::is_path_segment_name(name) }

@@ -46,10 +46,19 @@ fn order(meta: &mut Map) {
     meta.sort_by_key(|name| ty.find(name).map_or(u16::MAX, |(at, _)| at));
 }
 
+/// Takes away what only the server sets (meta.go: WipeObjectMetaSystemFields).
+pub(crate) fn drop_system_fields(object: &mut Map) {
+    let meta = object.meta_mut();
+    for gone in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "uid", "selfLink"] {
+        meta.remove(gone);
+    }
+}
+
 /// What the server sets on a new object.
 pub(crate) fn fill_for_create(entry: &Entry, object: &mut Map, now: &str) {
+    drop_system_fields(object);
     let meta = object.meta_mut();
-    for gone in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+    for gone in ["resourceVersion", "generation"] {
         meta.remove(gone);
     }
     meta.set("uid", uuid::Uuid::new_v4().to_string());

@@ -5,6 +5,7 @@
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod managed;
 pub(crate) mod metadata;
 pub(crate) mod options;
 pub(crate) mod patch;
@@ -20,6 +21,7 @@ use http::HeaderMap;
 
 use crate::admission::Chain;
 use crate::authn::User;
+use crate::authz::Authorizers;
 use crate::hub::Hub;
 use crate::negotiate::Accepted;
 use crate::registry::{Entry, Storage};
@@ -30,6 +32,7 @@ use crate::strategy::Context;
 pub(crate) struct Api {
     pub(crate) hub: Arc<Hub>,
     pub(crate) admission: Chain,
+    pub(crate) authz: Arc<Authorizers>,
 }
 
 /// One request about one resource, past authorisation.

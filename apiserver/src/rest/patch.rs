@@ -3,13 +3,14 @@
 
 use api::facts::Struct;
 use api::json;
+use api::object::Meta;
 use api::status::Status;
 use api::value::Map;
 use bytes::Bytes;
 use http::{Response, header};
 
 use super::write::Existing;
-use super::{Call, options};
+use super::{Call, managed, metadata, options};
 use crate::codec::{self, FieldValidation};
 use crate::patch;
 use crate::respond::Body;
@@ -20,11 +21,9 @@ enum Kind {
     Json,
     Merge,
     Strategic,
+    /// A configuration to apply.
+    Apply,
 }
-
-/// In the order in which upstream lists them.
-const MEDIA_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
 /// A patch body, read but not applied.
 pub(crate) struct Patch {
@@ -35,8 +34,11 @@ pub(crate) struct Patch {
 
 impl Call<'_> {
     pub(crate) async fn patch(&self, body: Body) -> Result<Response<Body>, Status> {
-        let dry_run = options::dry_run(&self.info.query, "PatchOptions")?;
         let patch = self.read_patch(body).await?;
+        let dry_run = options::dry_run(&self.info.query, "PatchOptions")?;
+        if patch.is_apply() {
+            return self.apply(&patch, dry_run).await;
+        }
         let mut warnings = Vec::new();
         let mut make = |existing: &Existing| {
             if existing.object.is_empty() {
@@ -45,6 +47,7 @@ impl Call<'_> {
             let (mut object, strict) = self.patched_object(&patch, &existing.object, self.entry.facts.ty)?;
             api::object::set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
             self.default(&mut object);
+            self.track(&existing.object, &mut object);
             warnings = strict;
             Ok(object)
         };
@@ -53,9 +56,33 @@ impl Call<'_> {
         Ok(self.finish(done))
     }
 
+    /// Applies a configuration; an object that is not there is created.
+    async fn apply(&self, patch: &Patch, dry_run: bool) -> Result<Response<Body>, Status> {
+        let config = patch.config()?;
+        let name = &self.info.name;
+        let mut make = |existing: &Existing| {
+            let mut object = self.applied(&existing.object, &config)?;
+            if object.name().is_empty() {
+                let text = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+                return Err(Status::bad_request(text));
+            }
+            metadata::match_namespace(&mut object, self.namespace())?;
+            if object.name() != name {
+                let own = object.name();
+                let text = format!("the name of the object ({own}) does not match the name on the URL ({name})");
+                return Err(Status::bad_request(text));
+            }
+            Ok(object)
+        };
+        let done = self.change_or_create(&mut make, dry_run, true).await?;
+        Ok(self.finish(done))
+    }
+
     pub(crate) async fn read_patch(&self, body: Body) -> Result<Patch, Status> {
-        let (kind, validation) = (self.patch_kind()?, FieldValidation::of(&self.info.query)?);
-        Ok(Patch { kind, text: codec::read_body(body).await?, validation })
+        let kind = self.patch_kind()?;
+        let text = codec::read_body(body).await?;
+        managed::check_options(&self.info.query, "PatchOptions", Some(kind == Kind::Apply))?;
+        Ok(Patch { kind, text, validation: FieldValidation::of(&self.info.query)? })
     }
 
     fn patch_kind(&self) -> Result<Kind, Status> {
@@ -64,7 +91,14 @@ impl Call<'_> {
             "application/json-patch+json" => Ok(Kind::Json),
             "application/merge-patch+json" => Ok(Kind::Merge),
             "application/strategic-merge-patch+json" => Ok(Kind::Strategic),
-            _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+            "application/apply-patch+yaml" => Ok(Kind::Apply),
+            // Upstream's router refuses what the route does not take, in its own words.
+            _ => Err(Status {
+                code: 415,
+                reason: "UnsupportedMediaType",
+                message: "415: Unsupported Media Type".into(),
+                ..Status::default()
+            }),
         }
     }
 
@@ -77,7 +111,8 @@ impl Call<'_> {
     ) -> Result<(Map, Vec<String>), Status> {
         let (patched, mut strict) = apply(patch, object, ty)?;
         let decoded = json::decode(&json::encode(&patched), ty, patch.validation.strictness());
-        let decoded = decoded.map_err(|error| self.unpatchable(&error.to_string()))?;
+        let mut decoded = decoded.map_err(|error| self.unpatchable(&error.to_string()))?;
+        managed::copy_reset(&patched, &mut decoded.value);
         strict.extend(decoded.strict);
         if patch.validation == FieldValidation::Strict && !strict.is_empty() {
             return Err(self.unpatchable(&format!("strict decoding error: {}", strict.join(", "))));
@@ -90,6 +125,17 @@ impl Call<'_> {
         let path = api::field::Path::new("patch");
         let error = api::field::invalid(&path, "", why);
         Status::invalid("", "", "", &[error])
+    }
+}
+
+impl Patch {
+    pub(crate) fn is_apply(&self) -> bool {
+        self.kind == Kind::Apply
+    }
+
+    /// The configuration that is to be applied.
+    pub(crate) fn config(&self) -> Result<Map, Status> {
+        managed::read_config(&self.text)
     }
 }
 

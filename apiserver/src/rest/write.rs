@@ -10,8 +10,10 @@ use api::status::Status;
 use api::value::Map;
 use http::Response;
 
-use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
+use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show};
 use crate::admission::{Attributes, Operation};
+use crate::authz::{Decision, forbidden::Forbidden};
+use crate::chain;
 use crate::codec::{self, Expected, FieldValidation};
 use crate::hub::written;
 use crate::negotiate;
@@ -58,7 +60,9 @@ impl Call<'_> {
         let format = negotiate::body_format(self.headers)?;
         let validation = FieldValidation::of(&self.info.query)?;
         let bytes = codec::read_body(body).await?;
-        codec::decode(&bytes, format, self.expected(), validation)
+        let (mut object, warnings) = codec::decode(&bytes, format, self.expected(), validation)?;
+        managed::keep_reset(&bytes, format, &mut object);
+        Ok((object, warnings))
     }
 
     pub(crate) fn finish(&self, done: Done) -> Response<Body> {
@@ -68,6 +72,7 @@ impl Call<'_> {
     }
 
     pub(crate) async fn create(&self, body: Body) -> Result<Response<Body>, Status> {
+        managed::check_options(&self.info.query, "CreateOptions", None)?;
         let dry_run = options::dry_run(&self.info.query, "CreateOptions")?;
         let (object, warnings) = self.body(body).await?;
         let mut done = self.create_object(object, dry_run).await?;
@@ -79,6 +84,13 @@ impl Call<'_> {
     pub(crate) async fn create_object(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
         metadata::match_namespace(&mut object, self.namespace())?;
         self.default(&mut object);
+        metadata::drop_system_fields(&mut object);
+        self.track(Map::EMPTY, &mut object);
+        self.create_tracked(object, dry_run).await
+    }
+
+    /// Creates an object that has its defaults and its managedFields.
+    async fn create_tracked(&self, object: Map, dry_run: bool) -> Result<Done, Status> {
         let generated = object.name().is_empty() && !object.meta().str("generateName").is_empty();
         for attempt in 1.. {
             let mut candidate = object.clone();
@@ -144,6 +156,7 @@ impl Call<'_> {
     }
 
     pub(crate) async fn update(&self, body: Body) -> Result<Response<Body>, Status> {
+        managed::check_options(&self.info.query, "UpdateOptions", None)?;
         let dry_run = options::dry_run(&self.info.query, "UpdateOptions")?;
         let (mut object, warnings) = self.body(body).await?;
         let name = &self.info.name;
@@ -160,7 +173,11 @@ impl Call<'_> {
     async fn update_named(&self, mut object: Map, warnings: Vec<String>, dry_run: bool) -> Result<Response<Body>, Status> {
         metadata::match_namespace(&mut object, self.namespace())?;
         self.default(&mut object);
-        let mut make = |_: &Existing| Ok(object.clone());
+        let mut make = |existing: &Existing| {
+            let mut wanted = object.clone();
+            self.track(&existing.object, &mut wanted);
+            Ok(wanted)
+        };
         let mut done = self.change(&mut make, dry_run).await?;
         done.warnings.splice(0..0, warnings);
         Ok(self.finish(done))
@@ -173,31 +190,56 @@ impl Call<'_> {
         make: &mut (dyn FnMut(&Existing) -> Result<Map, Status> + Send),
         dry_run: bool,
     ) -> Result<Done, Status> {
+        self.change_or_create(make, dry_run, self.entry.strategy.allow_create_on_update()).await
+    }
+
+    /// As [`Call::change`]; with `creates`, an object that is not there is created.
+    pub(crate) async fn change_or_create(
+        &self,
+        make: &mut (dyn FnMut(&Existing) -> Result<Map, Status> + Send),
+        dry_run: bool,
+        creates: bool,
+    ) -> Result<Done, Status> {
         let storage = self.storage()?.clone();
         for _ in 0..UPDATE_RETRIES_MAX {
             let found = self.hub().read(&storage, self.namespace(), &self.info.name).await?;
             let Some((stored, revision)) = found else {
                 let empty = Existing { object: Map::new(), revision: 0 };
-                if !self.entry.strategy.allow_create_on_update() || !self.info.subresource.is_empty() {
+                if !creates || !self.info.subresource.is_empty() {
                     return Err(self.not_found());
                 }
-                return self.create_object(make(&empty)?, dry_run).await;
+                return self.create_on_change(make(&empty)?, dry_run).await;
             };
             let existing = Existing { object: self.entry.from_storage(&stored), revision };
             let wanted = make(&existing)?;
-            let conditional = self.check_preconditions(&wanted, &existing)?;
+            // A client that named the state it saw is refused here when a race was lost.
+            self.check_preconditions(&wanted, &existing)?;
             if let Some(done) = self.change_once(&storage, wanted, &existing, dry_run).await? {
                 return Ok(done);
-            }
-            if conditional {
-                return Err(self.conflict(&self.info.name, OPTIMISTIC_LOCK));
             }
         }
         Err(self.conflict(&self.info.name, OPTIMISTIC_LOCK))
     }
 
-    /// True when the client named the state it saw.
-    fn check_preconditions(&self, wanted: &Map, existing: &Existing) -> Result<bool, Status> {
+    /// Creates what an update or apply found missing; whoever may update may not always create.
+    async fn create_on_change(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
+        if !object.uid().is_empty() {
+            let uid = object.uid();
+            let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(self.conflict(&self.info.name, &why));
+        }
+        let attributes = chain::attributes(self.info, self.user, &[]);
+        let attributes = crate::authz::Attributes { verb: "create", ..attributes };
+        match self.api.authz.decide(&attributes) {
+            Decision::Allow { .. } => {}
+            decision => return Err(chain::refused(Forbidden::of(&attributes, decision.reason()))),
+        }
+        metadata::match_namespace(&mut object, self.namespace())?;
+        self.create_tracked(object, dry_run).await
+    }
+
+    /// The state that the client named, if it did, must be the existing one.
+    fn check_preconditions(&self, wanted: &Map, existing: &Existing) -> Result<(), Status> {
         let name = &self.info.name;
         let version = wanted.resource_version();
         if version.is_empty() || version == "0" {
@@ -220,7 +262,7 @@ impl Call<'_> {
             let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {was}");
             return Err(self.conflict(name, &why));
         }
-        Ok(!version.is_empty() && version != "0")
+        Ok(())
     }
 
     /// One try; `None` when another write came between.
@@ -239,6 +281,7 @@ impl Call<'_> {
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
+        apply::manager::keep_times(&mut object, old);
         let warnings = self.entry.strategy.warnings(&object, Some(old));
         self.judge(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
         let done = |object| Some(Done { object, created: false, warnings });

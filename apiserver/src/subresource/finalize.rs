@@ -33,6 +33,7 @@ impl Special for Finalize {
                     None => drop(spec.remove("finalizers")),
                 }
                 object.meta_mut().set("resourceVersion", version.as_str());
+                call.track(&existing.object, &mut object);
                 Ok(object)
             };
             let done = call.change(&mut make, dry_run).await?;

@@ -1,12 +1,16 @@
 //! `scale`: replicas of any kind that has spec.replicas, as autoscaling/v1 Scale
 //! (pkg/registry/apps/deployment/storage/storage.go@v1.37.2 and its siblings).
 
+use api::facts::{self, Struct};
 use api::map;
 use api::object::Meta;
 use api::selector::labels::Selector;
 use api::status::Status;
 use api::value::{Map, Value};
 use api::{field, view};
+use apply::manager::{self, FieldManager};
+use apply::path::Path;
+use apply::scale::Handler;
 use futures::future::BoxFuture;
 use http::Response;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -15,6 +19,7 @@ use super::{Incoming, Special};
 use crate::chain::Asked;
 use crate::respond::{self, Body};
 use crate::rest::write::Existing;
+use crate::rest::managed::{self, One};
 use crate::rest::{Call, options};
 
 pub(crate) struct Scale;
@@ -50,14 +55,87 @@ async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         let text = format!("the name of the object ({}) does not match the name on the URL ({})", scale.name(), call.info.name);
         return Err(Status::bad_request(text));
     }
-    write(call, &mut |existing| scaled(call, existing, &scale)).await
+    managed::check_options(&call.info.query, "UpdateOptions", None)?;
+    let ty = scale_type(call)?;
+    write(call, &mut |existing| {
+        let mut scale = scale.clone();
+        track(call, ty, &owned_scale(call, existing)?, &mut scale);
+        scaled(call, existing, &scale)
+    })
+    .await
+}
+
+/// The type of Scale.
+fn scale_type(call: &Call<'_>) -> Result<&'static Struct, Status> {
+    call.entry.subresource("scale").and_then(|sub| sub.ty).ok_or_else(|| call.not_allowed())
+}
+
+/// Who owns the replicas, in the object's terms and in those of its Scale.
+fn owners<T>(call: &Call<'_>, existing: &Existing, act: impl FnOnce(&Handler<'_>) -> T) -> T {
+    let registry = &call.hub().registry;
+    let replicas = |version: &str| {
+        let (group, version) = facts::split_api_version(version);
+        registry.get(group, version, call.entry.facts.plural).map(|_| Path::fields(&["spec", "replicas"]))
+    };
+    let parent = existing.object.meta().list("managedFields");
+    act(&Handler { parent, version: &call.entry.api_version, replicas: &replicas })
+}
+
+fn undecodable(error: impl std::fmt::Display) -> Status {
+    Status { code: 500, message: error.to_string(), ..Status::default() }
+}
+
+/// The Scale of the existing object, with the managedFields that concern it.
+fn owned_scale(call: &Call<'_>, existing: &Existing) -> Result<Map, Status> {
+    if existing.object.is_empty() {
+        return Err(call.not_found());
+    }
+    let mut scale = scale_of(&existing.object);
+    manager::set_managed(&mut scale, owners(call, existing, |owners| owners.to_scale()).map_err(undecodable)?);
+    Ok(scale)
+}
+
+fn with_manager<T>(call: &Call<'_>, ty: &'static Struct, act: impl FnOnce(&FieldManager<'_>) -> T) -> T {
+    let versions = One { version: "autoscaling/v1", ty };
+    act(&FieldManager {
+        versions: &versions,
+        version: versions.version,
+        kind: "Scale",
+        subresource: "scale",
+        ignored: None,
+        now: &call.now,
+    })
+}
+
+fn track(call: &Call<'_>, ty: &'static Struct, live: &Map, scale: &mut Map) {
+    let manager = managed::manager_name(&call.info.query, call.headers);
+    with_manager(call, ty, |fields| fields.update(live, scale, &manager));
+}
+
+/// The Scale that a configuration makes of the existing one.
+fn applied(call: &Call<'_>, ty: &'static Struct, live: &Map, config: &Map) -> Result<Map, Status> {
+    let (manager, force) = (call.info.query.get("fieldManager"), call.info.query.flag("force"));
+    let applied = with_manager(call, ty, |fields| fields.apply(live, config, manager, force))?;
+    let mut scale = applied.object.unwrap_or_else(|| live.clone());
+    manager::set_managed(&mut scale, applied.managed);
+    Ok(scale)
 }
 
 async fn patch(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let ty = call.entry.subresource("scale").and_then(|sub| sub.ty).ok_or_else(|| call.not_allowed())?;
+    let ty = scale_type(call)?;
     let patch = call.read_patch(body).await?;
+    if patch.is_apply() {
+        let config = patch.config()?;
+        return write(call, &mut |existing| {
+            let scale = applied(call, ty, &owned_scale(call, existing)?, &config)?;
+            scaled(call, existing, &scale)
+        })
+        .await;
+    }
     write(call, &mut |existing| {
-        let (scale, _) = call.patched_object(&patch, &scale_of(&existing.object), ty)?;
+        let live = owned_scale(call, existing)?;
+        let (mut scale, _) = call.patched_object(&patch, &live, ty)?;
+        track(call, ty, &live, &mut scale);
         scaled(call, existing, &scale)
     })
     .await
@@ -87,6 +165,8 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
     object.map_mut("spec").set("replicas", replicas);
     let version = scale.resource_version().to_string();
     object.meta_mut().set("resourceVersion", version);
+    let entries = owners(call, existing, |owners| owners.to_parent(scale.meta().list("managedFields")));
+    manager::set_managed(&mut object, entries.map_err(undecodable)?);
     Ok(object)
 }
 

@@ -1,11 +1,27 @@
 //! Tables: what `kubectl get` shows (k8s.io/apiserver/pkg/registry/rest/table.go@v0.37.2,
 //! pkg/printers/internalversion/printers.go@v1.37.2).
+//!
+//! Invariant: a row has a cell for every column, the wide ones included; the client leaves those out.
+//! Objects come in the version that was asked for, so a printer may meet fields of several versions.
+
+mod cells;
+mod column;
+mod core;
+mod lifecycle;
+mod networking;
+mod pods;
+mod policy;
+mod scheduling;
+mod storage;
+mod workloads;
 
 use api::facts;
 use api::map;
 use api::object::Meta;
 use api::value::{Map, Value};
 
+use self::cells::Now;
+use self::column::{Column, DEFAULT};
 use crate::registry::Entry;
 use crate::rest::show::partial;
 
@@ -16,33 +32,76 @@ pub(crate) struct Options {
     pub(crate) headers: bool,
 }
 
-/// The table of some objects of one kind. `meta` is its ListMeta.
-pub(crate) fn of(entry: &Entry, objects: &[Map], meta: Map, version: &str, options: Options, _now: &str) -> Map {
-    let columns = vec![
-        column("Name", "string", "name", "Name must be unique within a namespace."),
-        column("Created At", "date", "", "CreationTimestamp is a timestamp representing the server time when this object was created."),
+/// How the objects of a resource are shown.
+struct Printer {
+    group: &'static str,
+    plural: &'static str,
+    columns: &'static [Column],
+    cells: fn(&Map, Now) -> Vec<Value>,
+    /// TableRowConditions of an object.
+    conditions: fn(&Map) -> Vec<Value>,
+}
+
+/// A printer whose rows have no conditions.
+const fn printer(
+    group: &'static str,
+    plural: &'static str,
+    columns: &'static [Column],
+    cells: fn(&Map, Now) -> Vec<Value>,
+) -> Printer {
+    Printer { group, plural, columns, cells, conditions: |_| Vec::new() }
+}
+
+/// Every printer there is.
+fn printers() -> impl Iterator<Item = &'static Printer> {
+    let all = [
+        pods::PRINTERS,
+        core::PRINTERS,
+        workloads::PRINTERS,
+        networking::PRINTERS,
+        storage::PRINTERS,
+        policy::PRINTERS,
+        scheduling::PRINTERS,
+        lifecycle::PRINTERS,
     ];
-    let rows = objects.iter().map(|object| {
-        let cells = vec![Value::from(object.name()), Value::from(object.meta().str("creationTimestamp"))];
-        row(cells, object, version, &options)
-    });
-    let rows: Vec<Value> = rows.collect();
-    let columns = if options.headers { Value::List(columns) } else { Value::List(Vec::new()) };
+    all.into_iter().flatten()
+}
+
+const UNPRINTED: Printer =
+    printer("", "", DEFAULT, |object, _| vec![object.name().into(), object.meta().str("creationTimestamp").into()]);
+
+/// The table of some objects of one kind. `meta` is its ListMeta.
+pub(crate) fn of(entry: &Entry, objects: &[Map], meta: Map, version: &str, options: Options, now: &str) -> Map {
+    let (group, plural) = (entry.facts.group, entry.facts.plural);
+    let found = printers().find(|printer| printer.plural == plural && printer.group == group);
+    let printer = found.unwrap_or(&UNPRINTED);
+    let now = Now::of(now);
+    let mut rows: Vec<Value> = objects.iter().map(|object| row(printer, object, version, &options, now)).collect();
+    if (group, plural) == ("storage.k8s.io", "storageclasses") {
+        storage::mark_default(&mut rows, objects);
+    }
+    let columns = match options.headers {
+        true => printer.columns.iter().map(Column::definition).collect(),
+        false => Vec::new(),
+    };
     let api_version = facts::api_version("meta.k8s.io", version);
-    let _ = entry;
     map! { "kind" => "Table", "apiVersion" => api_version, "metadata" => meta, "columnDefinitions" => columns, "rows" => rows }
 }
 
-fn column(name: &str, ty: &str, format: &str, description: &str) -> Value {
-    Value::Map(map! { "name" => name, "type" => ty, "format" => format, "description" => description, "priority" => 0i64 })
-}
-
-fn row(cells: Vec<Value>, object: &Map, version: &str, options: &Options) -> Value {
-    let mut row = map! { "cells" => cells };
+fn row(printer: &Printer, object: &Map, version: &str, options: &Options, now: Now) -> Value {
+    let mut row = map! { "cells" => (printer.cells)(object, now) };
+    let conditions = (printer.conditions)(object);
+    if !conditions.is_empty() {
+        row.set("conditions", conditions);
+    }
     match options.include.as_str() {
-        "None" => {}
+        // Upstream writes the object that is left out as null.
+        "None" => row.set("object", Value::Null),
         "Object" => row.set("object", object.clone()),
         _ => row.set("object", partial(object, version)),
     }
     Value::Map(row)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,25 @@ const FIELDS: &[&str] = &[
     "reportingComponent",
     "source",
     "type",
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "reportingController",
 ];
+
+/// events.k8s.io/v1: the same objects, selected by the names of that form as well.
+pub(crate) struct NewEvent;
+
+impl Strategy for NewEvent {
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        FIELDS
+    }
+}
 
 impl Strategy for Event {
     fn validate(&self, object: &Map) -> Errors {
@@ -50,7 +68,11 @@ impl Strategy for Event {
                 let source = object.map("source").map_or("", |source| source.str("component"));
                 if source.is_empty() { field_text(object, "reportingComponent") } else { source.to_string() }
             }
-            name => field_text(object, name),
+            "reportingController" => field_text(object, "reportingComponent"),
+            name => match name.strip_prefix("regarding.") {
+                Some(rest) => field_text(object, &format!("involvedObject.{rest}")),
+                None => field_text(object, name),
+            },
         };
         FIELDS.iter().map(|name| (*name, value(name))).collect()
     }

@@ -6,3 +6,4 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod service_account;
 pub(crate) mod service;
+pub(crate) mod pod;

@@ -92,6 +92,6 @@ mod tests {
         bits.set(9, false);
         assert_eq!(bits.0, [1]);
         bits.set(0, false);
-        assert_eq!(bits.0, []);
+        assert!(bits.0.is_empty());
     }
 }

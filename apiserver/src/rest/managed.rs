@@ -1,0 +1,322 @@
+//! Who owns which field: every write keeps metadata.managedFields, and apply merges by it
+//! (k8s.io/apiserver/pkg/endpoints/{installer.go,handlers/{create,update,patch}.go}@v0.37.2).
+//!
+//! Invariant: owners are computed from what the client sent, before admission. Non-goal: the merge
+//! itself, which is the `apply` crate's.
+
+use std::borrow::Cow;
+
+use api::facts::{Resource, split_api_version};
+use api::field::{self, Errors, Path};
+use api::json::{self, Strictness};
+use api::object::{Meta, set_kind};
+use api::status::Status;
+use api::value::{Map, Value};
+use apply::manager::{self, FieldManager};
+use apply::path::Element;
+use apply::schema::Ref;
+use apply::set::{Filter, Set, Step};
+use apply::updater::Versions;
+use http::{HeaderMap, header};
+
+use super::Call;
+use crate::negotiate::Format;
+use crate::registry::{Entry, Registry};
+use crate::request::Query;
+
+/// Longest name of a field manager, in bytes (apimachinery metav1 validation: FieldManagerMaxLength).
+const MANAGER_BYTES_MAX: usize = 128;
+
+/// The versions of a resource, for owners that wrote through another than the request's.
+struct Kinds<'a> {
+    registry: &'a Registry,
+    entry: &'a Entry,
+}
+
+impl Kinds<'_> {
+    fn entry(&self, version: &str) -> Option<&Entry> {
+        if version == self.entry.api_version {
+            return Some(self.entry);
+        }
+        let (group, version) = split_api_version(version);
+        self.registry.get(group, version, self.entry.facts.plural).map(AsRef::as_ref)
+    }
+}
+
+impl Versions for Kinds<'_> {
+    fn schema(&self, version: &str) -> Option<Ref<'_>> {
+        self.entry(version).map(|entry| Ref::Struct(entry.facts.ty))
+    }
+
+    fn convert<'o>(&self, object: &'o Map, from: &str, to: &str) -> Option<Cow<'o, Map>> {
+        if from == to {
+            return Some(Cow::Borrowed(object));
+        }
+        let (from, to) = (self.entry(from)?, self.entry(to)?);
+        Some(Cow::Owned(to.from_storage(&from.to_storage(object))))
+    }
+}
+
+/// One version of one type: the kind of a subresource.
+pub(crate) struct One {
+    pub(crate) version: &'static str,
+    pub(crate) ty: &'static api::facts::Struct,
+}
+
+impl Versions for One {
+    fn schema(&self, version: &str) -> Option<Ref<'_>> {
+        (version == self.version).then_some(Ref::Struct(self.ty))
+    }
+
+    fn convert<'o>(&self, object: &'o Map, from: &str, to: &str) -> Option<Cow<'o, Map>> {
+        (from == to).then_some(Cow::Borrowed(object))
+    }
+}
+
+impl Call<'_> {
+    /// Calls `act` with the field manager of the request's path.
+    fn with_manager<T>(&self, act: impl FnOnce(&FieldManager<'_>) -> T) -> T {
+        let versions = Kinds { registry: &self.hub().registry, entry: self.entry };
+        let ignored = reset(self.entry.facts, &self.info.subresource);
+        act(&FieldManager {
+            versions: &versions,
+            version: &self.entry.api_version,
+            kind: self.entry.facts.kind,
+            subresource: &self.info.subresource,
+            ignored: ignored.as_ref(),
+            now: &self.now,
+        })
+    }
+
+    /// An object of the kind with nothing but what Go always writes.
+    fn new_object(&self) -> Map {
+        empty(self.entry.facts.ty, &self.entry.api_version, self.entry.facts.kind)
+    }
+
+    /// Sets the managedFields of an object that is about to be written; an empty `live` is none.
+    pub(crate) fn track(&self, live: &Map, object: &mut Map) {
+        let manager = manager_name(&self.info.query, self.headers);
+        let blank = live.is_empty().then(|| self.new_object());
+        self.with_manager(|fields| fields.update(blank.as_ref().unwrap_or(live), object, &manager));
+    }
+
+    /// What becomes of the object when the configuration is applied; canonical, with its managedFields.
+    pub(crate) fn applied(&self, live: &Map, config: &Map) -> Result<Map, Status> {
+        let blank = live.is_empty().then(|| self.new_object());
+        let live = blank.as_ref().unwrap_or(live);
+        let (manager, force) = (self.info.query.get("fieldManager"), self.info.query.flag("force"));
+        let applied = self.with_manager(|fields| fields.apply(live, config, manager, force))?;
+        let mut object = match applied.object {
+            Some(merged) => self.structured(config, &merged)?,
+            None => live.clone(),
+        };
+        manager::set_managed(&mut object, applied.managed);
+        Ok(object)
+    }
+
+    /// The merged tree as an object of the kind, with its defaults.
+    fn structured(&self, config: &Map, merged: &Map) -> Result<Map, Status> {
+        let decoded = json::decode(&json::encode(merged), self.entry.facts.ty, Strictness::Lenient);
+        let decoded = decoded.map_err(|error| {
+            let (meta, kind) = (config.map("metadata").unwrap_or(Map::EMPTY), self.entry.facts.kind);
+            let (group, version) = (self.entry.facts.group, self.entry.facts.version);
+            let about = format!("{}/{}; {group}/{version}, Kind={kind}", meta.str("namespace"), meta.str("name"));
+            let to = &self.entry.api_version;
+            let message = format!("failed to convert new object ({about}) to proper version ({to}): {error}");
+            Status { code: 500, message, ..Status::default() }
+        })?;
+        let mut object = decoded.value;
+        set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
+        self.default(&mut object);
+        Ok(object)
+    }
+}
+
+/// An object of a type with nothing but what Go always writes.
+pub(crate) fn empty(ty: &'static api::facts::Struct, version: &str, kind: &str) -> Map {
+    let decoded = json::decode(b"{}", ty, Strictness::Lenient);
+    let mut object = decoded.map(|decoded| decoded.value).unwrap_or_default();
+    set_kind(&mut object, version, kind);
+    object
+}
+
+/// The parameter, else what the client calls itself.
+pub(crate) fn manager_name(query: &Query, headers: &HeaderMap) -> String {
+    match query.get("fieldManager") {
+        "" => prefix_of_agent(headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("")),
+        name => name.to_string(),
+    }
+}
+
+/// The printable part of a User-Agent before its first slash.
+fn prefix_of_agent(agent: &str) -> String {
+    let mut name = String::new();
+    for character in agent.split('/').next().unwrap_or("").chars().filter(|c| is_print(*c)) {
+        if name.len() + character.len_utf8() > MANAGER_BYTES_MAX {
+            break;
+        }
+        name.push(character);
+    }
+    name
+}
+
+/// Nearly Go's unicode.IsPrint: no controls, and of the white space only the plain space.
+fn is_print(character: char) -> bool {
+    character == ' ' || !(character.is_control() || character.is_whitespace())
+}
+
+/// Checks the parameters of a write that have to do with owners; `apply` is `None` for writes that are no patch.
+pub(crate) fn check_options(query: &Query, kind: &str, apply: Option<bool>) -> Result<(), Status> {
+    let mut errors = Errors::new();
+    let (path, name) = (Path::new("fieldManager"), query.get("fieldManager"));
+    match apply {
+        Some(true) if name.is_empty() => errors.push(field::required(&path, "is required for apply patch")),
+        Some(false) if query.has("force") => {
+            errors.push(field::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
+        }
+        _ => {}
+    }
+    if name.len() > MANAGER_BYTES_MAX {
+        errors.push(field::too_long(&path, MANAGER_BYTES_MAX));
+    }
+    for (at, character) in name.char_indices().filter(|(_, character)| !is_print(*character)) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
+        errors.push(field::invalid(&path, name, why));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", &errors)) }
+}
+
+/// An empty list of managedFields, which resets them, is lost in a canonical object: it is put back.
+pub(crate) fn keep_reset(body: &[u8], format: Format, object: &mut Map) {
+    const NAME: &[u8] = b"managedFields";
+    let named = format != Format::Protobuf && body.windows(NAME.len()).any(|window| window == NAME);
+    if !named || object.meta().contains("managedFields") {
+        return;
+    }
+    let text = match format {
+        Format::Yaml => api::yaml::to_json(body).unwrap_or_default(),
+        _ => body.to_vec(),
+    };
+    if let Ok((Value::Map(raw), _)) = json::decode_any(&text, Strictness::Lenient) {
+        copy_reset(&raw, object);
+    }
+}
+
+/// As [`keep_reset`] for a tree that is not canonical yet.
+pub(crate) fn copy_reset(raw: &Map, object: &mut Map) {
+    if matches!(raw.meta().get("managedFields"), Some(Value::List(entries)) if entries.is_empty()) {
+        object.meta_mut().set("managedFields", Vec::new());
+    }
+}
+
+/// An apply configuration: YAML (or JSON), any object.
+pub(crate) fn read_config(text: &[u8]) -> Result<Map, Status> {
+    let failed = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let text = api::yaml::to_json(text).map_err(|error| {
+        // Upstream meets bad YAML first when it makes JSON of the patch for the audit log.
+        let why = error.to_string();
+        let why = why.strip_prefix("error converting YAML to JSON: ").unwrap_or(&why);
+        Status::bad_request(format!("error encoding patch: {why}"))
+    })?;
+    let (value, _) = json::decode_any(&text, Strictness::Lenient).map_err(|error| failed(error.to_string()))?;
+    match value {
+        Value::Map(config) => Ok(config),
+        Value::Null => Ok(Map::new()),
+        other => {
+            let found = match other {
+                Value::List(_) => "array",
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                _ => "number",
+            };
+            let why = format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}");
+            Err(failed(format!("error unmarshaling JSON: while decoding JSON: {why}")))
+        }
+    }
+}
+
+/// Status paths that reset metadata too: group and plural (GetResetFields in pkg/registry@v1.37.2,
+/// kube-aggregator@v0.37.2).
+const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("certificates.k8s.io", "podcertificaterequests"),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
+    ("internal.apiserver.k8s.io", "storageversions"),
+    ("lifecycle.k8s.io", "evictionrequests"),
+    ("lifecycle.k8s.io", "evictions"),
+    ("networking.k8s.io", "servicecidrs"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
+    ("scheduling.k8s.io", "compositepodgroups"),
+    ("scheduling.k8s.io", "podgroups"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storagemigration.k8s.io", "storageversionmigrations"),
+];
+
+/// Fields that a path resets, so that nobody owns them through it.
+fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
+    let exclude = |paths: &[&[&str]]| Some(Filter::Exclude(Set::of_fields(paths)));
+    match (facts.group, facts.plural, subresource) {
+        ("certificates.k8s.io", "certificatesigningrequests", "") => exclude(&[&["spec"], &["status"]]),
+        ("certificates.k8s.io", "certificatesigningrequests", "status") => exclude(&[&["spec"], &["status", "conditions"]]),
+        ("certificates.k8s.io", "certificatesigningrequests", "approval") => {
+            exclude(&[&["spec"], &["status", "certificate"]])
+        }
+        ("apps", "deployments", "status") => exclude(&[&["metadata", "labels"], &["spec"]]),
+        ("", "pods", "status") => {
+            exclude(&[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]])
+        }
+        ("", "pods", "ephemeralcontainers") => Some(Filter::Include(vec![steps(&["spec", "ephemeralContainers"])])),
+        ("", "pods", "resize") => {
+            let lists = ["containers", "initContainers"].into_iter();
+            let patterns = lists.flat_map(|list| ["resources", "resizePolicy"].map(|field| steps(&["spec", list, "*", field])));
+            Some(Filter::Include(patterns.collect()))
+        }
+        (group, plural, "status") if STATUS_RESETS_METADATA.contains(&(group, plural)) => exclude(&[&["metadata"], &["spec"]]),
+        (_, _, "status") => exclude(&[&["spec"]]),
+        (_, _, "") if facts.subresource("status").is_some() => exclude(&[&["status"]]),
+        _ => None,
+    }
+}
+
+/// A pattern of field names; `*` is any element.
+fn steps(names: &[&str]) -> Vec<Step> {
+    names.iter().map(|name| if *name == "*" { Step::Any } else { Step::Is(Element::field(name)) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, apply: Option<bool>, want: Option<&str>) {
+        let got = check_options(&Query::parse(query), "PatchOptions", apply).err().map(|status| status.message);
+        assert_eq!(got.as_deref(), want, "{query}");
+    }
+
+    #[test]
+    fn options() {
+        check("", Some(false), None);
+        check("fieldManager=a", Some(true), None);
+        let required = r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#;
+        check("", Some(true), Some(required));
+        let forbidden = r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#;
+        check("force=true", Some(false), Some(forbidden));
+        let long = format!("fieldManager={}", "x".repeat(129));
+        let too_long = r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes"#;
+        check(&long, Some(false), Some(too_long));
+        let bell = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\a\": invalid character U+0007 (at position 1)";
+        check("fieldManager=a%07", Some(false), Some(bell));
+    }
+
+    #[test]
+    fn managers_are_named_after_the_client() {
+        for (agent, want) in [("kubectl/v1.37.2 (linux/amd64)", "kubectl"), ("", ""), ("a\u{7}b", "ab")] {
+            assert_eq!(prefix_of_agent(agent), want);
+        }
+        assert_eq!(prefix_of_agent(&"é".repeat(100)).len(), 128);
+    }
+}
