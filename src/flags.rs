@@ -29,6 +29,8 @@ pub(crate) fn parse(component: &str, table: &str, arguments: &[String]) -> Resul
             let value = match (inline, kind) {
                 (Some(value), _) => value,
                 (None, "bool" | "optional") => "true".into(),
+                // pflag writes a default for the bare flag like this.
+                (None, kind) if kind.ends_with("[=true]") => "true".into(),
                 (None, _) => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
             };
             check(name, kind, &value)?;
@@ -47,11 +49,7 @@ pub(crate) fn parse(component: &str, table: &str, arguments: &[String]) -> Resul
 }
 
 /// `-v 2`, `-v=2`, `-v2`, `-h`.
-fn shorthand<'a>(
-    short: &str,
-    rest: &mut impl Iterator<Item = &'a String>,
-    values: &mut Values,
-) -> Result<(), String> {
+fn shorthand<'a>(short: &str, rest: &mut impl Iterator<Item = &'a String>, values: &mut Values) -> Result<(), String> {
     let (name, after) = short.split_at(1);
     let name = match name {
         "v" => "v",
@@ -81,7 +79,12 @@ fn kind<'t>(table: &'t str, name: &str) -> Option<&'t str> {
 fn check(name: &str, kind: &str, value: &str) -> Result<(), String> {
     let wrong = |why: String| Err(format!("invalid argument {value:?} for \"--{name}\" flag: {why}"));
     match kind {
-        "bool" if !matches!(value, "true" | "false" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE" | "True" | "False") => {
+        "bool"
+            if !matches!(
+                value,
+                "true" | "false" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE" | "True" | "False"
+            ) =>
+        {
             wrong(format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
         }
         "int" | "int32" if value.parse::<i64>().is_err() => {
@@ -104,7 +107,12 @@ impl Values {
     /// A comma-separated flag that may be given several times.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let values = self.0.get(name).into_iter().flatten();
-        values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect()
+        values
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(Into::into)
+            .collect()
     }
 
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {
@@ -140,13 +148,19 @@ mod tests {
 
     #[test]
     fn flags_are_read_as_pflag_reads_them() {
-        check_parse("--etcd-servers=a,b --allow-privileged", Ok(r#"{"allow-privileged": ["true"], "etcd-servers": ["a,b"]}"#));
+        check_parse(
+            "--etcd-servers=a,b --allow-privileged",
+            Ok(r#"{"allow-privileged": ["true"], "etcd-servers": ["a,b"]}"#),
+        );
         check_parse("--etcd_servers a", Ok(r#"{"etcd-servers": ["a"]}"#));
         check_parse("--allow-privileged=false -v=2", Ok(r#"{"allow-privileged": ["false"], "v": ["2"]}"#));
         check_parse("--nosuch", Err("unknown flag: --nosuch"));
         check_parse("--etcd-servers", Err("flag needs an argument: --etcd-servers"));
         check_parse("extra-arg", Err(r#""kube-apiserver" does not take any arguments, got ["extra-arg"]"#));
-        check_parse("--secure-port=x", Err(r#"invalid argument "x" for "--secure-port" flag: strconv.ParseInt: parsing "x": invalid syntax"#));
+        check_parse(
+            "--secure-port=x",
+            Err(r#"invalid argument "x" for "--secure-port" flag: strconv.ParseInt: parsing "x": invalid syntax"#),
+        );
         check_parse("--allow-privileged maybe", Err(r#""kube-apiserver" does not take any arguments, got ["maybe"]"#));
     }
 }

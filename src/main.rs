@@ -1,51 +1,78 @@
 //! The combined binary: `keelson up`, `keelson kube-apiserver ...`, and argv[0] dispatch (a link named
 //! kubelet is a kubelet).
 
+mod cli;
+mod commands;
+mod component;
+mod failure;
 mod flags;
-mod kube_apiserver;
 mod signals;
+mod up;
 
 use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Parser;
+use cli::{Cli, Command, Output};
+use failure::Failure;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+pub(crate) const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "+keelson");
+
+/// What the cluster's process logs.
+const CLUSTER_LOG: &str = "info,kube=warn,hyper=warn,tower=warn";
+
 fn main() -> ExitCode {
-    let mut arguments: Vec<String> = std::env::args().collect();
-    let called = arguments.remove(0);
-    let called = called.rsplit('/').next().unwrap_or("keelson").to_string();
-    let name = if called == "kube-apiserver" { called } else if arguments.is_empty() { String::new() } else { arguments.remove(0) };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).init();
-    match name.as_str() {
-        "kube-apiserver" => component("kube-apiserver", kube_apiserver::FLAGS, &arguments),
-        other => {
-            eprintln!("error: unknown command {other:?}");
-            ExitCode::from(2)
+    let started = Instant::now();
+    let arguments: Vec<String> = std::env::args().collect();
+    let called = arguments.first().and_then(|path| path.rsplit('/').next()).unwrap_or("keelson").to_string();
+    if let Some(code) = component::run(&called, arguments.get(1..).unwrap_or_default()) {
+        return code;
+    }
+    if let Some(code) = arguments.get(1).and_then(|name| component::run(name, &arguments[2..])) {
+        return code;
+    }
+    let cli = Cli::parse();
+    log(if matches!(&cli.command, Command::Up(up) if up.detached || up.foreground) {
+        CLUSTER_LOG
+    } else {
+        "warn,kube=error"
+    });
+    match run(&cli.command, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let failure = Failure::of(error);
+            failure.print();
+            ExitCode::from(failure.entry.exit as u8)
         }
     }
 }
 
-/// Runs a component under its upstream name: usage errors exit 1 as upstream's do.
-fn component(name: &str, table: &str, arguments: &[String]) -> ExitCode {
-    let values = match flags::parse(name, table, arguments) {
-        Ok(values) => values,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            return ExitCode::FAILURE;
+/// Logs to stderr, as $RUST_LOG says.
+fn log(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
+}
+
+fn run(command: &Command, started: Instant) -> Result<()> {
+    match command {
+        Command::Up(up) => up::run(up, started),
+        Command::Version(version) => {
+            match version.output {
+                Output::Text => println!("keelson {VERSION}"),
+                Output::Json => println!("{}", serde_json::json!({ "gitVersion": VERSION })),
+            }
+            Ok(())
         }
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("Error: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(kube_apiserver::run(&values)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("Error: {error:#}");
-            ExitCode::FAILURE
-        }
+        Command::Status(status) => commands::status(status),
+        Command::Down(place) => commands::down(place),
+        Command::Reset(reset) => commands::reset(reset),
+        Command::Doctor(doctor) => commands::doctor(doctor),
+        Command::Kubeconfig(place) => commands::kubeconfig(place),
+        Command::Explain { code } => commands::explain(code),
     }
 }

@@ -10,26 +10,53 @@ use store::{EmbeddedConfig, EtcdConfig, Store};
 use crate::flags::Values;
 
 /// Upstream's flags, and `data-dir`: where the embedded store lives when no etcd is given.
-pub(crate) const FLAGS: &str = concat!(include_str!("flags/kube-apiserver.txt"), "data-dir string\n");
+pub(super) const FLAGS: &str = concat!(include_str!("../flags/kube-apiserver.txt"), "data-dir string\n");
 
 /// Flags that change what this server does; the others are accepted and named in a warning.
-const HONOURED: &[&str] = &[
-    "advertise-address", "allow-privileged", "anonymous-auth", "api-audiences", "authorization-mode", "bind-address",
-    "client-ca-file", "data-dir", "disable-admission-plugins", "enable-admission-plugins", "enable-bootstrap-token-auth",
-    "etcd-cafile", "etcd-certfile", "etcd-keyfile", "etcd-servers", "kubelet-certificate-authority",
-    "kubelet-client-certificate", "kubelet-client-key", "kubelet-preferred-address-types", "requestheader-allowed-names",
-    "requestheader-client-ca-file", "requestheader-extra-headers-prefix", "requestheader-group-headers",
-    "requestheader-uid-headers", "requestheader-username-headers", "runtime-config", "secure-port",
-    "service-account-extend-token-expiration", "service-account-issuer", "service-account-jwks-uri",
-    "service-account-key-file", "service-account-signing-key-file", "service-cluster-ip-range",
-    "service-node-port-range", "tls-cert-file", "tls-private-key-file", "token-auth-file", "v",
+pub(super) const HONOURED: &[&str] = &[
+    "advertise-address",
+    "allow-privileged",
+    "anonymous-auth",
+    "api-audiences",
+    "authorization-mode",
+    "bind-address",
+    "client-ca-file",
+    "data-dir",
+    "disable-admission-plugins",
+    "enable-admission-plugins",
+    "enable-bootstrap-token-auth",
+    "etcd-cafile",
+    "etcd-certfile",
+    "etcd-keyfile",
+    "etcd-servers",
+    "kubelet-certificate-authority",
+    "kubelet-client-certificate",
+    "kubelet-client-key",
+    "kubelet-preferred-address-types",
+    "requestheader-allowed-names",
+    "requestheader-client-ca-file",
+    "requestheader-extra-headers-prefix",
+    "requestheader-group-headers",
+    "requestheader-uid-headers",
+    "requestheader-username-headers",
+    "runtime-config",
+    "secure-port",
+    "service-account-extend-token-expiration",
+    "service-account-issuer",
+    "service-account-jwks-uri",
+    "service-account-key-file",
+    "service-account-signing-key-file",
+    "service-cluster-ip-range",
+    "service-node-port-range",
+    "tls-cert-file",
+    "tls-private-key-file",
+    "token-auth-file",
+    "v",
+    "logging-format",
 ];
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) async fn run(values: &Values) -> Result<()> {
-    for name in values.others(HONOURED) {
-        tracing::warn!("flag --{name} is accepted but has no effect in this version");
-    }
+pub(super) async fn run(values: &Values) -> Result<()> {
     let config = config(values)?;
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
@@ -71,8 +98,14 @@ fn config(values: &Values) -> Result<Config> {
     let addresses = values.list("kubelet-preferred-address-types");
     Ok(Config {
         bind_address: values.text("bind-address", "0.0.0.0").parse().context("--bind-address")?,
-        secure_port: port.parse().with_context(|| format!("--secure-port {port} must be between 1 and 65535, inclusive"))?,
-        advertise_address: values.get("advertise-address").map(str::parse::<IpAddr>).transpose().context("--advertise-address")?,
+        secure_port: port
+            .parse()
+            .with_context(|| format!("--secure-port {port} must be between 1 and 65535, inclusive"))?,
+        advertise_address: values
+            .get("advertise-address")
+            .map(str::parse::<IpAddr>)
+            .transpose()
+            .context("--advertise-address")?,
         tls_cert_file: cert.into(),
         tls_private_key_file: key.into(),
         client_ca: file(values, "client-ca-file")?,
@@ -85,13 +118,21 @@ fn config(values: &Values) -> Result<Config> {
         api_audiences: values.list("api-audiences"),
         static_tokens: file(values, "token-auth-file")?.map(|text| String::from_utf8_lossy(&text).into_owned()),
         enable_bootstrap_token_auth: values.flag("enable-bootstrap-token-auth", false),
-        anonymous_auth: if values.flag("anonymous-auth", true) { AnonymousAuth::Everywhere } else { AnonymousAuth::Never },
+        anonymous_auth: if values.flag("anonymous-auth", true) {
+            AnonymousAuth::Everywhere
+        } else {
+            AnonymousAuth::Never
+        },
         authorization_modes: if modes.is_empty() { default.authorization_modes } else { modes },
         service_cidrs: cidrs(values)?,
         service_node_ports: ports(&values.text("service-node-port-range", "30000-32767"))?,
         enable_admission_plugins: values.list("enable-admission-plugins"),
         disable_admission_plugins: values.list("disable-admission-plugins"),
-        runtime_config: values.pairs("runtime-config").into_iter().map(|(key, value)| (key, value != "false")).collect(),
+        runtime_config: values
+            .pairs("runtime-config")
+            .into_iter()
+            .map(|(key, value)| (key, value != "false"))
+            .collect(),
         kubelet_client: kubelet.0.zip(kubelet.1),
         kubelet_ca: file(values, "kubelet-certificate-authority")?,
         kubelet_address_types: if addresses.is_empty() { default.kubelet_address_types } else { addresses },
@@ -109,7 +150,10 @@ fn ports(text: &str) -> Result<(u16, u16)> {
     let split = text.split_once('-').map(|(low, high)| (low.to_string(), high.to_string()));
     let (low, high) = match (split, text.split_once('+')) {
         (Some((low, high)), _) => (low.parse::<u16>(), high.parse::<u16>()),
-        (None, Some((base, size))) => (base.parse(), size.parse::<u16>().and_then(|size| base.parse::<u16>().map(|base| base.saturating_add(size)))),
+        (None, Some((base, size))) => (
+            base.parse(),
+            size.parse::<u16>().and_then(|size| base.parse::<u16>().map(|base| base.saturating_add(size))),
+        ),
         (None, None) => (text.parse(), text.parse()),
     };
     match (low, high) {
