@@ -105,7 +105,8 @@ fn issuer(config: &Config) -> Result<Option<authn::issue::Issuer>, Error> {
 
 fn openid(config: &Config) -> Result<Option<authn::openid::Documents>, Error> {
     let Some(issuer) = config.service_account_issuers.first() else { return Ok(None) };
-    let external = config.advertise_address.map(|address| std::net::SocketAddr::new(address, config.secure_port).to_string());
+    let external =
+        config.advertise_address.map(|address| std::net::SocketAddr::new(address, config.secure_port).to_string());
     let documents = authn::openid::documents(
         issuer,
         &config.service_account_jwks_uri,

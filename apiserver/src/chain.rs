@@ -90,7 +90,8 @@ impl Core {
             Ok(()) => self.authorised(&identity.user, parts, body, info, now).await,
             Err(status) => Err((status, parts.headers)),
         };
-        let mut response = outcome.unwrap_or_else(|(status, headers)| respond::failure(&status, &self.accepted(&headers, info)));
+        let mut response =
+            outcome.unwrap_or_else(|(status, headers)| respond::failure(&status, &self.accepted(&headers, info)));
         respond::warn(&mut response, &identity.warnings);
         response
     }
@@ -215,7 +216,15 @@ impl Asked<'_> {
                 negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
             }
         };
-        let call = Call { api: &self.core.api, info, user: self.user, entry, accepted, headers: self.headers, now: self.now_text() };
+        let call = Call {
+            api: &self.core.api,
+            info,
+            user: self.user,
+            entry,
+            accepted,
+            headers: self.headers,
+            now: self.now_text(),
+        };
         let answer = match special {
             Some(special) => return special.answer(self, &call, Incoming { method, body, upgrade }).await,
             None => self.verb(&call, body).await?,

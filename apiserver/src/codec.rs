@@ -68,7 +68,8 @@ pub(crate) struct Expected<'a> {
 
 impl Expected<'_> {
     fn failed(&self, kind: &str, version: &str, why: &str) -> Status {
-        let (kind, version) = (if kind.is_empty() { self.kind } else { kind }, if version.is_empty() { self.version } else { version });
+        let (kind, version) =
+            (if kind.is_empty() { self.kind } else { kind }, if version.is_empty() { self.version } else { version });
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {}: {why}", self.kind))
     }
 }
@@ -113,7 +114,8 @@ fn decode_protobuf(body: &[u8], expected: Expected<'_>) -> Result<Map, Status> {
         }
         Err(error) => return Err(expected.failed("", "", &error.to_string())),
     };
-    let mut object = proto::decode(unknown.raw, expected.ty).map_err(|error| expected.failed("", "", &error.to_string()))?;
+    let mut object =
+        proto::decode(unknown.raw, expected.ty).map_err(|error| expected.failed("", "", &error.to_string()))?;
     object::set_kind(&mut object, unknown.api_version, unknown.kind);
     Ok(object)
 }
@@ -125,7 +127,9 @@ fn check_kind(object: &Map, expected: Expected<'_>) -> Result<(), Status> {
     if !kind.is_empty() && kind != expected.kind {
         let (group, version) = facts::split_api_version(api_version);
         if !api_version.is_empty() && facts::kind(group, version, kind).is_none() {
-            return Err(Status::bad_request(format!("no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"")));
+            return Err(Status::bad_request(format!(
+                "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            )));
         }
         let why = format!("the object provided is unrecognized (must be of type {})", expected.kind);
         return Err(expected.failed(kind, version, &why));

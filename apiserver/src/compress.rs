@@ -21,7 +21,9 @@ const THRESHOLD_BYTES: usize = 128 * 1024;
 /// True when the client takes gzip.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    accepts.flat_map(|value| value.split(',')).any(|part| part.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+    accepts
+        .flat_map(|value| value.split(','))
+        .any(|part| part.split(';').next().is_some_and(|name| name.trim() == "gzip"))
 }
 
 /// Compresses the answer if it turns out to be large.

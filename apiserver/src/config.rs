@@ -99,7 +99,9 @@ impl Default for Config {
             runtime_config: BTreeMap::new(),
             kubelet_client: None,
             kubelet_ca: None,
-            kubelet_address_types: ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"].map(Into::into).into(),
+            kubelet_address_types: ["Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"]
+                .map(Into::into)
+                .into(),
             allow_privileged: false,
         }
     }

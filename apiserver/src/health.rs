@@ -115,5 +115,9 @@ fn report(endpoint: &str, checks: &[(&'static str, Result<(), String>)], query: 
         tracing::debug!(endpoint, ?failed, "health check failed");
         return respond::text(500, format!("{text}{endpoint} check failed\n"));
     }
-    if query.has("verbose") { respond::text(200, format!("{text}{endpoint} check passed\n")) } else { respond::text(200, "ok") }
+    if query.has("verbose") {
+        respond::text(200, format!("{text}{endpoint} check passed\n"))
+    } else {
+        respond::text(200, "ok")
+    }
 }

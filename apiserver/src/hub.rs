@@ -78,7 +78,9 @@ impl Hub {
             let page = self.store.range(range).await?;
             at = if at == 0 { page.revision } else { at };
             for kv in &page.items {
-                if let Some((storage, key)) = std::str::from_utf8(&kv.key).ok().and_then(|k| self.registry.storage_of_key(k)) {
+                if let Some((storage, key)) =
+                    std::str::from_utf8(&kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
+                {
                     let item = Arc::new(Item::new(key, kv.mod_revision, kv.value.clone()));
                     self.observe(storage, key, Some(&item));
                     items.entry(storage.prefix.as_str()).or_default().push(item);
@@ -121,7 +123,8 @@ impl Hub {
     }
 
     fn apply(&self, event: store::Event) {
-        let Some((storage, key)) = std::str::from_utf8(&event.kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
+        let Some((storage, key)) =
+            std::str::from_utf8(&event.kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
         else {
             return;
         };
@@ -156,11 +159,17 @@ impl Hub {
     }
 
     /// An object as the store has it now, in the storage version, with its revision.
-    pub(crate) async fn read(&self, storage: &Storage, namespace: &str, name: &str) -> Result<Option<(Map, u64)>, Status> {
+    pub(crate) async fn read(
+        &self,
+        storage: &Storage,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<(Map, u64)>, Status> {
         let key = storage.key(namespace, name);
         let got = self.store.get(&key, 0).await.map_err(|error| store_failure(&error))?;
         let Some(kv) = got.kv else { return Ok(None) };
-        let object = storage.decode(&kv.value, kv.mod_revision).map_err(|error| Status::internal(&error.to_string()))?;
+        let object =
+            storage.decode(&kv.value, kv.mod_revision).map_err(|error| Status::internal(&error.to_string()))?;
         Ok(Some((object, kv.mod_revision)))
     }
 
@@ -243,22 +252,23 @@ impl Reader for Hub {
             for _ in 0..CONFLICT_RETRIES_MAX {
                 let found = self.read(storage, namespace, name).await?;
                 let (mut object, revision) = found.ok_or_else(|| Status::not_found(group, resource, name))?;
-                if !change(&mut object)? || self.write(storage, namespace, name, &object, revision, 0).await?.is_some() {
+                if !change(&mut object)? || self.write(storage, namespace, name, &object, revision, 0).await?.is_some()
+                {
                     return Ok(());
                 }
             }
-            Err(Status::conflict(group, resource, name, "the object has been modified; please apply your changes to the latest version and try again"))
+            Err(Status::conflict(
+                group,
+                resource,
+                name,
+                "the object has been modified; please apply your changes to the latest version and try again",
+            ))
         })
     }
 }
 
 impl Lookup for Hub {
-    fn object<'a>(
-        &'a self,
-        resource: &'static str,
-        namespace: &'a str,
-        name: &'a str,
-    ) -> BoxFuture<'a, Option<Found>> {
+    fn object<'a>(&'a self, resource: &'static str, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Option<Found>> {
         Box::pin(async move {
             let object = self.live("", resource, namespace, name).await.ok()??;
             let meta = object.map("metadata")?;

@@ -79,13 +79,20 @@ impl Server {
     /// A certificate, key or flag that cannot be used; an address in use; a store that cannot be read.
     pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
         let core = Arc::new(assemble::core(&config, store)?);
-        let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone()).map_err(Error::Config)?;
+        let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone())
+            .map_err(Error::Config)?;
         let wanted = SocketAddr::new(config.bind_address, config.secure_port);
         let failed = |source| Error::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let revision = core.api.hub.fill().await?;
-        let server = Server { core, config: Arc::new(config), stop: CancellationToken::new(), tasks: TaskTracker::new(), address };
+        let server = Server {
+            core,
+            config: Arc::new(config),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            address,
+        };
         server.spawn_feed(revision);
         server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
         server.spawn_duties();
@@ -145,10 +152,7 @@ impl Server {
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;
-            tokio::join!(
-                compaction::run(core.api.hub.store.clone()),
-                bootstrap::keep(core, config, ENDPOINTS_PERIOD),
-            );
+            tokio::join!(compaction::run(core.api.hub.store.clone()), bootstrap::keep(core, config, ENDPOINTS_PERIOD),);
         }));
     }
 }

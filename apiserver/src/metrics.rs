@@ -53,9 +53,12 @@ impl Metrics {
         let (group, resource, version, sub) = (&*info.group, &*info.resource, &*info.version, &*info.subresource);
         let mut digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
         let code = std::str::from_utf8(&mut digits).unwrap_or("");
-        self.requests.with_label_values(&[code, "apiserver", dry_run, group, resource, scope, sub, verb, version]).inc();
+        self.requests
+            .with_label_values(&[code, "apiserver", dry_run, group, resource, scope, sub, verb, version])
+            .inc();
         if verb != "WATCH" && verb != "CONNECT" {
-            let histogram = self.durations.with_label_values(&["apiserver", group, resource, scope, sub, verb, version]);
+            let histogram =
+                self.durations.with_label_values(&["apiserver", group, resource, scope, sub, verb, version]);
             histogram.observe(took.as_secs_f64());
         }
     }

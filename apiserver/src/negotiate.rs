@@ -89,7 +89,8 @@ impl Clause<'_> {
 
 /// The clauses of the Accept header, best first; none when there is no header.
 pub(crate) fn clauses(accept: &str) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<_> = accept.split(',').map(str::trim).filter(|clause| !clause.is_empty()).map(clause).collect();
+    let mut clauses: Vec<_> =
+        accept.split(',').map(str::trim).filter(|clause| !clause.is_empty()).map(clause).collect();
     clauses.sort_by_key(|clause| std::cmp::Reverse(clause.quality));
     clauses
 }
@@ -97,7 +98,8 @@ pub(crate) fn clauses(accept: &str) -> Vec<Clause<'_>> {
 fn clause(text: &str) -> Clause<'_> {
     let mut parts = text.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
-    let params: Vec<_> = parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
+    let params: Vec<_> =
+        parts.filter_map(|part| part.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
     let quality = params.iter().find(|param| param.0 == "q").and_then(|param| param.1.parse::<f32>().ok());
     Clause { media_type, params, quality: (quality.unwrap_or(1.0) * 1000.0) as u32 }
 }
@@ -120,9 +122,11 @@ pub(crate) fn accepted(headers: &HeaderMap, query: &Query, offer: Offer) -> Resu
     };
     match found {
         Some((format, shape)) => Ok(Accepted { format, shape, pretty }),
-        None if offer.stream => {
-            Err(Status::not_acceptable(&["application/json", "application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"]))
-        }
+        None if offer.stream => Err(Status::not_acceptable(&[
+            "application/json",
+            "application/json;stream=watch",
+            "application/vnd.kubernetes.protobuf;stream=watch",
+        ])),
         None => Err(Status::not_acceptable(&MEDIA_TYPES)),
     }
 }
@@ -136,7 +140,10 @@ fn is_for_a_person(headers: &HeaderMap) -> bool {
 fn shape(clause: &Clause<'_>, offer: Offer) -> Option<Shape> {
     let Some(kind) = clause.param("as") else { return Some(Shape::Whole) };
     let version = clause.param("v").unwrap_or("v1").to_string();
-    if !offer.shapes || clause.param("g").unwrap_or("meta.k8s.io") != "meta.k8s.io" || !matches!(version.as_str(), "v1" | "v1beta1") {
+    if !offer.shapes
+        || clause.param("g").unwrap_or("meta.k8s.io") != "meta.k8s.io"
+        || !matches!(version.as_str(), "v1" | "v1beta1")
+    {
         return None;
     }
     match kind {
@@ -177,7 +184,10 @@ mod tests {
         check("*/*", "application/json");
         check("application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf");
         check("application/json;q=0.1, application/yaml", "application/yaml");
-        check("text/html, application/json;as=Table;v=v1;g=meta.k8s.io", "application/json;as=Table;g=meta.k8s.io;v=v1");
+        check(
+            "text/html, application/json;as=Table;v=v1;g=meta.k8s.io",
+            "application/json;as=Table;g=meta.k8s.io;v=v1",
+        );
         check("application/json;as=Table;v=v1alpha1;g=meta.k8s.io,application/json", "application/json");
         check("application/json;as=Nothing", "406");
         check("text/plain", "406");

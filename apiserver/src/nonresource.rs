@@ -70,7 +70,9 @@ impl Asked<'_> {
             _ => ("application/json", &documents.configuration),
         };
         let mut response = respond::response(200, content_type, full(text.clone()));
-        response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public, max-age=3600"));
+        response
+            .headers_mut()
+            .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public, max-age=3600"));
         Ok(response)
     }
 }

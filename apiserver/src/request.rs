@@ -38,7 +38,9 @@ impl Query {
             percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
         };
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Query(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect())
+        Query(
+            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
+        )
     }
 
     /// The first value of `name`; "" when absent.
@@ -203,7 +205,10 @@ mod tests {
         check("GET /apis/apps/v1/deployments?watch=false", "list apps/v1 |deployments|||");
         check("DELETE /apis/apps/v1/namespaces/a/deployments", "deletecollection apps/v1 a|deployments|||");
         check("GET /api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dfoo", "list /v1 a|pods|foo||");
-        check("POST /api/v1/namespaces/a/services/http:web:80/proxy/x/y", "create /v1 a|services|http:web:80|proxy|x/y");
+        check(
+            "POST /api/v1/namespaces/a/services/http:web:80/proxy/x/y",
+            "create /v1 a|services|http:web:80|proxy|x/y",
+        );
         check("GET /apis/apps", "get /apis/apps");
         check("GET /apis/apps/v1", "get /apis/apps/v1");
         check("GET /healthz", "get /healthz");

@@ -28,7 +28,10 @@ fn entry(core: &Core, object: &Map) -> Result<Arc<Entry>, Status> {
     let (group, version) = facts::split_api_version(object.str("apiVersion"));
     let entries = core.api.hub.registry.entries();
     let found = entries.iter().find(|entry| {
-        entry.facts.group == group && entry.facts.version == version && entry.facts.kind == object.str("kind") && entry.storage.is_some()
+        entry.facts.group == group
+            && entry.facts.version == version
+            && entry.facts.kind == object.str("kind")
+            && entry.storage.is_some()
     });
     found.cloned().ok_or_else(Status::no_such_path)
 }
@@ -66,7 +69,15 @@ pub(crate) async fn ensure(core: &Core, object: Map) -> Result<(), Status> {
     if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_some() {
         return Ok(());
     }
-    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    let call = Call {
+        api: &core.api,
+        info: &info,
+        user: &user,
+        entry: &entry,
+        accepted: Accepted::json(),
+        headers: &headers,
+        now: now(),
+    };
     match call.create_object(object, false).await {
         Err(status) if status.reason == "AlreadyExists" => Ok(()),
         outcome => outcome.map(drop),
@@ -81,7 +92,15 @@ pub(crate) async fn apply(
 ) -> Result<(), Status> {
     let entry = entry(core, identity)?;
     let (info, user, headers) = (info(&entry, "update", identity), user(), headers());
-    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    let call = Call {
+        api: &core.api,
+        info: &info,
+        user: &user,
+        entry: &entry,
+        accepted: Accepted::json(),
+        headers: &headers,
+        now: now(),
+    };
     let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
     if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_none() {
         let Some(object) = make(None) else { return Ok(()) };
@@ -103,7 +122,15 @@ pub(crate) async fn apply(
 pub(crate) async fn remove(core: &Core, identity: &Map) -> Result<(), Status> {
     let entry = entry(core, identity)?;
     let (info, user, headers) = (info(&entry, "delete", identity), user(), headers());
-    let call = Call { api: &core.api, info: &info, user: &user, entry: &entry, accepted: Accepted::json(), headers: &headers, now: now() };
+    let call = Call {
+        api: &core.api,
+        info: &info,
+        user: &user,
+        entry: &entry,
+        accepted: Accepted::json(),
+        headers: &headers,
+        now: now(),
+    };
     match call.delete_named(&info.namespace, &info.name, &Default::default()).await {
         Err(status) if status.code == 404 => Ok(()),
         outcome => outcome.map(drop),

@@ -18,7 +18,7 @@ pub fn encode(set: &Set) -> Map {
 }
 
 fn contents(set: &Set, is_member: bool) -> Map {
-    let mut out = Map::with_capacity(set.members.len() + set.children.len() + 1);
+    let mut out = Map::with_capacity(set.members.len().max(set.children.len()) + 1);
     if is_member && !(set.members.is_empty() && set.children.is_empty()) {
         out.push(Str::const_new(SELF), Value::Map(Map::new()));
     }
@@ -77,8 +77,12 @@ fn read(fields: &Map) -> Result<(Option<Set>, bool), Malformed> {
 
 /// Sorts; of elements that occur twice the last wins.
 fn tidy(set: &mut Set) {
-    set.order();
+    set.members.sort();
     set.members.dedup();
+    if set.children.is_sorted_by(|a, b| a.0 < b.0) {
+        return;
+    }
+    set.children.sort_by(|a, b| a.0.cmp(&b.0));
     let mut last: Vec<(Element, Set)> = Vec::with_capacity(set.children.len());
     for child in std::mem::take(&mut set.children) {
         match last.last_mut() {

@@ -138,7 +138,11 @@ impl FieldManager<'_> {
         let applied = match self.merge(live, config, managed.clone(), manager, force) {
             Err(Failed::Conflicts(conflicts)) if manager == last_applied::MANAGER => {
                 let left = self.not_client_side(live, conflicts);
-                if left.is_empty() { self.merge(live, config, managed, manager, true) } else { Err(Failed::Conflicts(left)) }
+                if left.is_empty() {
+                    self.merge(live, config, managed, manager, true)
+                } else {
+                    Err(Failed::Conflicts(left))
+                }
             }
             outcome => outcome,
         };
@@ -308,7 +312,9 @@ fn cap(mut managed: Managed) -> Managed {
             continue;
         };
         let bucket = Identity::new(OLD_UPDATES_MANAGER, UPDATE, &version, "");
-        if !managed.managers.contains_key(&bucket) && let Some(owned) = managed.managers.remove(first) {
+        if !managed.managers.contains_key(&bucket)
+            && let Some(owned) = managed.managers.remove(first)
+        {
             managed.managers.insert(bucket.clone(), owned);
         }
         if let Some(owned) = managed.managers.remove(&who) {

@@ -10,6 +10,9 @@ use api::value::{Str, Value};
 
 use crate::values;
 
+/// Room for the text of a key, in bytes; most need less.
+const KEY_BYTES: usize = 64;
+
 /// One step into an object.
 #[derive(Clone, Debug)]
 pub enum Element {
@@ -55,7 +58,8 @@ impl Element {
                 text
             }
             Element::Key(fields) => {
-                let mut text = b"k:{".to_vec();
+                let mut text = Vec::with_capacity(KEY_BYTES);
+                text.extend_from_slice(b"k:{");
                 for (at, (name, value)) in fields.iter().enumerate() {
                     if at > 0 {
                         text.push(b',');
@@ -65,12 +69,12 @@ impl Element {
                     api::json::encode_value(&mut text, value);
                 }
                 text.push(b'}');
-                Str::from_utf8_lossy(&text)
+                String::from_utf8(text).expect("JSON of text is text").into()
             }
             Element::Value(value) => {
                 let mut text = b"v:".to_vec();
                 api::json::encode_value(&mut text, value);
-                Str::from_utf8_lossy(&text)
+                String::from_utf8(text).expect("JSON of text is text").into()
             }
             Element::Index(at) => format!("i:{at}").into(),
         }

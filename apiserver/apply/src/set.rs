@@ -79,10 +79,10 @@ impl Set {
     /// Sorts what was appended in any order; elements must be unique.
     pub(crate) fn order(&mut self) {
         if !self.members.is_sorted() {
-            self.members.sort();
+            self.members.sort_unstable();
         }
         if !self.children.is_sorted_by(|a, b| a.0 <= b.0) {
-            self.children.sort_by(|a, b| a.0.cmp(&b.0));
+            self.children.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         }
     }
 
@@ -93,12 +93,17 @@ impl Set {
         }
         let mut out = Set::new();
         merge(&self.members, &other.members, |e| e, |found| out.members.extend(found.any().cloned()));
-        merge(&self.children, &other.children, |child| &child.0, |found| {
-            out.children.push(match found {
-                Found::Both(a, b) => (a.0.clone(), a.1.union(&b.1)),
-                Found::Left(child) | Found::Right(child) => child.clone(),
-            });
-        });
+        merge(
+            &self.children,
+            &other.children,
+            |child| &child.0,
+            |found| {
+                out.children.push(match found {
+                    Found::Both(a, b) => (a.0.clone(), a.1.union(&b.1)),
+                    Found::Left(child) | Found::Right(child) => child.clone(),
+                });
+            },
+        );
         out
     }
 
@@ -142,16 +147,26 @@ impl Set {
     /// What is in both.
     pub fn intersection(&self, other: &Set) -> Set {
         let mut out = Set::new();
-        merge(&self.members, &other.members, |e| e, |found| {
-            if let Found::Both(element, _) = found {
-                out.members.push(element.clone());
-            }
-        });
-        merge(&self.children, &other.children, |child| &child.0, |found| {
-            if let Found::Both(a, b) = found {
-                out.push_child(&a.0, a.1.intersection(&b.1));
-            }
-        });
+        merge(
+            &self.members,
+            &other.members,
+            |e| e,
+            |found| {
+                if let Found::Both(element, _) = found {
+                    out.members.push(element.clone());
+                }
+            },
+        );
+        merge(
+            &self.children,
+            &other.children,
+            |child| &child.0,
+            |found| {
+                if let Found::Both(a, b) = found {
+                    out.push_child(&a.0, a.1.intersection(&b.1));
+                }
+            },
+        );
         out
     }
 
@@ -162,11 +177,16 @@ impl Set {
         }
         let mut out = Set::new();
         out.members = members_only_here(self, other);
-        merge(&self.children, &other.children, |child| &child.0, |found| match found {
-            Found::Left(child) => out.children.push(child.clone()),
-            Found::Both(a, b) => out.push_child(&a.0, a.1.difference(&b.1)),
-            Found::Right(_) => {}
-        });
+        merge(
+            &self.children,
+            &other.children,
+            |child| &child.0,
+            |found| match found {
+                Found::Left(child) => out.children.push(child.clone()),
+                Found::Both(a, b) => out.push_child(&a.0, a.1.difference(&b.1)),
+                Found::Right(_) => {}
+            },
+        );
         out
     }
 
@@ -177,13 +197,26 @@ impl Set {
         }
         let mut out = Set::new();
         out.members = members_only_here(self, other);
-        merge(&self.children, &other.children, |child| &child.0, |found| match found {
-            Found::Left(child) | Found::Both(child, _) if other.has_member(&child.0) => {}
-            Found::Left(child) => out.children.push(child.clone()),
-            Found::Both(a, b) => out.push_child(&a.0, a.1.recursive_difference(&b.1)),
-            Found::Right(_) => {}
-        });
+        merge(
+            &self.children,
+            &other.children,
+            |child| &child.0,
+            |found| match found {
+                Found::Left(child) | Found::Both(child, _) if other.has_member(&child.0) => {}
+                Found::Left(child) => out.children.push(child.clone()),
+                Found::Both(a, b) => out.push_child(&a.0, a.1.recursive_difference(&b.1)),
+                Found::Right(_) => {}
+            },
+        );
         out
+    }
+
+    /// Appends a member and what is below it, in any order.
+    pub(crate) fn push_whole(&mut self, element: Element, below: Set) {
+        if !below.is_empty() {
+            self.children.push((element.clone(), below));
+        }
+        self.members.push(element);
     }
 
     fn push_child(&mut self, element: &Element, child: Set) {
@@ -244,11 +277,16 @@ impl Set {
 
 fn members_only_here(set: &Set, other: &Set) -> Vec<Element> {
     let mut out = Vec::with_capacity(set.members.len());
-    merge(&set.members, &other.members, |e| e, |found| {
-        if let Found::Left(element) = found {
-            out.push(element.clone());
-        }
-    });
+    merge(
+        &set.members,
+        &other.members,
+        |e| e,
+        |found| {
+            if let Found::Left(element) = found {
+                out.push(element.clone());
+            }
+        },
+    );
     out
 }
 
@@ -306,9 +344,7 @@ impl Filter {
                 set.subtract_recursive(fields);
                 set
             }
-            Filter::Include(patterns) => {
-                include(&set, &patterns.iter().map(Vec::as_slice).collect::<Vec<_>>())
-            }
+            Filter::Include(patterns) => include(&set, &patterns.iter().map(Vec::as_slice).collect::<Vec<_>>()),
         }
     }
 }

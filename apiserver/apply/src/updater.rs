@@ -257,7 +257,8 @@ impl Updater<'_> {
         };
         let set = |object: &Map, what: &str| {
             let set = Typed { value: object, ty }.to_field_set();
-            let why = |problems| format!("failed to create field set from {what} object at version {version}: {problems}");
+            let why =
+                |problems| format!("failed to create field set from {what} object at version {version}: {problems}");
             set.map(|set| set.ensure_named_fields_are_members(Some(ty))).map_err(why)
         };
         let kept = set(&pruned.object, "pruned")?.union(&owned.ensure_named_fields_are_members(Some(ty)));
@@ -268,12 +269,14 @@ impl Updater<'_> {
 
     /// Adds back what was pruned although this manager had not applied it.
     fn add_back_dangling(&self, merged: &At<'_>, pruned: At<'_>, last: &Owned) -> Result<At<'static>, String> {
-        let unchanged = || At { object: Cow::Owned(merged.object.clone().into_owned()), version: merged.version.clone() };
+        let unchanged =
+            || At { object: Cow::Owned(merged.object.clone().into_owned()), version: merged.version.clone() };
         let Some(ty) = self.versions.schema(&last.version) else { return Ok(unchanged()) };
         let Some(pruned) = self.in_version(&pruned, &last.version) else { return Ok(unchanged()) };
         let set = |object: &Map, what: &str| {
             let set = Typed { value: object, ty }.to_field_set();
-            let why = |problems| format!("failed to create field set from {what} object in last applied version: {problems}");
+            let why =
+                |problems| format!("failed to create field set from {what} object in last applied version: {problems}");
             set.map(|set| set.ensure_named_fields_are_members(Some(ty))).map_err(why)
         };
         let (kept, all) = (set(&pruned.object, "pruned")?, set(&merged.object, "merged")?);

@@ -35,7 +35,8 @@ fn decode(text: &str, ty: &'static api::facts::Struct) -> Map {
 /// A pod of some 10 KB.
 fn pod(ty: &'static api::facts::Struct) -> Map {
     let container = |n: usize| {
-        let env: Vec<_> = (0..12).map(|e| format!(r#"{{"name":"VARIABLE_{e}","value":"some value {e} of {n}"}}"#)).collect();
+        let env: Vec<_> =
+            (0..12).map(|e| format!(r#"{{"name":"VARIABLE_{e}","value":"some value {e} of {n}"}}"#)).collect();
         let env = env.join(",");
         format!(
             r#"{{"name":"c{n}","image":"example/image:{n}","args":["--flag={n}","--other"],"env":[{env}],

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use api::value::{Map, Value};
+use apply::fields;
 use apply::managed::Identity;
 use apply::schema::Ref;
 use apply::set::{Filter, Set};
@@ -17,7 +18,6 @@ use apply::table::Table;
 use apply::typed::Typed;
 use apply::typed::validate::Duplicates;
 use apply::updater::{Error, Managers, Updater, Versions};
-use apply::fields;
 use script::{object, raw, text};
 use tables::tables;
 
@@ -73,7 +73,9 @@ impl State {
         typed.validate(if op == "update" { Duplicates::Allow } else { Duplicates::Refuse }).expect("valid input");
         let (who, managers) = (identity(manager), self.managers.clone());
         let done = match op {
-            "update" => updater.update(&self.live, &input, managers, &who).map(|managers| (Some(input.clone()), managers)),
+            "update" => {
+                updater.update(&self.live, &input, managers, &who).map(|managers| (Some(input.clone()), managers))
+            }
             _ => updater.apply(&self.live, &input, managers, &who, op == "force"),
         };
         match done {
@@ -122,7 +124,9 @@ fn run_case(case: &str, tables: &BTreeMap<&str, Table>) -> Result<usize, String>
                 let updater = Updater { versions: &versions, version, ignored: ignored.get(version) };
                 let got = state.run(op, manager, version, input, &updater);
                 let mut want = String::new();
-                while let Some(line) = lines.next_if(|l| ["= ", "@ ", "conflict ", "error "].iter().any(|p| l.starts_with(p))) {
+                while let Some(line) =
+                    lines.next_if(|l| ["= ", "@ ", "conflict ", "error "].iter().any(|p| l.starts_with(p)))
+                {
                     want.push_str(&normalize(line));
                     want.push('\n');
                 }

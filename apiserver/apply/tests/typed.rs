@@ -53,7 +53,9 @@ fn operations_on_typed_values() {
         let mut lines = case.lines();
         let head: Vec<&str> = lines.next().unwrap_or_default().splitn(3, ' ').collect();
         let lines: Vec<&str> = lines.collect();
-        let all = |prefix: &str| lines.iter().filter_map(|line| line.strip_prefix(prefix)).map(String::from).collect::<Vec<_>>();
+        let all = |prefix: &str| {
+            lines.iter().filter_map(|line| line.strip_prefix(prefix)).map(String::from).collect::<Vec<_>>()
+        };
         let inputs: Vec<Map> = all("< ").iter().map(|line| object(line)).collect();
         let want: Result<Vec<String>, String> = match all("error ").pop() {
             Some(error) => Err(error),

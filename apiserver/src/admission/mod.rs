@@ -51,7 +51,11 @@ impl Attributes<'_> {
             (Some(object), "") => {
                 let meta = object.map("metadata");
                 let name = meta.map_or("", |meta| meta.str("name"));
-                if name.is_empty() { meta.map_or("", |meta| meta.str("generateName")).to_string() } else { name.to_string() }
+                if name.is_empty() {
+                    meta.map_or("", |meta| meta.str("generateName")).to_string()
+                } else {
+                    name.to_string()
+                }
             }
             (_, name) => name.to_string(),
         };
@@ -97,12 +101,20 @@ pub(crate) trait Plugin: Send + Sync {
     fn handles(&self, operation: Operation) -> bool;
 
     /// May change `attributes.object`; runs in the first pass.
-    fn admit<'a>(&'a self, _attributes: &'a mut Attributes<'_>, _objects: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
+    fn admit<'a>(
+        &'a self,
+        _attributes: &'a mut Attributes<'_>,
+        _objects: &'a dyn Reader,
+    ) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async { Ok(()) })
     }
 
     /// Judges; runs in the second pass, after all changes.
-    fn validate<'a>(&'a self, _attributes: &'a Attributes<'_>, _objects: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
+    fn validate<'a>(
+        &'a self,
+        _attributes: &'a Attributes<'_>,
+        _objects: &'a dyn Reader,
+    ) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -60,9 +60,7 @@ async fn check(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), 
         None => Err(Status::not_found("", "namespaces", name)),
         Some(false) => Ok(()),
         Some(true) => {
-            let why = format!(
-                "unable to create new content in namespace {name} because it is being terminated"
-            );
+            let why = format!("unable to create new content in namespace {name} because it is being terminated");
             let cause = format!("namespace {name} is being terminated");
             Err(attributes.forbidden(&why).with_cause("NamespaceTerminating", &cause, "metadata.namespace"))
         }

@@ -54,12 +54,17 @@ impl Plugin for NodeRestriction {
         Box::pin(async move {
             let Some(node) = node_of(attributes.user) else { return Ok(()) };
             if node.is_empty() {
-                return Err(attributes.forbidden(&format!("could not determine node from user {:?}", attributes.user.name)));
+                return Err(
+                    attributes.forbidden(&format!("could not determine node from user {:?}", attributes.user.name))
+                );
             }
             match (attributes.group, attributes.resource, attributes.subresource) {
                 ("", "pods", "") => pod(attributes, node),
                 ("", "pods", "status" | "eviction") => pod_part(attributes, node, objects).await,
-                ("", "pods", _) => Err(attributes.forbidden(&format!("unexpected pod subresource {:?}, only 'status' and 'eviction' are allowed", attributes.subresource))),
+                ("", "pods", _) => Err(attributes.forbidden(&format!(
+                    "unexpected pod subresource {:?}, only 'status' and 'eviction' are allowed",
+                    attributes.subresource
+                ))),
                 ("", "nodes", "" | "status") => own_node(attributes, node),
                 ("", "serviceaccounts", "token") => token(attributes, node, objects).await,
                 ("coordination.k8s.io", "leases", "") => lease(attributes, node),
@@ -79,9 +84,17 @@ fn pod(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
         Operation::Create => mirror_pod(attributes, node),
         Operation::Delete => {
             let bound = attributes.old.map_or("", |pod| spec(pod).str("nodeName"));
-            if bound == node { Ok(()) } else { Err(attributes.forbidden(&format!("node {node:?} can only delete pods with spec.nodeName set to itself"))) }
+            if bound == node {
+                Ok(())
+            } else {
+                Err(attributes
+                    .forbidden(&format!("node {node:?} can only delete pods with spec.nodeName set to itself")))
+            }
         }
-        _ => Err(attributes.forbidden(&format!("unexpected operation {:?}, node {node:?} can only create and delete mirror pods", "UPDATE"))),
+        _ => Err(attributes.forbidden(&format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            "UPDATE"
+        ))),
     }
 }
 
@@ -89,7 +102,9 @@ fn mirror_pod(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
     let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
     let refuse = |why: String| Err(attributes.forbidden(&why));
     if pod.annotation(MIRROR_ANNOTATION).is_none() {
-        return refuse(format!("pod does not have {MIRROR_ANNOTATION:?} annotation, node {node:?} can only create mirror pods"));
+        return refuse(format!(
+            "pod does not have {MIRROR_ANNOTATION:?} annotation, node {node:?} can only create mirror pods"
+        ));
     }
     if spec(pod).str("nodeName") != node {
         return refuse(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
@@ -102,9 +117,13 @@ fn mirror_pod(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
     if !matches!(spec(pod).str("serviceAccountName"), "") {
         return refuse(format!("node {node:?} can not create pods that reference a service account"));
     }
-    let refers = |volume: &Map| ["secret", "configMap", "persistentVolumeClaim", "projected"].iter().any(|name| volume.contains(name));
+    let refers = |volume: &Map| {
+        ["secret", "configMap", "persistentVolumeClaim", "projected"].iter().any(|name| volume.contains(name))
+    };
     if spec(pod).maps("volumes").any(refers) || !spec(pod).list("resourceClaims").is_empty() {
-        return refuse(format!("node {node:?} can not create pods that reference secrets, configmaps, persistentvolumeclaims or resourceclaims"));
+        return refuse(format!(
+            "node {node:?} can not create pods that reference secrets, configmaps, persistentvolumeclaims or resourceclaims"
+        ));
     }
     Ok(())
 }
@@ -120,9 +139,13 @@ async fn pod_part(attributes: &Attributes<'_>, node: &str, objects: &dyn Reader)
     };
     if bound != node {
         let what = if attributes.subresource == "status" { "update pod status for" } else { "evict" };
-        return Err(attributes.forbidden(&format!("node {node:?} can only {what} pods with spec.nodeName set to itself")));
+        return Err(
+            attributes.forbidden(&format!("node {node:?} can only {what} pods with spec.nodeName set to itself"))
+        );
     }
-    let labels = |object: Option<&Map>| object.and_then(|object| object.at(&["metadata", "labels"])).cloned().unwrap_or_default();
+    let labels = |object: Option<&Map>| {
+        object.and_then(|object| object.at(&["metadata", "labels"])).cloned().unwrap_or_default()
+    };
     if attributes.subresource == "status" && labels(attributes.object.as_deref()) != labels(attributes.old) {
         return Err(attributes.forbidden(&format!("node {node:?} cannot update labels through pod status")));
     }
@@ -158,7 +181,10 @@ fn own_node(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
             if !bad.is_empty() {
                 return refuse(format!("is not allowed to modify labels: {}", bad.join(", ")));
             }
-            if attributes.old.is_some_and(|old| old.meta().list("ownerReferences") != object.meta().list("ownerReferences")) {
+            if attributes
+                .old
+                .is_some_and(|old| old.meta().list("ownerReferences") != object.meta().list("ownerReferences"))
+            {
                 return refuse(format!("node {node:?} is not allowed to modify ownerReferences"));
             }
         }
@@ -202,7 +228,10 @@ async fn token(attributes: &Attributes<'_>, node: &str, objects: &dyn Reader) ->
     };
     let Some(pod) = pod else { return Err(Status::not_found("", "pods", name)) };
     if pod.uid() != bound.str("uid") {
-        return refuse(format!("the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated", bound.str("uid")));
+        return refuse(format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            bound.str("uid")
+        ));
     }
     if spec(&pod).str("nodeName") != node {
         return refuse("node requested token bound to a pod scheduled on a different node".into());
@@ -212,15 +241,33 @@ async fn token(attributes: &Attributes<'_>, node: &str, objects: &dyn Reader) ->
 
 fn lease(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
     if attributes.namespace != LEASE_NAMESPACE {
-        return Err(attributes.forbidden(&format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace")));
+        return Err(
+            attributes.forbidden(&format!("can only access leases in the {LEASE_NAMESPACE:?} system namespace"))
+        );
     }
-    let name = if attributes.name.is_empty() { attributes.object.as_deref().map_or("", |object| object.name()) } else { attributes.name };
-    if name == node { Ok(()) } else { Err(attributes.forbidden("can only access node lease with the same name as the requesting node")) }
+    let name = if attributes.name.is_empty() {
+        attributes.object.as_deref().map_or("", |object| object.name())
+    } else {
+        attributes.name
+    };
+    if name == node {
+        Ok(())
+    } else {
+        Err(attributes.forbidden("can only access node lease with the same name as the requesting node"))
+    }
 }
 
 fn csi_node(attributes: &Attributes<'_>, node: &str) -> Result<(), Status> {
-    let name = if attributes.name.is_empty() { attributes.object.as_deref().map_or("", |object| object.name()) } else { attributes.name };
-    if name == node { Ok(()) } else { Err(attributes.forbidden("can only access CSINode with the same name as the requesting node")) }
+    let name = if attributes.name.is_empty() {
+        attributes.object.as_deref().map_or("", |object| object.name())
+    } else {
+        attributes.name
+    };
+    if name == node {
+        Ok(())
+    } else {
+        Err(attributes.forbidden("can only access CSINode with the same name as the requesting node"))
+    }
 }
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ async fn admit_pod(attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Res
         );
         return Err(attributes.forbidden(&why));
     }
-    let class_name = found.as_ref().map_or("", |class| class.map("metadata").map_or("", |meta| meta.str("name"))).to_string();
+    let class_name =
+        found.as_ref().map_or("", |class| class.map("metadata").map_or("", |meta| meta.str("name"))).to_string();
     let policy = if policy.is_empty() { "PreemptLowerPriority" } else { &policy }.to_string();
     let Some(spec) = attributes.object.as_deref_mut().map(|pod| pod.map_mut("spec")) else { return Ok(()) };
     if !class_name.is_empty() {
@@ -118,9 +119,8 @@ fn one_default(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), 
     };
     let own = object.map("metadata").map_or("", |meta| meta.str("name"));
     match default_class(objects).and_then(|class| Some(class.map("metadata")?.str("name").to_string())) {
-        Some(other) if other != own => Err(attributes.forbidden(&format!(
-            "PriorityClass {other} is already marked as default. Only one default can exist"
-        ))),
+        Some(other) if other != own => Err(attributes
+            .forbidden(&format!("PriorityClass {other} is already marked as default. Only one default can exist"))),
         _ => Ok(()),
     }
 }

@@ -24,11 +24,7 @@ impl Plugin for DefaultTolerationSeconds {
         matches!(operation, Operation::Create | Operation::Update)
     }
 
-    fn admit<'a>(
-        &'a self,
-        attributes: &'a mut Attributes<'_>,
-        _: &'a dyn Reader,
-    ) -> BoxFuture<'a, Result<(), Status>> {
+    fn admit<'a>(&'a self, attributes: &'a mut Attributes<'_>, _: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
             if attributes.is("", "pods", &[""])
                 && let Some(pod) = attributes.object.as_deref_mut()
@@ -51,8 +47,7 @@ fn tolerate(spec: &mut Map, key: &str) {
     if spec.maps("tolerations").any(covers) {
         return;
     }
-    let toleration =
-        map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => TOLERATION_SECONDS };
+    let toleration = map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => TOLERATION_SECONDS };
     spec.list_mut("tolerations").push(Value::Map(toleration));
 }
 
@@ -67,11 +62,7 @@ impl Plugin for TaintNodesByCondition {
         operation == Operation::Create
     }
 
-    fn admit<'a>(
-        &'a self,
-        attributes: &'a mut Attributes<'_>,
-        _: &'a dyn Reader,
-    ) -> BoxFuture<'a, Result<(), Status>> {
+    fn admit<'a>(&'a self, attributes: &'a mut Attributes<'_>, _: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
             if attributes.is("", "nodes", &[""])
                 && let Some(node) = attributes.object.as_deref_mut()

@@ -40,7 +40,8 @@ async fn service(core: &Core, config: &Config, port: i64) -> Result<(), Status> 
     let mut object = named("v1", "Service", "default", "kubernetes");
     let labels = map! { "component" => "apiserver", "provider" => "kubernetes" };
     object.map_mut("metadata").set("labels", labels);
-    let ports = vec![Value::Map(map! { "name" => "https", "protocol" => "TCP", "port" => SERVICE_PORT, "targetPort" => port })];
+    let ports =
+        vec![Value::Map(map! { "name" => "https", "protocol" => "TCP", "port" => SERVICE_PORT, "targetPort" => port })];
     let spec = map! {
         "ports" => ports, "clusterIP" => ip.to_string(), "clusterIPs" => vec![Value::from(ip.to_string())],
         "type" => "ClusterIP", "sessionAffinity" => "None", "ipFamilyPolicy" => "SingleStack",
@@ -63,9 +64,13 @@ async fn renew(core: &Core, address: IpAddr) -> Result<(), Status> {
 
 async fn living(core: &Core) -> Result<BTreeSet<IpAddr>, Status> {
     let start = Bytes::from_static(LEASES_PREFIX.as_bytes());
-    let range = Range { start, end: Bytes::from_static(b"/registry/masterleases0"), keys_only: true, ..Range::default() };
+    let range =
+        Range { start, end: Bytes::from_static(b"/registry/masterleases0"), keys_only: true, ..Range::default() };
     let leases = core.api.hub.store.range(range).await.map_err(|error| store_failure(&error))?;
-    let names = leases.items.iter().filter_map(|kv| std::str::from_utf8(&kv.key).ok()?.strip_prefix(LEASES_PREFIX)?.parse().ok());
+    let names = leases
+        .items
+        .iter()
+        .filter_map(|kv| std::str::from_utf8(&kv.key).ok()?.strip_prefix(LEASES_PREFIX)?.parse().ok());
     Ok(names.collect())
 }
 

@@ -28,14 +28,23 @@ type Duty = fn(Arc<Core>, Arc<Config>) -> BoxFuture<'static, Result<(), Status>>
 /// Health check and duty; namespaces come first, the others run side by side.
 const DUTIES: &[(&str, Duty)] = &[
     ("poststarthook/rbac/bootstrap-roles", |core, _| Box::pin(async move { rbac::reconcile(&core).await })),
-    ("poststarthook/scheduling/bootstrap-system-priority-classes", |core, _| Box::pin(async move { priorities(&core).await })),
-    ("poststarthook/bootstrap-controller", |core, config| Box::pin(async move { kubernetes::reconcile(&core, &config).await })),
-    ("poststarthook/start-kubernetes-service-cidr-controller", |core, config| Box::pin(async move { kubernetes::service_cidr(&core, &config).await })),
-    ("poststarthook/start-apiserver-admission-initializer", |core, config| Box::pin(async move { authentication::publish(&core, &config).await })),
+    ("poststarthook/scheduling/bootstrap-system-priority-classes", |core, _| {
+        Box::pin(async move { priorities(&core).await })
+    }),
+    ("poststarthook/bootstrap-controller", |core, config| {
+        Box::pin(async move { kubernetes::reconcile(&core, &config).await })
+    }),
+    ("poststarthook/start-kubernetes-service-cidr-controller", |core, config| {
+        Box::pin(async move { kubernetes::service_cidr(&core, &config).await })
+    }),
+    ("poststarthook/start-apiserver-admission-initializer", |core, config| {
+        Box::pin(async move { authentication::publish(&core, &config).await })
+    }),
 ];
 
 /// Checks that need no duty of ours.
-const GIVEN: &[&str] = &["poststarthook/priority-and-fairness-config-producer", "poststarthook/apiservice-discovery-controller"];
+const GIVEN: &[&str] =
+    &["poststarthook/priority-and-fairness-config-producer", "poststarthook/apiservice-discovery-controller"];
 
 /// Runs every duty until it has succeeded.
 pub(crate) async fn run(core: Arc<Core>, config: Arc<Config>) {

@@ -23,7 +23,8 @@ pub(crate) async fn reconcile(core: &Core) -> Result<(), Status> {
     try_join_all(policy.roles.iter().map(|role| one(core, "Role", role, reconcile::role))).await?;
     let bindings = &policy.cluster_role_bindings;
     try_join_all(bindings.iter().map(|binding| one(core, "ClusterRoleBinding", binding, reconcile::binding))).await?;
-    try_join_all(policy.role_bindings.iter().map(|binding| one(core, "RoleBinding", binding, reconcile::binding))).await?;
+    try_join_all(policy.role_bindings.iter().map(|binding| one(core, "RoleBinding", binding, reconcile::binding)))
+        .await?;
     Ok(())
 }
 

@@ -1,3 +1,5 @@
+//! Discovery documents against upstream's published ones.
+
 use api::json;
 use http::HeaderMap;
 

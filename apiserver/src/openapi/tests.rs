@@ -1,3 +1,5 @@
+//! OpenAPI documents against upstream's published ones; structure only, prose aside.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

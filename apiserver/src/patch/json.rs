@@ -13,7 +13,8 @@ pub(crate) fn apply(original: &Map, patch: &[u8]) -> Result<Map, Status> {
         return Err(unreadable("json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
     };
     if operations.len() > OPERATIONS_MAX {
-        let text = format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
+        let text =
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
         return Err(Status::request_entity_too_large(&text));
     }
     let mut document = Value::Map(original.clone());
@@ -35,7 +36,12 @@ fn unreadable(why: &str) -> Status {
 
 /// What cannot be applied is unprocessable.
 fn failed(why: &str) -> Status {
-    Status { code: 422, reason: "Invalid", message: format!("the server rejected our request due to an error in our request: {why}"), ..Status::default() }
+    Status {
+        code: 422,
+        reason: "Invalid",
+        message: format!("the server rejected our request due to an error in our request: {why}"),
+        ..Status::default()
+    }
 }
 
 fn step(document: &mut Value, operation: &Map) -> Result<(), String> {

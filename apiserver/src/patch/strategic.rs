@@ -12,7 +12,12 @@ const SET_ORDER: &str = "$setElementOrder/";
 
 /// Applies a patch to an object of a known type.
 pub(crate) fn apply(original: &Map, patch: &Map, ty: &'static Struct) -> Result<Map, Status> {
-    merge(original, patch, Some(ty)).map_err(|why| Status { code: 422, reason: "Invalid", message: why, ..Status::default() })
+    merge(original, patch, Some(ty)).map_err(|why| Status {
+        code: 422,
+        reason: "Invalid",
+        message: why,
+        ..Status::default()
+    })
 }
 
 fn merge(original: &Map, patch: &Map, ty: Option<&'static Struct>) -> Result<Map, String> {
@@ -85,7 +90,8 @@ fn element(ty: &'static Type) -> Option<&'static Struct> {
 /// `$retainKeys` lists the fields that may stay.
 fn retain_keys(result: &mut Map, patch: &Map) -> Result<(), String> {
     let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let keys: Vec<&str> = keys.as_list().ok_or("invalid patch format of $retainKeys")?.iter().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> =
+        keys.as_list().ok_or("invalid patch format of $retainKeys")?.iter().filter_map(Value::as_str).collect();
     for name in patch.keys().filter(|name| !name.starts_with('$')) {
         if patch.get(name).is_some_and(|value| !value.is_null()) && !keys.contains(&name.as_str()) {
             return Err("retainKeys list doesn't contain all fields present in the patch".into());
@@ -116,7 +122,9 @@ fn merge_list(
 ) -> Result<Vec<Value>, String> {
     let merges = field.is_some_and(|field| strategies(field).any(|strategy| strategy == "merge"));
     if !merges {
-        let plain = patch.iter().map(|item| item.as_map().map_or_else(|| item.clone(), |map| Value::Map(without_directives(map))));
+        let plain = patch
+            .iter()
+            .map(|item| item.as_map().map_or_else(|| item.clone(), |map| Value::Map(without_directives(map))));
         return Ok(plain.collect());
     }
     let key = field.map_or("", |field| field.patch_merge_key);
@@ -142,7 +150,8 @@ fn merge_maps(
     ty: Option<&'static Struct>,
     order: Option<&[Value]>,
 ) -> Result<Vec<Value>, String> {
-    let replaces = |item: &Value| item.as_map().is_some_and(|map| map.str(DIRECTIVE) == "replace" && !map.contains(key));
+    let replaces =
+        |item: &Value| item.as_map().is_some_and(|map| map.str(DIRECTIVE) == "replace" && !map.contains(key));
     if patch.iter().any(replaces) {
         let kept = patch.iter().filter(|item| !replaces(item)).filter_map(Value::as_map);
         return Ok(kept.map(|map| Value::Map(without_directives(map))).collect());

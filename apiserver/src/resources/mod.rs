@@ -3,9 +3,9 @@
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
 pub(crate) mod core;
+mod rbac;
 pub(crate) mod simple;
 mod workloads;
-mod rbac;
 
 use api::status::Status;
 use api::value::Map;
@@ -57,8 +57,16 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &GUARDED),
     ("apiextensions.k8s.io", "customresourcedefinitions", &VERSIONED),
     ("certificates.k8s.io", "certificatesigningrequests", &Simple { fields: &["spec.signerName"], ..Simple::BASE }),
-    ("certificates.k8s.io", "clustertrustbundles", &Simple { unconditional: false, fields: &["spec.signerName"], name: Simple::any_segment, ..Simple::BASE }),
-    ("certificates.k8s.io", "podcertificaterequests", &Simple { unconditional: false, fields: &["spec.signerName", "spec.podName", "spec.nodeName"], ..Simple::BASE }),
+    (
+        "certificates.k8s.io",
+        "clustertrustbundles",
+        &Simple { unconditional: false, fields: &["spec.signerName"], name: Simple::any_segment, ..Simple::BASE },
+    ),
+    (
+        "certificates.k8s.io",
+        "podcertificaterequests",
+        &Simple { unconditional: false, fields: &["spec.signerName", "spec.podName", "spec.nodeName"], ..Simple::BASE },
+    ),
     ("coordination.k8s.io", "leases", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
     ("discovery.k8s.io", "endpointslices", &VERSIONED),
     ("flowcontrol.apiserver.k8s.io", "flowschemas", &VERSIONED),
@@ -66,13 +74,21 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("networking.k8s.io", "ingresses", &VERSIONED),
     ("networking.k8s.io", "ingressclasses", &VERSIONED),
     ("networking.k8s.io", "networkpolicies", &VERSIONED),
-    ("networking.k8s.io", "ipaddresses", &Simple { fields: &["spec.parentRef.resource"], name: Simple::ip, ..Simple::BASE }),
+    (
+        "networking.k8s.io",
+        "ipaddresses",
+        &Simple { fields: &["spec.parentRef.resource"], name: Simple::ip, ..Simple::BASE },
+    ),
     ("node.k8s.io", "runtimeclasses", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
     ("resource.k8s.io", "deviceclasses", &Simple { generation: true, returns_deleted: true, ..Simple::BASE }),
     ("resource.k8s.io", "devicetaintrules", &VERSIONED),
     ("resource.k8s.io", "resourceclaims", &RETURNED),
     ("resource.k8s.io", "resourceclaimtemplates", &RETURNED),
-    ("resource.k8s.io", "resourceslices", &Simple { generation: true, returns_deleted: true, fields: &["spec.driver", "spec.nodeName"], ..Simple::BASE }),
+    (
+        "resource.k8s.io",
+        "resourceslices",
+        &Simple { generation: true, returns_deleted: true, fields: &["spec.driver", "spec.nodeName"], ..Simple::BASE },
+    ),
     ("scheduling.k8s.io", "priorityclasses", &VERSIONED),
     ("storage.k8s.io", "csidrivers", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
     ("storage.k8s.io", "csinodes", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),

@@ -40,16 +40,11 @@ const BASE: Workload = Workload {
 };
 
 pub(crate) const DEPLOYMENT: Workload = Workload { default: deployment, ..BASE };
-pub(crate) const REPLICA_SET: Workload =
-    Workload { default: replica_set, fields: &["status.replicas"], ..BASE };
+pub(crate) const REPLICA_SET: Workload = Workload { default: replica_set, fields: &["status.replicas"], ..BASE };
 pub(crate) const DAEMON_SET: Workload = Workload { default: daemon_set, prepare: daemon_set_generation, ..BASE };
 pub(crate) const STATEFUL_SET: Workload = Workload { default: stateful_set, ..BASE };
-pub(crate) const REPLICATION_CONTROLLER: Workload = Workload {
-    default: replication_controller,
-    fields: &["status.replicas"],
-    fixed_selector: false,
-    ..BASE
-};
+pub(crate) const REPLICATION_CONTROLLER: Workload =
+    Workload { default: replication_controller, fields: &["status.replicas"], fixed_selector: false, ..BASE };
 pub(crate) const JOB: Workload =
     Workload { default: job, prepare: job_selector, fields: &["status.successful"], may_end: true, ..BASE };
 pub(crate) const CRON_JOB: Workload = Workload {
@@ -168,7 +163,12 @@ fn job_selector(object: &mut Map) {
     }
     let (uid, name) = (object.uid().to_string(), object.name().to_string());
     let labels = object.map_mut("spec").map_mut("template").map_mut("metadata").map_mut("labels");
-    for (key, value) in [("batch.kubernetes.io/controller-uid", &uid), ("controller-uid", &uid), ("batch.kubernetes.io/job-name", &name), ("job-name", &name)] {
+    for (key, value) in [
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("controller-uid", &uid),
+        ("batch.kubernetes.io/job-name", &name),
+        ("job-name", &name),
+    ] {
         absent(labels, key, value.as_str());
     }
     labels.sort();

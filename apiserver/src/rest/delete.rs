@@ -89,7 +89,12 @@ impl Call<'_> {
                 Some(_) => negotiate::body_format(headers)?,
                 None => negotiate::Format::Json,
             };
-            return Options::of_object(&decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?);
+            return Options::of_object(&decode_options(
+                &bytes,
+                format,
+                self.entry.facts.group,
+                self.entry.facts.version,
+            )?);
         }
         let query = &self.info.query;
         let mut object = Map::new();
@@ -113,7 +118,11 @@ impl Call<'_> {
         if deleted.gone && !self.entry.strategy.returns_deleted_object() {
             let facts = self.entry.facts;
             let object = &deleted.object;
-            return Ok(respond::object(code, &status::success(facts.group, facts.plural, object.name(), object.uid()), &self.accepted));
+            return Ok(respond::object(
+                code,
+                &status::success(facts.group, facts.plural, object.name(), object.uid()),
+                &self.accepted,
+            ));
         }
         Ok(show::value(self, code, &deleted.object))
     }
@@ -144,11 +153,15 @@ impl Call<'_> {
         let conflict = |why: String| Status::conflict(self.entry.facts.group, self.entry.facts.kind, name, &why);
         if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
             let has = object.uid();
-            return Err(conflict(format!("the UID in the precondition ({uid}) does not match the UID in record ({has}). The object might have been deleted and then recreated")));
+            return Err(conflict(format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({has}). The object might have been deleted and then recreated"
+            )));
         }
         if let Some(version) = options.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
             let has = object.resource_version();
-            return Err(conflict(format!("the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({has}). The object might have been modified")));
+            return Err(conflict(format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({has}). The object might have been modified"
+            )));
         }
         Ok(())
     }
@@ -299,8 +312,7 @@ impl Call<'_> {
         for item in &listed.items {
             deleting.push(Box::pin(self.delete_listed(item.clone(), &options)));
         }
-        let deleted: Vec<Option<Map>> =
-            stream::iter(deleting).buffered(COLLECTION_WORKERS).try_collect().await?;
+        let deleted: Vec<Option<Map>> = stream::iter(deleting).buffered(COLLECTION_WORKERS).try_collect().await?;
         let items = deleted.into_iter().flatten().map(|mut object| {
             object.remove("kind");
             object.remove("apiVersion");
@@ -343,7 +355,8 @@ fn mark_deleting(object: &mut Map, now: &str) {
 
 /// DeleteOptions may come as of the resource's own group and version, or as `v1`.
 fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version: &str) -> Result<Map, Status> {
-    let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
+    let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
+        .ok_or_else(|| Status::internal("no DeleteOptions"))?;
     let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
     let mut last = None;
     for (group, version) in kinds {

@@ -262,7 +262,9 @@ fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
     let exclude = |paths: &[&[&str]]| Some(Filter::Exclude(Set::of_fields(paths)));
     match (facts.group, facts.plural, subresource) {
         ("certificates.k8s.io", "certificatesigningrequests", "") => exclude(&[&["spec"], &["status"]]),
-        ("certificates.k8s.io", "certificatesigningrequests", "status") => exclude(&[&["spec"], &["status", "conditions"]]),
+        ("certificates.k8s.io", "certificatesigningrequests", "status") => {
+            exclude(&[&["spec"], &["status", "conditions"]])
+        }
         ("certificates.k8s.io", "certificatesigningrequests", "approval") => {
             exclude(&[&["spec"], &["status", "certificate"]])
         }
@@ -273,10 +275,13 @@ fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
         ("", "pods", "ephemeralcontainers") => Some(Filter::Include(vec![steps(&["spec", "ephemeralContainers"])])),
         ("", "pods", "resize") => {
             let lists = ["containers", "initContainers"].into_iter();
-            let patterns = lists.flat_map(|list| ["resources", "resizePolicy"].map(|field| steps(&["spec", list, "*", field])));
+            let patterns =
+                lists.flat_map(|list| ["resources", "resizePolicy"].map(|field| steps(&["spec", list, "*", field])));
             Some(Filter::Include(patterns.collect()))
         }
-        (group, plural, "status") if STATUS_RESETS_METADATA.contains(&(group, plural)) => exclude(&[&["metadata"], &["spec"]]),
+        (group, plural, "status") if STATUS_RESETS_METADATA.contains(&(group, plural)) => {
+            exclude(&[&["metadata"], &["spec"]])
+        }
         (_, _, "status") => exclude(&[&["spec"]]),
         (_, _, "") if facts.subresource("status").is_some() => exclude(&[&["status"]]),
         _ => None,
@@ -301,12 +306,15 @@ mod tests {
     fn options() {
         check("", Some(false), None);
         check("fieldManager=a", Some(true), None);
-        let required = r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#;
+        let required =
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#;
         check("", Some(true), Some(required));
-        let forbidden = r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#;
+        let forbidden =
+            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#;
         check("force=true", Some(false), Some(forbidden));
         let long = format!("fieldManager={}", "x".repeat(129));
-        let too_long = r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes"#;
+        let too_long =
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes"#;
         check(&long, Some(false), Some(too_long));
         let bell = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\a\": invalid character U+0007 (at position 1)";
         check("fieldManager=a%07", Some(false), Some(bell));

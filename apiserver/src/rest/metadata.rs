@@ -86,7 +86,8 @@ pub(crate) fn keep_for_update(object: &mut Map, old: &Map) {
             meta.set(kept, value.clone());
         }
     }
-    if let (Some(grace), false) = (from.get("deletionGracePeriodSeconds"), meta.contains("deletionGracePeriodSeconds")) {
+    if let (Some(grace), false) = (from.get("deletionGracePeriodSeconds"), meta.contains("deletionGracePeriodSeconds"))
+    {
         meta.set("deletionGracePeriodSeconds", grace.clone());
     }
     order(meta);

@@ -119,8 +119,12 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
     if watch {
         match (initial, matching) {
             (false, "") => {}
-            (false, _) => errors.push(field::forbidden(&at, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")),
-            (true, "") => errors.push(field::forbidden(&at, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")),
+            (false, _) => errors.push(field::forbidden(
+                &at,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            )),
+            (true, "") => errors
+                .push(field::forbidden(&at, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")),
             (true, "NotOlderThan") => {}
             (true, other) => errors.push(field::not_supported(&at, other, &["NotOlderThan"])),
         }
@@ -130,13 +134,19 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
         }
         if !matching.is_empty() {
             if query.get("resourceVersion").is_empty() {
-                errors.push(field::forbidden(&at, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+                errors.push(field::forbidden(
+                    &at,
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
             }
             if query.has("continue") && !query.get("continue").is_empty() {
                 errors.push(field::forbidden(&at, "resourceVersionMatch is forbidden when continue is provided"));
             }
             if matching == "Exact" && query.get("resourceVersion") == "0" {
-                errors.push(field::forbidden(&at, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""));
+                errors.push(field::forbidden(
+                    &at,
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                ));
             }
         }
     }

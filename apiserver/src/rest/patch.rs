@@ -63,7 +63,8 @@ impl Call<'_> {
         let mut make = |existing: &Existing| {
             let mut object = self.applied(&existing.object, &config)?;
             if object.name().is_empty() {
-                let text = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+                let text =
+                    format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
                 return Err(Status::bad_request(text));
             }
             metadata::match_namespace(&mut object, self.namespace())?;

@@ -46,7 +46,8 @@ pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
     match &call.accepted.shape {
         Shape::Whole => object.clone(),
         Shape::Table(version) => {
-            let meta = map! { "resourceVersion" => object.map("metadata").map_or("", |meta| meta.str("resourceVersion")) };
+            let meta =
+                map! { "resourceVersion" => object.map("metadata").map_or("", |meta| meta.str("resourceVersion")) };
             table::of(call.entry, std::slice::from_ref(object), meta, version, table_options(call), &call.now)
         }
         Shape::Partial(version) | Shape::PartialList(version) => partial(object, version),
@@ -54,7 +55,10 @@ pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
 }
 
 pub(crate) fn table_options(call: &Call<'_>) -> table::Options {
-    table::Options { include: call.info.query.get("includeObject").to_string(), headers: !call.info.query.flag("noHeaders") }
+    table::Options {
+        include: call.info.query.get("includeObject").to_string(),
+        headers: !call.info.query.flag("noHeaders"),
+    }
 }
 
 /// `PartialObjectMetadata` of an object.

@@ -72,7 +72,9 @@ impl Call<'_> {
         };
         let mark_end = options.send_initial == Some(true) && options.bookmarks;
         let at = match options.revision {
-            Some(revision) if revision > 0 && (initial || options.matching == Match::NotOlderThan) => self.hub().wait(revision).await?,
+            Some(revision) if revision > 0 && (initial || options.matching == Match::NotOlderThan) => {
+                self.hub().wait(revision).await?
+            }
             Some(0) if options.send_initial.is_none() => self.hub().applied(),
             Some(revision) if revision > 0 => revision,
             _ => self.hub().fresh().await?,
@@ -114,7 +116,8 @@ impl Call<'_> {
             registration,
             delivered: at,
             bookmarks: options.bookmarks,
-            next_bookmark: now + BOOKMARK_PERIOD.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
+            next_bookmark: now
+                + BOOKMARK_PERIOD.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
             ends: now + timeout,
             done: false,
         }
@@ -288,7 +291,9 @@ impl Watcher {
         let (api_version, kind) = match &self.accepted.shape {
             Shape::Whole => (self.entry.api_version.clone(), self.entry.facts.kind),
             Shape::Table(version) => (format!("meta.k8s.io/{version}"), "Table"),
-            Shape::Partial(version) | Shape::PartialList(version) => (format!("meta.k8s.io/{version}"), "PartialObjectMetadata"),
+            Shape::Partial(version) | Shape::PartialList(version) => {
+                (format!("meta.k8s.io/{version}"), "PartialObjectMetadata")
+            }
         };
         object::set_kind(&mut object, &api_version, kind);
         object.set("metadata", meta);
@@ -321,7 +326,8 @@ fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
                 Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
                 Shape::Table(version) => {
                     let meta = map! { "resourceVersion" => item.revision.to_string() };
-                    let options = table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
+                    let options =
+                        table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
                     watcher.table_header = false;
                     table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
                 }

@@ -45,12 +45,9 @@ impl Call<'_> {
     fn expected(&self) -> Expected<'_> {
         let facts = self.entry.facts;
         match self.entry.subresource(&self.info.subresource) {
-            Some(sub) if sub.kind != facts.kind => Expected {
-                group: sub.group,
-                version: sub.version,
-                kind: sub.kind,
-                ty: sub.ty.unwrap_or(facts.ty),
-            },
+            Some(sub) if sub.kind != facts.kind => {
+                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty.unwrap_or(facts.ty) }
+            }
             _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty },
         }
     }
@@ -99,7 +96,8 @@ impl Call<'_> {
                 candidate.meta_mut().set("name", name);
             }
             match self.create_once(candidate, dry_run).await {
-                Err(status) if generated && status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
+                Err(status)
+                    if generated && status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
                 outcome => return outcome,
             }
         }
@@ -164,13 +162,19 @@ impl Call<'_> {
             object.meta_mut().set("name", name.as_str());
         }
         if object.name() != name {
-            let text = format!("the name of the object ({}) does not match the name on the URL ({name})", object.name());
+            let text =
+                format!("the name of the object ({}) does not match the name on the URL ({name})", object.name());
             return Err(Status::bad_request(text));
         }
         self.update_named(object, warnings, dry_run).await
     }
 
-    async fn update_named(&self, mut object: Map, warnings: Vec<String>, dry_run: bool) -> Result<Response<Body>, Status> {
+    async fn update_named(
+        &self,
+        mut object: Map,
+        warnings: Vec<String>,
+        dry_run: bool,
+    ) -> Result<Response<Body>, Status> {
         metadata::match_namespace(&mut object, self.namespace())?;
         self.default(&mut object);
         let mut make = |existing: &Existing| {
@@ -225,7 +229,8 @@ impl Call<'_> {
     async fn create_on_change(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
         if !object.uid().is_empty() {
             let uid = object.uid();
-            let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(self.conflict(&self.info.name, &why));
         }
         let attributes = chain::attributes(self.info, self.user, &[]);

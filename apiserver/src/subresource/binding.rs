@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 use http::Response;
 
 use super::{Incoming, Special};
+use crate::admission::Operation;
 use crate::chain::Asked;
 use crate::hub::Hub;
 use crate::respond::{self, Body};
 use crate::rest::{Call, metadata, options};
-use crate::admission::Operation;
 
 /// Races lost before a binding gives up.
 const RETRIES_MAX: usize = 20;

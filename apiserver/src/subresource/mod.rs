@@ -58,8 +58,8 @@ const SPECIALS: &[Row] = &[
 /// The behaviour of a subresource, when it has any of its own.
 pub(crate) fn find(facts: &Resource, subresource: &str, verb: &str) -> Option<&'static dyn Special> {
     let is = |pattern: &str, text: &str| pattern == "*" || pattern == text;
-    let row = SPECIALS.iter().find(|row| {
-        row.2 == subresource && is(row.0, facts.group) && is(row.1, facts.plural) && row.3.contains(&verb)
-    });
+    let row = SPECIALS
+        .iter()
+        .find(|row| row.2 == subresource && is(row.0, facts.group) && is(row.1, facts.plural) && row.3.contains(&verb));
     row.map(|row| row.4)
 }

@@ -18,8 +18,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use super::{Incoming, Special};
 use crate::chain::Asked;
 use crate::respond::{self, Body};
-use crate::rest::write::Existing;
 use crate::rest::managed::{self, One};
+use crate::rest::write::Existing;
 use crate::rest::{Call, options};
 
 pub(crate) struct Scale;
@@ -52,7 +52,11 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     let (scale, _) = call.body(body).await?;
     if scale.name() != call.info.name {
-        let text = format!("the name of the object ({}) does not match the name on the URL ({})", scale.name(), call.info.name);
+        let text = format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            scale.name(),
+            call.info.name
+        );
         return Err(Status::bad_request(text));
     }
     managed::check_options(&call.info.query, "UpdateOptions", None)?;

@@ -59,7 +59,8 @@ fn refusal(refusal: Refusal) -> Status {
 pub(crate) fn invalid(group: &str, kind: &str, name: &str, problems: &[FieldProblem]) -> Status {
     let texts: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect();
     let list = if texts.len() == 1 { texts[0].clone() } else { format!("[{}]", texts.join(", ")) };
-    let causes = problems.iter().map(|p| Cause { reason: p.reason.into(), message: p.message.clone(), field: p.field.clone() });
+    let causes =
+        problems.iter().map(|p| Cause { reason: p.reason.into(), message: p.message.clone(), field: p.field.clone() });
     let message = format!("{} {} is invalid: {list}", api::status::qualified(group, kind), field::go_quote(name));
     Status {
         code: 422,

@@ -1,3 +1,5 @@
+//! Tables as text: object in, row out.
+
 use api::json;
 use api::value::{Map, Value};
 

@@ -68,53 +68,100 @@ type Side<'v> = Option<&'v Value>;
 
 fn value(old: Side<'_>, new: Side<'_>, ty: Ref<'_>, problems: &mut Problems) -> Level {
     let mut level = Level::default();
-    if let (Some(old), Some(new)) = (old, new)
-        && values::equal(old, new)
-    {
-        return level;
+    match (old, new) {
+        (Some(old), Some(new)) if values::equal(old, new) => return level,
+        (None, Some(new)) => {
+            level.below.added = whole(new, ty, problems);
+            level.added = true;
+            return level;
+        }
+        (Some(old), None) => {
+            level.below.removed = whole(old, ty, problems);
+            level.removed = true;
+            return level;
+        }
+        _ => {}
     }
     let Some(atom) = ty.atom() else {
         problems.push(no_type(ty));
         return level;
     };
     let (was, is) = (atom.deduce(old), atom.deduce(new));
-    let leaf = if new.is_none() {
-        level.handle(handler(was), old, new, ty, problems)
-    } else if old.is_none() || was.same_parts(&is) {
-        level.handle(handler(is), old, new, ty, problems)
-    } else {
+    level.handle(handler(was), old, new, ty, problems);
+    if !was.same_parts(&is) {
         // The type changed: what each of the two types sees counts.
-        level.handle(handler(was), old, new, ty, problems);
         let mut other = Level::default();
-        let leaf = other.handle(handler(is), old, new, ty, problems);
+        other.handle(handler(is), old, new, ty, problems);
         level.join(other);
-        leaf
-    };
-    if !leaf {
-        level.added |= old.is_none();
-        level.removed |= old.is_some() && new.is_none();
     }
     level.order();
     level
 }
 
-impl Level {
-    /// Looks at the value in the given way; true when it was a leaf.
-    fn handle(&mut self, way: Handler<'_>, old: Side<'_>, new: Side<'_>, ty: Ref<'_>, problems: &mut Problems) -> bool {
-        match way {
-            Handler::Invalid => {
-                problems.push(invalid_atom(ty));
-                false
+/// Everything below a value that only one side has; the place itself is a member as well.
+fn whole(value: &Value, ty: Ref<'_>, problems: &mut Problems) -> Set {
+    let mut set = Set::new();
+    let Some(atom) = ty.atom() else {
+        problems.push(no_type(ty));
+        return set;
+    };
+    match (handler(atom.deduce(Some(value))), value) {
+        (Handler::Invalid, _) => problems.push(invalid_atom(ty)),
+        (Handler::Map(map), Value::Map(entries)) if !map.atomic => {
+            set.members.reserve(entries.len());
+            for (name, child) in entries.iter() {
+                let from = problems.0.len();
+                let element = Element::field(name);
+                match entry_type(ty, map, name) {
+                    Some(ty) => set.push_whole(element, whole(child, ty, problems)),
+                    None => problems.push("schema error: invalid atom: inlined"),
+                }
+                problems.prefix(from, || format!(".{name}"));
             }
+        }
+        (Handler::List(list), Value::List(children)) if !matches!(list.relation, Relation::Atomic) => {
+            whole_list(children, list, &mut set, problems);
+        }
+        _ => {}
+    }
+    set.order();
+    set
+}
+
+fn whole_list(children: &[Value], list: List<'_>, set: &mut Set, problems: &mut Problems) {
+    let mut all: Vec<(Element, &Value)> = Vec::with_capacity(children.len());
+    for (at, child) in children.iter().enumerate() {
+        match list_element(list, child) {
+            Ok(element) => all.push((element, child)),
+            Err(why) => problems.push(format!("element {at}: {why}")),
+        }
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut rest = all.into_iter().peekable();
+    while let Some((element, child)) = rest.next() {
+        let twice = rest.next_if(|next| next.0 == element).is_some();
+        while rest.next_if(|next| next.0 == element).is_some() {}
+        let from = problems.0.len();
+        let below = if twice { Set::new() } else { whole(child, list.element, problems) };
+        problems.prefix(from, || element.to_string());
+        set.push_whole(element, below);
+    }
+}
+
+impl Level {
+    /// Looks at both values in the given way.
+    fn handle(&mut self, way: Handler<'_>, old: Side<'_>, new: Side<'_>, ty: Ref<'_>, problems: &mut Problems) {
+        match way {
+            Handler::Invalid => problems.push(invalid_atom(ty)),
             Handler::Scalar(scalar) => {
                 let wrong = [("lhs: ", old), ("rhs: ", new)];
                 let wrong = wrong.map(|(side, value)| scalar_problem(scalar, value).map(|why| format!("{side}{why}")));
                 if let [Some(old), Some(new)] = wrong {
                     problems.push(old);
                     problems.push(new);
-                    return false;
+                } else {
+                    self.leaf(old, new);
                 }
-                self.leaf(old, new)
             }
             Handler::Map(map) => {
                 let (was, is) = (entries(old), entries(new));
@@ -122,7 +169,6 @@ impl Level {
                     return self.leaf(old, new);
                 }
                 values::zip(was, is, |name, old, new| self.entry(name, old, new, ty, map, problems));
-                false
             }
             Handler::List(list) => {
                 let (was, is) = (elements(old), elements(new));
@@ -131,18 +177,12 @@ impl Level {
                     return self.leaf(old, new);
                 }
                 self.list(was, is, list, problems);
-                false
             }
         }
     }
 
-    fn leaf(&mut self, old: Side<'_>, new: Side<'_>) -> bool {
-        match (old, new) {
-            (None, _) => self.added = true,
-            (_, None) => self.removed = true,
-            (Some(old), Some(new)) => self.modified |= !values::equal(old, new),
-        }
-        true
+    fn leaf(&mut self, old: Side<'_>, new: Side<'_>) {
+        self.modified |= matches!((old, new), (Some(old), Some(new)) if !values::equal(old, new));
     }
 
     fn entry(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use api::value::{Map, Value};
 
-use super::{Handler, Problems, Typed, elements, entries, entry_type, handler, invalid_atom, list_element, no_type};
 use super::validate::scalar_problem;
+use super::{Handler, Problems, Typed, elements, entries, entry_type, handler, invalid_atom, list_element, no_type};
 use crate::path::Element;
 use crate::schema::{List, Mapping, Ref, Relation};
 use crate::values;

@@ -4,6 +4,6 @@ pub(crate) mod data;
 pub(crate) mod event;
 pub(crate) mod namespace;
 pub(crate) mod node;
-pub(crate) mod service_account;
-pub(crate) mod service;
 pub(crate) mod pod;
+pub(crate) mod service;
+pub(crate) mod service_account;

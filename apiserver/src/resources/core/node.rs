@@ -17,7 +17,8 @@ fn validate_taints(object: &Map, errors: &mut Errors) {
         let (path, key, effect) = (path.index(at), taint.str("key"), taint.str("effect"));
         errors.extend(names::is_qualified_name(key).iter().map(|m| field::invalid(&path.child("key"), key, m)));
         let value = taint.str("value");
-        errors.extend(names::is_valid_label_value(value).iter().map(|m| field::invalid(&path.child("value"), value, m)));
+        errors
+            .extend(names::is_valid_label_value(value).iter().map(|m| field::invalid(&path.child("value"), value, m)));
         match effect {
             "" => errors.push(field::required(&path.child("effect"), "")),
             effect if !EFFECTS.contains(&effect) => {
@@ -45,11 +46,17 @@ impl Strategy for Node {
         let cidrs = |object: &Map| object.map("spec").map_or(&[][..], |spec| spec.list("podCIDRs")).to_vec();
         let spec = Path::new("spec");
         if !cidrs(old).is_empty() && cidrs(object) != cidrs(old) {
-            errors.push(field::forbidden(&spec.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"));
+            errors.push(field::forbidden(
+                &spec.child("podCIDRs"),
+                "node updates may not change podCIDR except from \"\" to valid",
+            ));
         }
         let provider = text(old, "providerID");
         if !provider.is_empty() && text(object, "providerID") != provider {
-            errors.push(field::forbidden(&spec.child("providerID"), "node updates may not change providerID except from \"\" to valid"));
+            errors.push(field::forbidden(
+                &spec.child("providerID"),
+                "node updates may not change providerID except from \"\" to valid",
+            ));
         }
         errors
     }

@@ -187,7 +187,14 @@ mod tests {
 
     #[test]
     fn tags_decide_how_images_are_pulled() {
-        for (image, latest) in [("a", true), ("a:latest", true), ("a:1", false), ("host:5000/a", true), ("host:5000/a:1", false), ("a@sha256:0", false)] {
+        for (image, latest) in [
+            ("a", true),
+            ("a:latest", true),
+            ("a:1", false),
+            ("host:5000/a", true),
+            ("host:5000/a:1", false),
+            ("a@sha256:0", false),
+        ] {
             assert_eq!(is_latest(image), latest, "{image}");
         }
     }
@@ -195,7 +202,8 @@ mod tests {
     #[test]
     fn limits_are_requests_unless_they_say_otherwise() {
         let limits = map! { "cpu" => "1", "memory" => "1Gi" };
-        let mut container = map! { "resources" => map! { "limits" => limits, "requests" => map! { "memory" => "1Mi" } } };
+        let mut container =
+            map! { "resources" => map! { "limits" => limits, "requests" => map! { "memory" => "1Mi" } } };
         requests_from_limits(&mut container);
         let expect = map! { "cpu" => "1", "memory" => "1Mi" };
         assert_eq!(container.at(&["resources", "requests"]), Some(&expect));

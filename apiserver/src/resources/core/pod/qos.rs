@@ -26,10 +26,12 @@ fn judge(all: &[&Map]) -> &'static str {
         return "BestEffort";
     }
     let guaranteed = all.iter().all(|resources| {
-        RESOURCES.iter().all(|name| match (positive(resources, "limits", name), positive(resources, "requests", name)) {
-            (Some(limit), Some(request)) => limit == request,
-            (Some(_), None) => resources.map("requests").is_none_or(|requests| !requests.contains(name)),
-            _ => false,
+        RESOURCES.iter().all(|name| {
+            match (positive(resources, "limits", name), positive(resources, "requests", name)) {
+                (Some(limit), Some(request)) => limit == request,
+                (Some(_), None) => resources.map("requests").is_none_or(|requests| !requests.contains(name)),
+                _ => false,
+            }
         })
     });
     if guaranteed { "Guaranteed" } else { "Burstable" }

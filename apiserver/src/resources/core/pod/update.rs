@@ -25,7 +25,8 @@ pub(super) fn pod(object: &Map, old: &Map) -> Errors {
 fn fixed(spec: &Map, was: &Map) -> Map {
     let mut fixed = spec.clone();
     for list in ["containers", "initContainers"] {
-        let images: Vec<Value> = was.maps(list).map(|container| container.get("image").cloned().unwrap_or_default()).collect();
+        let images: Vec<Value> =
+            was.maps(list).map(|container| container.get("image").cloned().unwrap_or_default()).collect();
         if spec.list(list).len() == images.len() {
             for (container, image) in fixed.maps_mut(list).zip(images) {
                 container.set("image", image);
@@ -37,7 +38,9 @@ fn fixed(spec: &Map, was: &Map) -> Map {
         // A gated pod's placement may still be narrowed.
         free.extend(["nodeSelector", "affinity"]);
     }
-    if was.i64("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) && spec.i64("terminationGracePeriodSeconds") == Some(1) {
+    if was.i64("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0)
+        && spec.i64("terminationGracePeriodSeconds") == Some(1)
+    {
         free.push("terminationGracePeriodSeconds");
     }
     for name in free {
@@ -92,9 +95,15 @@ pub(super) fn ephemeral(object: &Map, old: &Map) -> Errors {
     for existing in was.maps("ephemeralContainers") {
         let name = existing.str("name");
         match spec.maps("ephemeralContainers").find(|container| container.str("name") == name) {
-            None => errors.push(field::forbidden(&path, format!("existing ephemeral containers {} may not be removed\n", field::go_quote(name)))),
+            None => errors.push(field::forbidden(
+                &path,
+                format!("existing ephemeral containers {} may not be removed\n", field::go_quote(name)),
+            )),
             Some(container) if container != existing => {
-                errors.push(field::forbidden(&path, format!("existing ephemeral containers {} may not be changed\n", field::go_quote(name))));
+                errors.push(field::forbidden(
+                    &path,
+                    format!("existing ephemeral containers {} may not be changed\n", field::go_quote(name)),
+                ));
             }
             Some(_) => {}
         }

@@ -72,7 +72,9 @@ fn choice(map: &Map, name: &str, valid: &[&str], path: &Path, errors: &mut Error
 }
 
 fn numbers(spec: &Map, path: &Path, errors: &mut Errors) {
-    if let Some(seconds) = spec.i64("activeDeadlineSeconds").filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
+    if let Some(seconds) =
+        spec.i64("activeDeadlineSeconds").filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds))
+    {
         let wrong = names::is_in_range(seconds, 1, i64::from(i32::MAX));
         errors.extend(wrong.iter().map(|m| field::invalid(&path.child("activeDeadlineSeconds"), seconds, m)));
     }
@@ -152,7 +154,11 @@ fn env(container: &Map, path: &Path, errors: &mut Errors) {
             errors.push(field::invalid(&from_path, "", "may not be specified when `value` is not empty"));
         }
         match from.len() {
-            0 => errors.push(field::invalid(&from_path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`")),
+            0 => errors.push(field::invalid(
+                &from_path,
+                "",
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            )),
             1 => {}
             _ => errors.push(field::invalid(&from_path, "", "may not have more than one field specified at a time")),
         }
@@ -180,7 +186,11 @@ fn mounts(container: &Map, path: &Path, volumes: &[&str], errors: &mut Errors) {
         paths.push(mount_path);
         let (sub, expression) = (mount.str("subPath"), mount.str("subPathExpr"));
         if !sub.is_empty() && !expression.is_empty() {
-            errors.push(field::invalid(&at.child("subPathExpr"), expression, "subPathExpr and subPath are mutually exclusive"));
+            errors.push(field::invalid(
+                &at.child("subPathExpr"),
+                expression,
+                "subPathExpr and subPath are mutually exclusive",
+            ));
         }
         for (name, text) in [("subPath", sub), ("subPathExpr", expression)] {
             local_path(text, &at.child(name), errors);
@@ -203,7 +213,9 @@ fn resources(resources: &Map, path: &Path, errors: &mut Errors) {
     for part in ["limits", "requests"] {
         for (name, value) in resources.map(part).into_iter().flat_map(Map::iter) {
             let at = path.child(part).key(name);
-            errors.extend(names::is_qualified_name(name).iter().map(|m| field::invalid(&path.child(part), name.as_str(), m)));
+            errors.extend(
+                names::is_qualified_name(name).iter().map(|m| field::invalid(&path.child(part), name.as_str(), m)),
+            );
             if parse(value).is_some_and(|quantity| quantity.sign() < 0) {
                 errors.push(field::invalid(&at, value.clone(), "must be greater than or equal to 0"));
             }
@@ -269,7 +281,8 @@ fn volumes<'a>(spec: &'a Map, path: &Path, errors: &mut Errors) -> Vec<&'a str> 
 }
 
 fn projected(volume: &Map, path: &Path, errors: &mut Errors) {
-    for (at, source) in volume.map("projected").into_iter().flat_map(|projected| projected.maps("sources")).enumerate() {
+    for (at, source) in volume.map("projected").into_iter().flat_map(|projected| projected.maps("sources")).enumerate()
+    {
         let at = path.index(at);
         if let Some(seconds) = source.map("serviceAccountToken").and_then(|token| token.i64("expirationSeconds")) {
             let token = at.child("serviceAccountToken").child("expirationSeconds");
@@ -279,12 +292,22 @@ fn projected(volume: &Map, path: &Path, errors: &mut Errors) {
                 errors.push(field::invalid(&token, seconds, "may not specify a duration larger than 2^32 seconds"));
             }
         }
-        if let Some(seconds) = source.map("podCertificate").and_then(|certificate| certificate.i64("maxExpirationSeconds")) {
+        if let Some(seconds) =
+            source.map("podCertificate").and_then(|certificate| certificate.i64("maxExpirationSeconds"))
+        {
             let path = at.child("podCertificate").child("maxExpirationSeconds");
             if seconds < CERTIFICATE_SECONDS.0 {
-                errors.push(field::invalid(&path, seconds, format!("if provided, maxExpirationSeconds must be >= {}", CERTIFICATE_SECONDS.0)));
+                errors.push(field::invalid(
+                    &path,
+                    seconds,
+                    format!("if provided, maxExpirationSeconds must be >= {}", CERTIFICATE_SECONDS.0),
+                ));
             } else if seconds > CERTIFICATE_SECONDS.1 {
-                errors.push(field::invalid(&path, seconds, format!("if provided, maxExpirationSeconds must be <= {}", CERTIFICATE_SECONDS.1)));
+                errors.push(field::invalid(
+                    &path,
+                    seconds,
+                    format!("if provided, maxExpirationSeconds must be <= {}", CERTIFICATE_SECONDS.1),
+                ));
             }
         }
     }
@@ -309,7 +332,11 @@ fn tolerations(spec: &Map, path: &Path, errors: &mut Errors) {
             ("Equal" | "" | "Lt" | "Gt", _) | ("Exists", "") => {}
             ("Exists", _) => {
                 let shown = Value::Map(toleration.clone());
-                errors.push(field::invalid(&at.child("operator"), shown, "value must be empty when `operator` is 'Exists'"));
+                errors.push(field::invalid(
+                    &at.child("operator"),
+                    shown,
+                    "value must be empty when `operator` is 'Exists'",
+                ));
             }
             (other, _) => errors.push(field::not_supported(&at.child("operator"), other, &["Equal", "Exists"])),
         }
@@ -328,13 +355,16 @@ fn sysctls(spec: &Map, path: &Path, errors: &mut Errors) {
         })
     };
     let mut seen: Vec<&str> = Vec::new();
-    for (at, sysctl) in spec.map("securityContext").into_iter().flat_map(|context| context.maps("sysctls")).enumerate() {
+    for (at, sysctl) in spec.map("securityContext").into_iter().flat_map(|context| context.maps("sysctls")).enumerate()
+    {
         let at = path.index(at).child("name");
         let name = sysctl.str("name");
         if name.is_empty() {
             errors.push(field::required(&at, ""));
         } else if name.len() > SYSCTL_BYTES_MAX || !fits(name) {
-            let why = format!("must have at most {SYSCTL_BYTES_MAX} characters and match regex ^({segment}[\\./])*{segment}$");
+            let why = format!(
+                "must have at most {SYSCTL_BYTES_MAX} characters and match regex ^({segment}[\\./])*{segment}$"
+            );
             errors.push(field::invalid(&at, name, why));
         } else if seen.contains(&name) {
             errors.push(field::duplicate(&at, name));
@@ -377,15 +407,21 @@ mod tests {
         );
         check(
             r#"{"restartPolicy":"Sometimes","containers":[{"name":"a","image":"i"}]}"#,
-            &[r#"spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never""#],
+            &[
+                r#"spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never""#,
+            ],
         );
         check(
             r#"{"containers":[{"name":"a","image":"i","resources":{"limits":{"cpu":"1"},"requests":{"cpu":"2"}}}]}"#,
-            &[r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1"#],
+            &[
+                r#"spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1"#,
+            ],
         );
         check(
             r#"{"securityContext":{"sysctls":[{"name":"foo-","value":"1"}]},"containers":[{"name":"a","image":"i"}]}"#,
-            &[r#"spec.securityContext.sysctls[0].name: Invalid value: "foo-": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"#],
+            &[
+                r#"spec.securityContext.sysctls[0].name: Invalid value: "foo-": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"#,
+            ],
         );
     }
 }

@@ -7,10 +7,10 @@
 use std::net::IpAddr;
 
 use api::field::{self, Path};
+use api::map;
 use api::object::Meta;
 use api::status::Status;
 use api::value::{Map, Value};
-use api::map;
 use futures::future::BoxFuture;
 use ipnet::IpNet;
 
@@ -83,13 +83,20 @@ fn ips_of(spec: &Map) -> Vec<IpAddr> {
 fn ports_of(spec: &Map) -> Vec<u16> {
     let ports = spec.maps("ports").filter_map(|port| port.i64("nodePort"));
     let health = spec.i64("healthCheckNodePort");
-    let mut all: Vec<u16> = ports.chain(health).filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect();
+    let mut all: Vec<u16> =
+        ports.chain(health).filter_map(|port| u16::try_from(port).ok()).filter(|port| *port != 0).collect();
     all.sort_unstable();
     all.dedup();
     all
 }
 
-async fn allocate(hub: &Hub, object: &mut Map, old: Option<&Map>, dry_run: bool, taken: &mut Taken) -> Result<(), Status> {
+async fn allocate(
+    hub: &Hub,
+    object: &mut Map,
+    old: Option<&Map>,
+    dry_run: bool,
+    taken: &mut Taken,
+) -> Result<(), Status> {
     let (namespace, name) = (object.namespace().to_string(), object.name().to_string());
     let empty = Map::new();
     let was = old.and_then(|old| old.map("spec")).unwrap_or(&empty).clone();
@@ -121,7 +128,13 @@ async fn cluster_ip(
             return Ok(());
         }
         if !range.contains(&ip) {
-            return Err(refuse(owner.1, &asked, &format!("failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}")));
+            return Err(refuse(
+                owner.1,
+                &asked,
+                &format!(
+                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                ),
+            ));
         }
         if dry_run || hold(hub, ip, owner).await? {
             taken.ips.extend((!dry_run).then_some(ip));
@@ -246,12 +259,16 @@ async fn node_ports(
 fn fill_ports(spec: &mut Map, bits: &mut ports::Bits, range: (u16, u16), got: &mut Vec<u16>) -> Result<(), Status> {
     let mut given: Vec<(i64, String, i64)> = spec
         .maps("ports")
-        .filter_map(|port| Some((port.i64("port")?, port.str("protocol").to_string(), port.i64("nodePort").filter(|n| *n != 0)?)))
+        .filter_map(|port| {
+            Some((port.i64("port")?, port.str("protocol").to_string(), port.i64("nodePort").filter(|n| *n != 0)?))
+        })
         .collect();
     for port in spec.maps_mut("ports").filter(|port| port.i64("nodePort").unwrap_or(0) == 0) {
         let (number, protocol) = (port.i64("port").unwrap_or(0), port.str("protocol").to_string());
         let shared = given.iter().find(|entry| {
-            entry.0 == number && entry.1 != protocol && !given.iter().any(|other| other.2 == entry.2 && other.1 == protocol)
+            entry.0 == number
+                && entry.1 != protocol
+                && !given.iter().any(|other| other.2 == entry.2 && other.1 == protocol)
         });
         let node_port = match shared {
             Some(entry) => entry.2,
@@ -269,7 +286,8 @@ fn fill_ports(spec: &mut Map, bits: &mut ports::Bits, range: (u16, u16), got: &m
 
 fn claim(bits: &mut ports::Bits, port: u16, (first, last): (u16, u16), name: &str) -> Result<(), Status> {
     let path = Path::new("spec").child("ports").index(0).child("nodePort");
-    let refuse = |why: String| Err(Status::invalid("", "Service", name, &[field::invalid(&path, i64::from(port), why)]));
+    let refuse =
+        |why: String| Err(Status::invalid("", "Service", name, &[field::invalid(&path, i64::from(port), why)]));
     if !(first..=last).contains(&port) {
         return refuse(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
     }

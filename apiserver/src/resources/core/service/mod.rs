@@ -43,7 +43,10 @@ impl Strategy for Service {
         let outside = matches!(spec.str("type"), "NodePort" | "LoadBalancer") || !spec.list("externalIPs").is_empty();
         for port in spec.maps_mut("ports") {
             set_absent(port, "protocol", "TCP");
-            if port.get("targetPort").is_none_or(|target| matches!(target, Value::Int(0)) || target.as_str() == Some("")) {
+            if port
+                .get("targetPort")
+                .is_none_or(|target| matches!(target, Value::Int(0)) || target.as_str() == Some(""))
+            {
                 let number = port.i64("port").unwrap_or(0);
                 port.set("targetPort", number);
             }
@@ -134,13 +137,16 @@ fn keep_allocated(spec: &mut Map, old: &Map) {
     if has_node_ports(spec) && has_node_ports(old) {
         let olds: Vec<Map> = old.maps("ports").cloned().collect();
         for port in spec.maps_mut("ports").filter(|port| port.i64("nodePort").unwrap_or(0) == 0) {
-            let same = |other: &&Map| other.i64("port") == port.i64("port") && other.str("protocol") == port.str("protocol");
+            let same =
+                |other: &&Map| other.i64("port") == port.i64("port") && other.str("protocol") == port.str("protocol");
             if let Some(node_port) = olds.iter().find(same).and_then(|other| other.i64("nodePort")) {
                 port.set("nodePort", node_port);
             }
         }
     }
-    if needs_health_port(spec) && needs_health_port(old) && spec.i64("healthCheckNodePort").unwrap_or(0) == 0
+    if needs_health_port(spec)
+        && needs_health_port(old)
+        && spec.i64("healthCheckNodePort").unwrap_or(0) == 0
         && let Some(port) = old.get("healthCheckNodePort")
     {
         spec.set("healthCheckNodePort", port.clone());
@@ -164,7 +170,10 @@ fn drop_unused(spec: &mut Map, old: &Map) {
             port.remove("nodePort");
         }
     }
-    if needs_health_port(old) && !needs_health_port(spec) && spec.get("healthCheckNodePort") == old.get("healthCheckNodePort") {
+    if needs_health_port(old)
+        && !needs_health_port(spec)
+        && spec.get("healthCheckNodePort") == old.get("healthCheckNodePort")
+    {
         spec.remove("healthCheckNodePort");
     }
     if spec.str("type") != "LoadBalancer" && old.str("type") == "LoadBalancer" {

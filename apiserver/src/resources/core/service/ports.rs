@@ -32,7 +32,11 @@ impl Bits {
             self.0.splice(0..0, std::iter::repeat_n(0, missing));
         }
         let byte = self.0.len() - 1 - at / 8;
-        if on { self.0[byte] |= 1 << (at % 8) } else { self.0[byte] &= !(1 << (at % 8)) }
+        if on {
+            self.0[byte] |= 1 << (at % 8)
+        } else {
+            self.0[byte] &= !(1 << (at % 8))
+        }
         let zeros = self.0.iter().take_while(|byte| **byte == 0).count();
         self.0.drain(..zeros);
     }
@@ -49,7 +53,10 @@ pub(super) async fn update<T>(
         let got = hub.store.get(KEY.as_bytes(), 0).await.map_err(|error| store_failure(&error))?;
         let (mut object, revision) = match got.kv {
             Some(kv) => {
-                let unknown = proto::unwrap(&kv.value).ok().flatten().ok_or_else(|| Status::internal("undecodable node port range"))?;
+                let unknown = proto::unwrap(&kv.value)
+                    .ok()
+                    .flatten()
+                    .ok_or_else(|| Status::internal("undecodable node port range"))?;
                 let object = proto::decode(unknown.raw, ty).map_err(|error| Status::internal(&error.to_string()))?;
                 (object, kv.mod_revision)
             }

@@ -21,7 +21,11 @@ pub(super) fn service(object: &Map) -> Errors {
     }
     match spec.str("type") {
         "NodePort" | "LoadBalancer" if headless => {
-            errors.push(field::invalid(&path.child("clusterIPs").index(0), "None", format!("may not be set to 'None' for {} services", spec.str("type"))));
+            errors.push(field::invalid(
+                &path.child("clusterIPs").index(0),
+                "None",
+                format!("may not be set to 'None' for {} services", spec.str("type")),
+            ));
         }
         "ExternalName" => external_name(spec, &path, &mut errors),
         "" => errors.push(field::required(&path.child("type"), "")),
@@ -62,13 +66,15 @@ fn ports(spec: &Map, path: &Path, errors: &mut Errors) {
             errors.push(field::duplicate(&path.child("name"), name));
         }
         names_seen.push(name);
-        let same = |other: &&Map| other.str("protocol") == port.str("protocol") && other.i64("port") == port.i64("port");
+        let same =
+            |other: &&Map| other.str("protocol") == port.str("protocol") && other.i64("port") == port.i64("port");
         if ports[..at].iter().any(|other| same(other)) {
             let shown = api::map! { "protocol" => port.str("protocol"), "port" => port.i64("port").unwrap_or(0) };
             errors.push(field::duplicate(&path, Value::Map(shown)));
         }
         let node_port = port.i64("nodePort").unwrap_or(0);
-        let taken = |other: &&Map| other.i64("nodePort") == Some(node_port) && other.str("protocol") == port.str("protocol");
+        let taken =
+            |other: &&Map| other.i64("nodePort") == Some(node_port) && other.str("protocol") == port.str("protocol");
         if node_port != 0 && ports[..at].iter().any(|other| taken(other)) {
             errors.push(field::duplicate(&path.child("nodePort"), node_port));
         }
@@ -103,7 +109,10 @@ fn one_port(spec: &Map, port: &Map, needs_name: bool, path: &Path, errors: &mut 
         _ => {}
     }
     if port.i64("nodePort").unwrap_or(0) != 0 && !has_node_ports(spec) && spec.str("type") != "LoadBalancer" {
-        errors.push(field::forbidden(&path.child("nodePort"), format!("may not be used when `type` is '{}'", spec.str("type"))));
+        errors.push(field::forbidden(
+            &path.child("nodePort"),
+            format!("may not be used when `type` is '{}'", spec.str("type")),
+        ));
     }
 }
 
@@ -121,7 +130,11 @@ fn affinity(spec: &Map, path: &Path, errors: &mut Errors) {
             let seconds = spec.at(&["sessionAffinityConfig", "clientIP"]).and_then(|ip| ip.i64("timeoutSeconds"));
             if let Some(seconds) = seconds.filter(|seconds| !(1..=AFFINITY_SECONDS_MAX).contains(seconds)) {
                 let at = path.child("sessionAffinityConfig").child("clientIP").child("timeoutSeconds");
-                errors.push(field::invalid(&at, seconds, format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}")));
+                errors.push(field::invalid(
+                    &at,
+                    seconds,
+                    format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}"),
+                ));
             }
         }
         other => errors.push(field::not_supported(&at, other, &["ClientIP", "None"])),
