@@ -14,9 +14,15 @@ use crate::failure::Failure;
 /// How much of the log's end tells why it ended.
 const LOG_LINES: usize = 3;
 
+/// A log longer than this is put aside, in place of the one that was.
+const LOG_BYTES_MAX: u64 = 64 << 20;
+
 /// Returns when the cluster is ready.
 pub(crate) fn run(place: &Place, report: &Reporter) -> Result<()> {
     let path = place.logs().join("keelson.log");
+    if path.metadata().is_ok_and(|meta| meta.len() > LOG_BYTES_MAX) {
+        std::fs::rename(&path, path.with_extension("log.1")).context("log")?;
+    }
     let log = File::options().append(true).create(true).mode(0o600).open(&path).context("log")?;
     let mut command = Command::new(std::env::current_exe().context("our own path")?);
     command.args(["up", "--detached", "--name", &place.name, "--data-dir"]).arg(&place.dir);

@@ -79,6 +79,7 @@ impl Pki {
         let ca = authority(dir, "ca", "kubernetes", now)?;
         let front_proxy_ca = authority(dir, "front-proxy-ca", "front-proxy-ca", now)?;
         let service_accounts = key_pair(dir, "sa")?;
+        settle(dir);
         Ok(Pki { dir: dir.into(), ca, front_proxy_ca, service_accounts, now })
     }
 
@@ -127,6 +128,20 @@ impl Pki {
     }
 }
 
+/// Makes what must not be lost survive a power cut. Nobody waits for the disk: a cluster that loses its first
+/// moments has lost nothing, and what is cut short is refused by the next start.
+fn settle(dir: &Path) {
+    let mut paths =
+        ["ca.crt", "ca.key", "front-proxy-ca.crt", "front-proxy-ca.key", "sa.key"].map(|name| dir.join(name)).to_vec();
+    paths.push(dir.into());
+    std::thread::spawn(move || {
+        let sync = |path: &PathBuf| std::fs::File::open(path).and_then(|file| file.sync_all());
+        if let Err(error) = paths.iter().try_for_each(sync) {
+            tracing::warn!(%error, "the certificate authorities are not durable yet");
+        }
+    });
+}
+
 fn name(user: &str, groups: &[&str]) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for group in groups {
@@ -149,8 +164,8 @@ fn authority(dir: &Path, name: &str, common_name: &str, now: Timestamp) -> Resul
         (None, Some(_)) => return Err(unusable("it is missing, but its key is there".into())),
         (None, None) => {
             let made = new_authority(common_name, now)?;
-            files::write(&paths.1, made.1.as_bytes(), 0o600, true)?;
-            files::write(&paths.0, made.0.as_bytes(), 0o644, true)?;
+            files::write(&paths.1, made.1.as_bytes(), 0o600, false)?;
+            files::write(&paths.0, made.0.as_bytes(), 0o644, false)?;
             made
         }
     };
@@ -184,7 +199,7 @@ fn key_pair(dir: &Path, name: &str) -> Result<KeyPair> {
         }
         None => {
             let pair = KeyPair::generate()?;
-            files::write(&path, pair.serialize_pem().as_bytes(), 0o600, true)?;
+            files::write(&path, pair.serialize_pem().as_bytes(), 0o600, false)?;
             pair
         }
     };

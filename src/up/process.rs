@@ -118,7 +118,7 @@ impl Up<'_> {
             return Ok(None);
         }
         let host = Host::prepare(plan, &self.journal).await?;
-        report.step("runtime", format!("containerd serves, {} image archives", host.images()));
+        report.step("runtime", format!("containerd serves, {} image files of --images", host.images()));
         Ok(Some(host))
     }
 

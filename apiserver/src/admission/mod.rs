@@ -145,15 +145,110 @@ impl Chain {
     }
 }
 
-/// The plugins that are on by default, in upstream's order
-/// (pkg/kubeapiserver/options/plugins.go@v1.37.2, AllOrderedPlugins).
-pub(crate) fn default_plugins() -> Vec<Box<dyn Plugin>> {
-    vec![
-        Box::new(namespace_lifecycle::NamespaceLifecycle),
-        Box::new(service_account::ServiceAccount),
-        Box::new(node_restriction::NodeRestriction),
-        Box::new(tolerations::TaintNodesByCondition),
-        Box::new(priority::Priority),
-        Box::new(tolerations::DefaultTolerationSeconds),
-    ]
+/// A plugin, and whether it is on unless --disable-admission-plugins names it.
+type Row = (fn() -> Box<dyn Plugin>, bool);
+
+/// Every plugin, in upstream's order (pkg/kubeapiserver/options/plugins.go@v1.37.2: AllOrderedPlugins).
+const PLUGINS: &[Row] = &[
+    (|| Box::new(namespace_lifecycle::NamespaceLifecycle), true),
+    (|| Box::new(service_account::ServiceAccount), true),
+    (|| Box::new(node_restriction::NodeRestriction), false),
+    (|| Box::new(tolerations::TaintNodesByCondition), true),
+    (|| Box::new(priority::Priority), true),
+    (|| Box::new(tolerations::DefaultTolerationSeconds), true),
+];
+
+/// Upstream's plugins that this version does not have: named in a flag they are accepted, and a warning says so.
+const ABSENT: &[&str] = &[
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "ClusterTrustBundleAttest",
+    "DefaultIngressClass",
+    "DefaultStorageClass",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ResourceQuota",
+    "RuntimeClass",
+    "StorageObjectInUseProtection",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+
+/// The plugins that the flags leave on, in order.
+///
+/// # Errors
+/// A name that is no plugin's, or one that is both enabled and disabled: upstream's texts.
+pub(crate) fn plugins(enable: &[String], disable: &[String]) -> Result<Vec<Box<dyn Plugin>>, String> {
+    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(), *on)).collect();
+    for name in enable.iter().chain(disable) {
+        let known = all.iter().any(|(plugin, _)| plugin.name() == name);
+        if !known && !ABSENT.contains(&name.as_str()) {
+            return Err(format!("enable-admission-plugins plugin {name:?} is unknown"));
+        }
+        if !known && enable.contains(name) {
+            tracing::warn!(plugin = name.as_str(), "admission plugin is not there in this version");
+        }
+        if enable.contains(name) && disable.contains(name) {
+            return Err(format!("{name:?} in enable-admission-plugins and disable-admission-plugins overlapped"));
+        }
+    }
+    let on = |plugin: &dyn Plugin, default: bool| {
+        let named = |list: &[String]| list.iter().any(|name| name == plugin.name());
+        (default || named(enable)) && !named(disable)
+    };
+    Ok(all.into_iter().filter(|(plugin, default)| on(plugin.as_ref(), *default)).map(|(plugin, _)| plugin).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plugins;
+
+    fn check(enable: &[&str], disable: &[&str], expect: Result<&[&str], &str>) {
+        let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let got = plugins(&list(enable), &list(disable));
+        let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
+        assert_eq!(got.as_deref().map_err(String::as_str), expect);
+    }
+
+    #[test]
+    fn flags_choose_plugins_but_not_their_order() {
+        let all =
+            ["NamespaceLifecycle", "ServiceAccount", "TaintNodesByCondition", "Priority", "DefaultTolerationSeconds"];
+        check(&[], &[], Ok(&all));
+        check(
+            &["NodeRestriction"],
+            &["Priority"],
+            Ok(&[
+                "NamespaceLifecycle",
+                "ServiceAccount",
+                "NodeRestriction",
+                "TaintNodesByCondition",
+                "DefaultTolerationSeconds",
+            ]),
+        );
+        check(&["Nope"], &[], Err("enable-admission-plugins plugin \"Nope\" is unknown"));
+        check(
+            &["Priority"],
+            &["Priority"],
+            Err("\"Priority\" in enable-admission-plugins and disable-admission-plugins overlapped"),
+        );
+    }
 }

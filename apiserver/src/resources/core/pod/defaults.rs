@@ -1,7 +1,6 @@
 //! Defaults of a pod's spec, for pods and for the templates of workloads
 //! (pkg/apis/core/v1/defaults.go@v1.37.2: SetDefaults_PodSpec, _Pod, _Container, _Probe, _Volume ...).
 
-use api::map;
 use api::value::{Map, Value};
 
 /// Mode of files in volumes made from objects, as a number (0644).
@@ -184,6 +183,7 @@ fn field_refs(api: &mut Map) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::map;
 
     #[test]
     fn tags_decide_how_images_are_pulled() {
