@@ -79,7 +79,12 @@ pub(crate) fn wait_free(place: &Place, limit: Duration) -> Result<()> {
     let file = open(place)?;
     let (sender, freed) = mpsc::channel();
     // Blocks in the kernel; when the wait below gives up, the process is about to end anyway.
-    std::thread::spawn(move || drop(sender.send(file.lock())));
+    std::thread::spawn(move || {
+        let locked = file.lock();
+        // Free again before anybody hears of it.
+        drop(file);
+        drop(sender.send(locked));
+    });
     match freed.recv_timeout(limit) {
         Ok(result) => result.context("lock"),
         Err(_) => Err(Failure::new(105, format!("the process did not end within {} s", limit.as_secs())).into()),

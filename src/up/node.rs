@@ -54,7 +54,7 @@ impl Host {
         self.images
     }
 
-    /// Starts kubelet and proxy.
+    /// Starts the kubelet.
     pub(crate) async fn start(&self, cluster: &Cluster, name: &str) -> Result<()> {
         let plan = &cluster.plan;
         self.containerd.keep(&cluster.tasks);
@@ -63,11 +63,16 @@ impl Host {
         let run =
             kubelet::run(kubelet_config(plan, name), connector, self.containerd.runtime()?, cluster.tasks.child());
         cluster.tasks.spawn("kubelet", OnError::Shutdown, run);
-        if plan.has(Part::KubeProxy) {
-            let connector = cluster.connector(&cluster.identities.proxy, "kube-proxy.conf").await?;
-            proxy::run(proxy_config(plan, name), connector, cluster.tasks.child()).await?;
-        }
         Ok(())
+    }
+
+    /// Starts the proxy. Last, when there are Services: after its first rules the next come a period later.
+    async fn proxy(&self, cluster: &Cluster, name: &str) -> Result<()> {
+        if !cluster.plan.has(Part::KubeProxy) {
+            return Ok(());
+        }
+        let connector = cluster.connector(&cluster.identities.proxy, "kube-proxy.conf").await?;
+        Ok(proxy::run(proxy_config(&cluster.plan, name), connector, cluster.tasks.child()).await?)
     }
 
     /// Lays down the pod network once the node has its range; returns the range.
@@ -84,8 +89,17 @@ impl Host {
         Ok(range)
     }
 
-    /// Starts DNS on the bridge and gives it its Service.
-    pub(crate) async fn dns(&self, cluster: &Cluster, admin: &kube::Client, range: Ipv4Net) -> Result<()> {
+    /// Starts proxy and DNS, which listens on the bridge and has a Service. True when names can be asked for.
+    pub(crate) async fn services(
+        &self,
+        cluster: &Cluster,
+        admin: &kube::Client,
+        name: &str,
+        range: Ipv4Net,
+    ) -> Result<bool> {
+        if !cluster.plan.has(Part::Dns) {
+            return self.proxy(cluster, name).await.map(|()| false);
+        }
         let gateway = cni::gateway(range);
         let config = dns::config::Config {
             cluster_domain: CLUSTER_DOMAIN.into(),
@@ -93,8 +107,10 @@ impl Host {
             ..dns::config::Config::default()
         };
         names::publish(admin, gateway).await?;
+        self.proxy(cluster, name).await?;
         let connector = cluster.connector(&cluster.identities.dns, "dns.conf").await?;
-        Ok(dns::run(config, connector, cluster.tasks.child()).await?)
+        dns::run(config, connector, cluster.tasks.child()).await?;
+        Ok(cluster.plan.has(Part::KubeProxy))
     }
 }
 

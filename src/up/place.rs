@@ -73,8 +73,15 @@ impl Place {
     }
 }
 
+/// Root of the machine; root of a user namespace is an ordinary user to it.
 pub(crate) fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    nix::unistd::geteuid().is_root() && maps_all(&map)
+}
+
+/// True for the map of the first user namespace.
+fn maps_all(map: &str) -> bool {
+    map.split_whitespace().collect::<Vec<_>>() == ["0", "0", "4294967295"]
 }
 
 fn default_root() -> PathBuf {
@@ -84,4 +91,16 @@ fn default_root() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")));
     state.unwrap_or_else(std::env::temp_dir).join("keelson")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_of_a_user_namespace_is_no_root() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        assert!(!maps_all("         0       1000          1\n"));
+        assert!(!maps_all(""));
+    }
 }

@@ -222,14 +222,10 @@ async fn nodes(
         Ok::<_, anyhow::Error>(())
     };
     let dns = async {
-        if !plan.has(Part::Dns) {
-            return Ok(());
-        }
-        host.dns(cluster, admin, range).await?;
-        if plan.has(Part::KubeProxy) {
+        if host.services(cluster, admin, name, range).await? {
             names::answers().await?;
+            report.step("dns", format!("{DNS_ADDRESS} answers"));
         }
-        report.step("dns", format!("{DNS_ADDRESS} answers"));
         Ok(())
     };
     tokio::try_join!(node, dns).map(drop)
