@@ -4,6 +4,7 @@
 
 pub(crate) mod core;
 mod rbac;
+mod scheduling;
 pub(crate) mod simple;
 mod workloads;
 
@@ -89,7 +90,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
         "resourceslices",
         &Simple { generation: true, returns_deleted: true, fields: &["spec.driver", "spec.nodeName"], ..Simple::BASE },
     ),
-    ("scheduling.k8s.io", "priorityclasses", &VERSIONED),
+    ("scheduling.k8s.io", "priorityclasses", &scheduling::PriorityClass),
     ("storage.k8s.io", "csidrivers", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
     ("storage.k8s.io", "csinodes", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
     ("storage.k8s.io", "csistoragecapacities", &Simple { unconditional: false, ..Simple::BASE }),

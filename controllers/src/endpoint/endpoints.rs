@@ -50,11 +50,14 @@ pub(crate) fn start(context: &Context) {
     });
     let queue: Queue<Key> = Queue::new();
     super::follow(&all.services, &all.pods, &queue);
-    let to = queue.clone();
+    let (to, seen) = (queue.clone(), all.endpoints.clone());
     all.endpoints.on_change(move |old, new| match (old, new) {
         (Some(old), None) => to.add(Key::of(&**old)),
-        // Seen at start: its Service may have gone while nobody watched.
-        (None, Some(new)) if !new.metadata.annotations.iter().flatten().any(|(key, _)| key == LEADER) => {
+        // Part of the first list: its Service may have gone while nobody watched. Later ones without a Service
+        // are somebody's own.
+        (None, Some(new))
+            if !seen.is_synced() && !new.metadata.annotations.iter().flatten().any(|(key, _)| key == LEADER) =>
+        {
             to.add(Key::of(&**new));
         }
         _ => {}
