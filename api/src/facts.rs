@@ -64,7 +64,7 @@ impl Field {
     pub fn always_in_json(&self) -> bool {
         match self.omit {
             Omit::Never => true,
-            Omit::Empty => !self.nilable && matches!(self.ty, Type::Struct(_)),
+            Omit::Empty => !self.nilable && self.ty.is_go_struct(),
             Omit::Zero => false,
         }
     }
@@ -118,6 +118,16 @@ pub enum Type {
     /// A named list: an array in JSON, a message with one repeated field 1 in protobuf.
     Wrapped(&'static Type),
     Map(&'static Type),
+}
+
+impl Type {
+    /// A struct in Go, which `omitempty` never leaves out.
+    pub(crate) fn is_go_struct(&self) -> bool {
+        matches!(
+            self,
+            Type::Struct(_) | Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString | Type::RawExtension
+        )
+    }
 }
 
 /// A struct's JSON names, embedded structs' included; built on first use.

@@ -517,7 +517,7 @@ fn field_value(field: &'static Field, value: Option<Value>) -> Option<Value> {
         (Some(value), _) if field.nilable => {
             matches!(field.ty, Type::List(_) | Type::Wrapped(_) | Type::Map(_) | Type::Bytes) && value.is_zero()
         }
-        (Some(value), Omit::Empty) => !matches!(field.ty, Type::Struct(_)) && value.is_zero(),
+        (Some(value), Omit::Empty) => !field.ty.is_go_struct() && value.is_zero(),
         (Some(value), Omit::Zero) => value.is_zero(),
     };
     if omitted {

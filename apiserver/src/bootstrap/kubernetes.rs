@@ -25,9 +25,10 @@ const SERVICE_PORT: i64 = 443;
 
 /// Writes this server's lease and makes Service, Endpoints and EndpointSlice agree with all leases.
 pub(crate) async fn reconcile(core: &Core, config: &Config) -> Result<(), Status> {
-    let Some(address) = config.advertise_address else { return Ok(()) };
     let port = i64::from(config.secure_port);
     service(core, config, port).await?;
+    // A machine without a network has a Service, but nowhere that pods could reach this server.
+    let Some(address) = config.advertise_address else { return Ok(()) };
     renew(core, address).await?;
     let addresses = living(core).await?;
     endpoints(core, &addresses, port).await?;
