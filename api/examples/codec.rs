@@ -52,6 +52,11 @@ fn main() {
     let bytes = time("protobuf encode", || proto::encode(&value, ty));
     println!("{} bytes of protobuf", bytes.len());
     time("protobuf decode", || proto::decode(&bytes, ty).expect("pod"));
+    time("protobuf to JSON", || {
+        let mut text = Vec::with_capacity(bytes.len() * 2);
+        proto::to_json(&bytes, ty, &mut text).expect("pod");
+        text
+    });
     time("JSON encode", || json::encode(&value));
     time("typed view", || api::view::of::<k8s_openapi::api::core::v1::Pod>(&value).expect("view"));
 }

@@ -61,6 +61,19 @@ fn parse(text: &[u8]) -> serde_json::Value {
     serde_json::from_slice(text).expect("JSON")
 }
 
+/// The short way to JSON says what the long way says.
+fn check_transcoding(raw: &[u8], ty: &'static facts::Struct) -> Result<(), String> {
+    let mut short = Vec::new();
+    proto::to_json(raw, ty, &mut short).map_err(|e| format!("transcode: {e}"))?;
+    let mut long = json::encode(&proto::decode(raw, ty).map_err(|e| format!("protobuf: {e}"))?);
+    long.pop();
+    if parse(&short) != parse(&long) {
+        let (short, long) = (String::from_utf8_lossy(&short), String::from_utf8_lossy(&long));
+        return Err(format!("transcoding differs:\n{short}\n{long}"));
+    }
+    Ok(())
+}
+
 /// Everything wrong with one case, as text.
 fn check(path: &Path) -> Result<(), String> {
     let text = read(path, "json");
@@ -79,6 +92,7 @@ fn check(path: &Path) -> Result<(), String> {
     }
     let bytes = read(path, "pb");
     let unknown = proto::unwrap(&bytes).map_err(|e| format!("envelope: {e}"))?.ok_or("no envelope")?;
+    check_transcoding(unknown.raw, ty)?;
     let message = proto::decode(unknown.raw, ty).map_err(|e| format!("protobuf: {e}"))?;
     let message = if unknown.kind.is_empty() { message } else { with_kind(message, &unknown) };
     if message != decoded.value {
@@ -130,6 +144,50 @@ fn every_kind_of_head_in_three_formats_both_ways() {
     assert!(failures.is_empty(), "{} of {} kinds fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
+/// What is absent is where the two ways could differ most: every struct with nothing in it, and every
+/// testdata object with each of its top-level fields emptied in turn.
+#[test]
+fn empty_and_half_empty_messages_are_transcoded_alike() {
+    let mut failures = Vec::new();
+    for ty in facts::structs() {
+        if let Err(error) = check_transcoding(&proto::encode(&Map::new(), ty), ty) {
+            failures.push(format!("{}: {error}", ty.name));
+        }
+    }
+    for path in cases("HEAD").into_keys() {
+        let ty = structure(&path).expect("facts");
+        let whole = json::decode(&read(&path, "json"), ty, Strictness::Lenient).expect("JSON").value;
+        for emptied in hollowed(&whole) {
+            if let Err(error) = check_transcoding(&proto::encode(&emptied, ty), ty) {
+                failures.push(format!("{}: {error}", path.display()));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} fail, the first:\n{}", failures.len(), failures[0]);
+}
+
+/// The object with one field gone, for each field down to the third level.
+fn hollowed(object: &Map) -> Vec<Map> {
+    fn down(object: &Map, depth: u8, all: &mut Vec<Map>, put: &dyn Fn(Map) -> Map) {
+        for (name, value) in object.iter() {
+            let mut without = object.clone();
+            without.remove(name);
+            all.push(put(without));
+            if let (Value::Map(inner), true) = (value, depth > 0) {
+                let inside = |changed: Map| {
+                    let mut outer = object.clone();
+                    outer.set(name.as_str(), changed);
+                    put(outer)
+                };
+                down(inner, depth - 1, all, &inside);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    down(object, 2, &mut all, &|whole| whole);
+    all
+}
+
 #[test]
 fn every_kind_of_older_releases_decodes() {
     let mut failures = Vec::new();
@@ -140,7 +198,7 @@ fn every_kind_of_older_releases_decodes() {
             let bytes = read(&path, "pb");
             let result = json::decode(&text, ty, Strictness::Lenient).map_err(|e| e.to_string()).and_then(|_| {
                 let unknown = proto::unwrap(&bytes).map_err(|e| e.to_string())?.ok_or("no envelope")?;
-                proto::decode(unknown.raw, ty).map_err(|e| e.to_string())
+                check_transcoding(unknown.raw, ty)
             });
             if let Err(error) = result {
                 failures.push(format!("{folder} {}: {error}", path.display()));

@@ -174,7 +174,7 @@ fn single(reader: &mut Reader, wire: u8, ty: &'static Type, field: &'static Fiel
     }
 }
 
-fn nested(bytes: &[u8], ty: &'static Type, field: &'static Field, depth: u8) -> Result<Value, Error> {
+pub(super) fn nested(bytes: &[u8], ty: &'static Type, field: &'static Field, depth: u8) -> Result<Value, Error> {
     match ty {
         Type::Struct(inner) => {
             let mut found = Vec::with_capacity(8);
@@ -325,7 +325,7 @@ impl<'a> Reader<'a> {
         self.length_delimited()
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (array, rest) = self.bytes.split_first_chunk::<N>().ok_or(Error::Truncated)?;
         self.bytes = rest;
         Ok(*array)

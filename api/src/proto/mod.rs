@@ -7,10 +7,12 @@ mod buffer;
 mod decode;
 mod encode;
 mod envelope;
+mod transcode;
 
 pub use decode::{Error, decode, peek_text};
 pub use encode::encode;
 pub use envelope::{MAGIC, Unknown, unwrap, with_resource_version, with_resource_version_len, wrap, wrap_with};
+pub use transcode::to_json;
 
 /// Wire type of a varint.
 pub(crate) const VARINT: u8 = 0;

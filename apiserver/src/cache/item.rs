@@ -63,14 +63,26 @@ impl Item {
 
     /// `{"metadata":...}`: the object in JSON without kind and apiVersion, no newline; made once.
     pub(crate) fn json(&self, storage: &Storage) -> &Bytes {
-        self.json.get_or_init(|| {
-            let mut object = self.object(storage);
-            object.remove("kind");
-            object.remove("apiVersion");
-            let mut text = api::json::encode(&object);
-            text.pop();
-            Bytes::from(text)
-        })
+        self.json.get_or_init(|| self.transcoded(storage).unwrap_or_else(|| self.encoded(storage)))
+    }
+
+    /// Straight from the stored message.
+    fn transcoded(&self, storage: &Storage) -> Option<Bytes> {
+        let unknown = api::proto::unwrap(&self.value).ok()??;
+        let message = api::proto::with_resource_version(unknown.raw, self.revision)?;
+        let mut text = Vec::with_capacity(message.len() * 2);
+        api::proto::to_json(&message, storage.stored.ty, &mut text).ok()?;
+        Some(Bytes::from(text))
+    }
+
+    /// By way of the value: objects stored as JSON, and what cannot be decoded.
+    fn encoded(&self, storage: &Storage) -> Bytes {
+        let mut object = self.object(storage);
+        object.remove("kind");
+        object.remove("apiVersion");
+        let mut text = api::json::encode(&object);
+        text.pop();
+        Bytes::from(text)
     }
 
     pub(crate) fn attributes(&self, storage: &Storage) -> &Attributes {
