@@ -72,18 +72,28 @@ pub(crate) async fn end(pid: Pid, ask: Signal) -> std::io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
     use super::*;
 
     #[tokio::test]
     async fn only_a_process_that_fits_is_found_and_ended() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let mut child = std::process::Command::new("sleep").arg("97.125").spawn().expect("started");
+        // What it prints shows that it runs its own program: between fork and exec the command line is ours or empty.
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "echo; read line", "keelson-97.125"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        child.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("printed");
         std::fs::write(file.path(), child.id().to_string()).expect("written");
-        assert!(of_file(file.path(), "sleep 98").is_none());
-        let pid = of_file(file.path(), "sleep 97.125").expect("found");
-        assert_eq!(with_marker("sleep 97.125"), [pid]);
+        assert!(of_file(file.path(), "keelson-98").is_none());
+        let pid = of_file(file.path(), "keelson-97.125").expect("found");
+        assert_eq!(with_marker("keelson-97.125"), [pid]);
         assert!(end(pid, Signal::TERM).await.expect("told"));
         child.wait().expect("ended");
-        assert!(of_file(file.path(), "sleep 97.125").is_none());
+        assert!(of_file(file.path(), "keelson-97.125").is_none());
     }
 }
