@@ -209,12 +209,15 @@ impl<K> Index<K> {
     }
 }
 
+/// By type and selector.
+type Caches = HashMap<(TypeId, String), Box<dyn Any + Send + Sync>>;
+
 /// The caches of one identity: asking twice for the same kind and selector gives the same cache.
 #[derive(Clone)]
 pub struct Informers {
     client: Client,
     tasks: Tasks,
-    caches: Arc<Mutex<HashMap<(TypeId, String), Box<dyn Any + Send + Sync>>>>,
+    caches: Arc<Mutex<Caches>>,
 }
 
 impl Informers {

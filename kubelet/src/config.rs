@@ -135,7 +135,7 @@ impl Config {
             max_container_restart_period: Duration::from_secs(300),
             enable_controller_attach_detach: true,
             max_dead_per_container: 1,
-            port: 10250,
+            port: PORT,
             server: crate::server::Settings::default(),
             capacity: Capacity::default(),
         }
@@ -240,8 +240,11 @@ impl Config {
     }
 }
 
+/// The port of a kubelet's server (pkg/cluster/ports/ports.go@v1.37.2).
+pub const PORT: u16 = 10250;
+
 /// A Go duration: `1m30s`, `100ms`.
-fn duration(text: &str) -> Result<Duration, Error> {
+pub fn duration(text: &str) -> Result<Duration, Error> {
     let invalid = || Error::Config(format!("time: invalid duration {text:?}"));
     let mut rest = text.trim();
     let mut total = Duration::ZERO;

@@ -1,22 +1,34 @@
 //! `keelson kubelet` (cmd/kubelet/app/options@v1.37.2). Flags go over the configuration file, as upstream.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use client::task::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 use kubelet::config::Config;
+use kubelet::server::Authorization;
 
 use super::{connector, file_text};
 use crate::flags::Values;
 
 pub(super) const HONOURED: &[&str] = &[
+    "address",
+    "anonymous-auth",
+    "authentication-token-webhook",
+    "authentication-token-webhook-cache-ttl",
+    "authorization-mode",
+    "authorization-webhook-cache-authorized-ttl",
+    "authorization-webhook-cache-unauthorized-ttl",
     "cgroup-root",
+    "client-ca-file",
     "cluster-dns",
     "cluster-domain",
     "config",
     "container-runtime-endpoint",
+    "enable-debugging-handlers",
+    "enable-server",
     "hostname-override",
     "kubeconfig",
     "logging-format",
@@ -25,11 +37,14 @@ pub(super) const HONOURED: &[&str] = &[
     "node-labels",
     "pod-cidr",
     "pod-manifest-path",
+    "port",
     "provider-id",
     "register-node",
     "register-with-taints",
     "resolv-conf",
     "root-dir",
+    "tls-cert-file",
+    "tls-private-key-file",
     "v",
 ];
 
@@ -58,9 +73,11 @@ fn config(values: &Values) -> Result<Config> {
     let host = crate::up::plan::host_name();
     let mut config = Config::new(&values.text("hostname-override", &host).trim().to_lowercase());
     config.hostname = host;
-    if let Some(text) = file_text(values, "config")? {
-        config.apply_file(&text)?;
+    match file_text(values, "config")? {
+        Some(text) => config.apply_file(&text)?,
+        None => without_file(&mut config),
     }
+    server(values, &mut config)?;
     let given = |name: &str| values.get(name).map(str::to_string);
     config.root_dir = values.text("root-dir", "/var/lib/kubelet").into();
     config.register_node = values.flag("register-node", config.register_node);
@@ -85,6 +102,52 @@ fn config(values: &Values) -> Result<Config> {
             values.list("register-with-taints").iter().map(|text| taint(text)).collect::<Result<_>>()?;
     }
     Ok(config)
+}
+
+/// Upstream's defaults of the command line alone (applyLegacyDefaults of
+/// cmd/kubelet/app/options/options.go@v1.37.2).
+fn without_file(config: &mut Config) {
+    config.server.anonymous = true;
+    config.server.token_review = false;
+    config.server.authorization = Authorization::AlwaysAllow;
+}
+
+/// The flags of the node's own server.
+fn server(values: &Values, config: &mut Config) -> Result<()> {
+    let given = |name: &str| values.get(name).filter(|value| !value.is_empty());
+    let server = &mut config.server;
+    let path = |name: &str, old: Option<PathBuf>| given(name).map(PathBuf::from).or(old);
+    server.tls_cert_file = path("tls-cert-file", server.tls_cert_file.take());
+    server.tls_private_key_file = path("tls-private-key-file", server.tls_private_key_file.take());
+    server.client_ca_file = path("client-ca-file", server.client_ca_file.take());
+    server.anonymous = values.flag("anonymous-auth", server.anonymous);
+    server.token_review = values.flag("authentication-token-webhook", server.token_review);
+    server.debugging_handlers = values.flag("enable-debugging-handlers", server.debugging_handlers);
+    if let Some(address) = given("address") {
+        server.address = address.parse().with_context(|| format!("--address {address}"))?;
+    }
+    match given("authorization-mode") {
+        Some("Webhook") => server.authorization = Authorization::Webhook,
+        Some("AlwaysAllow") => server.authorization = Authorization::AlwaysAllow,
+        Some(other) => bail!("unknown authorization mode {other}"),
+        None => {}
+    }
+    for (name, to) in [
+        ("authentication-token-webhook-cache-ttl", &mut server.token_review_ttl),
+        ("authorization-webhook-cache-authorized-ttl", &mut server.authorized_ttl),
+        ("authorization-webhook-cache-unauthorized-ttl", &mut server.unauthorized_ttl),
+    ] {
+        if let Some(text) = given(name) {
+            *to = kubelet::config::duration(text).with_context(|| format!("--{name} {text}"))?;
+        }
+    }
+    if let Some(port) = given("port") {
+        config.port = port.parse().with_context(|| format!("--port {port} must be between 1 and 65535, inclusive"))?;
+    }
+    if !values.flag("enable-server", true) {
+        config.port = 0;
+    }
+    Ok(())
 }
 
 /// `key=value:effect` or `key:effect` (pkg/util/taints/taints.go@v1.37.2).

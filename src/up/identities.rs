@@ -38,6 +38,10 @@ impl Identities {
         let mut nodes = BTreeMap::new();
         for name in plan.node_names() {
             let user = format!("system:node:{name}");
+            if plan.is_real() {
+                let serving = Subject { user: &user, groups: NODES, hosts: plan.node_hosts(&name) };
+                pki.identity(&kubelet_server(&name), &pki.ca, &serving)?;
+            }
             let subject = Subject::client(&user, NODES);
             // Fake nodes are many, and as short-lived as the process.
             let identity = match plan.nodes {
@@ -80,6 +84,11 @@ impl Identities {
         }
         Ok(())
     }
+}
+
+/// Base name of the certificate and key with which a node's kubelet serves.
+pub(crate) fn kubelet_server(node: &str) -> String {
+    format!("kubelet-server-{node}")
 }
 
 pub(crate) fn kubelet_conf(plan: &Plan, node: &str) -> PathBuf {

@@ -13,7 +13,7 @@ use super::cluster::Cluster;
 use super::containerd::{self, Containerd};
 use super::journal::{Entry, Journal};
 use super::plan::{CLUSTER_DOMAIN, DNS_ADDRESS, POD_RANGE, Plan};
-use super::{cni, files, names, net, wait};
+use super::{cni, files, identities, names, net, wait};
 use crate::cli::Part;
 
 /// What containerd, its shims, CNI and iptables make outside of any directory that they are told.
@@ -170,6 +170,10 @@ fn kubelet_config(plan: &Plan, name: &str) -> kubelet::config::Config {
     config.cgroup_root = format!("/{}", place.label());
     config.cluster_dns = vec![DNS_ADDRESS.to_string()];
     config.cluster_domain = CLUSTER_DOMAIN.into();
+    let served = identities::kubelet_server(name);
+    config.server.tls_cert_file = Some(place.pki().join(format!("{served}.crt")));
+    config.server.tls_private_key_file = Some(place.pki().join(format!("{served}.key")));
+    config.server.client_ca_file = Some(place.pki().join("ca.crt"));
     config.static_pod_path = Some(place.at("manifests")).filter(|path| path.is_dir());
     config
 }

@@ -104,6 +104,15 @@ impl Plan {
         hosts
     }
 
+    /// Where the API server finds the kubelet of a real node.
+    pub(crate) fn node_hosts(&self, node: &str) -> Vec<String> {
+        let mut hosts = vec![node.to_string(), host_name(), "localhost".into()];
+        let mut addresses = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
+        addresses.extend(self.advertise);
+        hosts.extend(addresses.iter().map(IpAddr::to_string));
+        hosts
+    }
+
     pub(crate) fn node_names(&self) -> Vec<String> {
         match &self.nodes {
             Nodes::None => vec![],

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a check changes nothing on the machine.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde::Serialize;
@@ -65,6 +65,9 @@ pub(crate) fn check(plan: &Plan, running: bool) -> Vec<Finding> {
     if plan.has(Part::KubeApiserver) && !running {
         found.push(port(plan));
     }
+    if plan.is_real() && !running {
+        found.push(kubelet_port());
+    }
     if plan.is_real() {
         found.extend(PROGRAMS.map(|(name, package)| installed(name, package)));
         found.extend([plugins(), socket_path(&plan.place.dir), processor(), cgroups(), inotify()]);
@@ -97,14 +100,23 @@ fn data_dir(dir: &Path) -> Finding {
 }
 
 fn port(plan: &Plan) -> Finding {
-    let address = SocketAddr::new(plan.bind, plan.port);
+    let fix = format!("keelson up --api-port {}", plan.port.saturating_add(1));
+    free("port", SocketAddr::new(plan.bind, plan.port), fix)
+}
+
+/// One kubelet per machine has this port, as with upstream's.
+fn kubelet_port() -> Finding {
+    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), kubelet::config::PORT);
+    free("kubelet", address, format!("ss -ltnp 'sport = {}' shows whose kubelet it is", address.port()))
+}
+
+fn free(check: &'static str, address: SocketAddr, fix: String) -> Finding {
     match TcpListener::bind(address) {
-        Ok(_) => fine("port", format!("{address} is free")),
+        Ok(_) => fine(check, format!("{address} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            let fix = format!("keelson up --api-port {}", plan.port.saturating_add(1));
-            bad("port", &Failure::new(104, format!("somebody listens on {address}")).fix(fix))
+            bad(check, &Failure::new(104, format!("somebody listens on {address}")).fix(fix))
         }
-        Err(error) => bad("port", &Failure::new(109, format!("--bind-address {address}: {error}"))),
+        Err(error) => bad(check, &Failure::new(109, format!("--bind-address {address}: {error}"))),
     }
 }
 
@@ -191,5 +203,14 @@ mod tests {
         assert_eq!(data_dir(&file.path().join("below")).code, Some(101));
         let dir = tempfile::tempdir().expect("a folder");
         assert_eq!(data_dir(&dir.path().join("a/b")).code, None);
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_told() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        assert_eq!(free("port", address, String::new()).code, Some(104));
+        drop(listener);
+        assert_eq!(free("port", address, String::new()).code, None);
     }
 }

@@ -1,8 +1,9 @@
-//! One cluster with fake nodes, in a directory that goes with it.
+//! One cluster in a directory that goes with it.
 //!
-//! Invariant: nothing outside that directory is touched (home, kubeconfig and state are in it), ports
-//! are free ones of 127.0.0.1, and the process is gone when the [`Cluster`] is. It runs in the
-//! foreground, so that killing it kills the whole cluster, as a power cut would.
+//! Invariant: with fake nodes nothing outside that directory is touched (home, kubeconfig and state are in
+//! it), ports are free ones of 127.0.0.1, and the process is gone when the [`Cluster`] is; what a real node
+//! makes on the machine is taken away by `keelson reset`. The process runs in the foreground, so that killing
+//! it kills every component, as a power cut would; containers go on.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -39,27 +40,63 @@ pub fn binary() -> Result<PathBuf> {
     built.with_context(|| format!("no keelson below {}; run `cargo build --release`", target.display()))
 }
 
+/// What the pods of a cluster run on.
+#[derive(Clone, Debug)]
+pub enum Nodes {
+    Fake(u32),
+    /// This machine, with the image archives of a directory.
+    Real(PathBuf),
+}
+
+impl Nodes {
+    fn count(&self) -> u32 {
+        match self {
+            Nodes::Fake(count) => *count,
+            Nodes::Real(_) => 1,
+        }
+    }
+}
+
 /// A running cluster.
 pub struct Cluster {
-    dir: tempfile::TempDir,
-    port: u16,
-    fake_nodes: u32,
+    place: Place,
     child: Child,
     client: Client,
 }
 
+/// Where it is, and on which nodes; undone when dropped.
+struct Place {
+    dir: tempfile::TempDir,
+    port: u16,
+    nodes: Nodes,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Nodes::Real(_) = self.nodes
+            && let Err(error) = self.reset()
+        {
+            eprintln!("keelson reset: {error:#}");
+        }
+    }
+}
+
 impl Cluster {
     /// Starts a cluster and returns when a pod can run on it.
-    pub async fn start(fake_nodes: u32) -> Result<Self> {
+    pub async fn start(nodes: Nodes) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-tests-").tempdir()?;
-        let port = free_port()?;
-        let (child, client) = launch(dir.path(), port, fake_nodes).await?;
-        Ok(Cluster { dir, port, fake_nodes, child, client })
+        let place = Place { dir, port: free_port()?, nodes };
+        let (child, client) = place.launch().await?;
+        Ok(Cluster { place, child, client })
     }
 
     /// A client with the administrator's certificate.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.place.dir.path().join("data/admin.kubeconfig")
     }
 
     /// Kills the process without warning.
@@ -70,8 +107,16 @@ impl Cluster {
     /// Starts it again on what it left and returns how long it took until a pod can run.
     pub async fn restart(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        (self.child, self.client) = launch(self.dir.path(), self.port, self.fake_nodes).await?;
+        (self.child, self.client) = self.place.launch().await?;
         Ok(start.elapsed())
+    }
+
+    /// Stops it and removes everything that it made.
+    pub fn reset(mut self) -> Result<()> {
+        self.place.reset()?;
+        // Nothing is left to undo.
+        self.place.nodes = Nodes::Fake(0);
+        Ok(())
     }
 }
 
@@ -80,34 +125,55 @@ fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-async fn launch(dir: &Path, port: u16, fake_nodes: u32) -> Result<(Child, Client)> {
-    let mut child = command(dir, port, fake_nodes)?.spawn().context("cannot start keelson")?;
-    let ready = async {
-        let client = answering(&dir.join("data/admin.kubeconfig")).await;
-        ready_nodes(&client, fake_nodes).await?;
-        let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
-        until(&accounts, "default", |account: Option<&ServiceAccount>| account.is_some()).await?;
-        Ok(client)
-    };
-    let started = tokio::select! {
-        started = tokio::time::timeout(START_LIMIT, ready) => started.context("not ready in time").flatten(),
-        status = child.wait() => Err(anyhow::anyhow!("keelson ended: {}", status?)),
-    };
-    match started {
-        Ok(client) => Ok((child, client)),
-        Err(error) => Err(error.context(log_end(dir))),
+impl Place {
+    async fn launch(&self) -> Result<(Child, Client)> {
+        let dir = self.dir.path();
+        let mut child = self.up()?.spawn().context("cannot start keelson")?;
+        let ready = async {
+            let client = answering(&dir.join("data/admin.kubeconfig")).await;
+            ready_nodes(&client, self.nodes.count()).await?;
+            let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "default");
+            until(&accounts, "default", |account: Option<&ServiceAccount>| account.is_some()).await?;
+            Ok(client)
+        };
+        let started = tokio::select! {
+            started = tokio::time::timeout(START_LIMIT, ready) => started.context("not ready in time").flatten(),
+            status = child.wait() => Err(anyhow::anyhow!("keelson ended: {}", status?)),
+        };
+        match started {
+            Ok(client) => Ok((child, client)),
+            Err(error) => Err(error.context(log_end(dir))),
+        }
     }
-}
 
-fn command(dir: &Path, port: u16, fake_nodes: u32) -> Result<Command> {
-    let log = File::options().create(true).append(true).open(dir.join("keelson.log"))?;
-    let mut command = Command::new(binary()?);
-    command.args(["up", "--foreground", "--api-port", &port.to_string(), "--fake-nodes", &fake_nodes.to_string()]);
-    command.args(["--name", &format!("tests-{port}")]).arg("--data-dir").arg(dir.join("data"));
-    command.env("HOME", dir).env("KUBECONFIG", dir.join("kubeconfig")).env("XDG_STATE_HOME", dir.join("state"));
-    command.env_remove("SUDO_UID").env_remove("SUDO_USER");
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-    Ok(command)
+    fn up(&self) -> Result<Command> {
+        let dir = self.dir.path();
+        let log = File::options().create(true).append(true).open(dir.join("keelson.log"))?;
+        let mut command = Command::from(self.keelson("up")?);
+        command.args(["--foreground", "--api-port", &self.port.to_string()]);
+        match &self.nodes {
+            Nodes::Fake(count) => command.args(["--fake-nodes", &count.to_string()]),
+            Nodes::Real(images) => command.args(["--nodes", "1", "--images"]).arg(images),
+        };
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        Ok(command)
+    }
+
+    fn reset(&self) -> Result<()> {
+        let output = self.keelson("reset")?.arg("--yes").output().context("keelson reset")?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// A command on this cluster.
+    fn keelson(&self, subcommand: &str) -> Result<std::process::Command> {
+        let dir = self.dir.path();
+        let mut command = std::process::Command::new(binary()?);
+        command.args([subcommand, "--name", &format!("tests-{}", self.port)]).arg("--data-dir").arg(dir.join("data"));
+        command.env("HOME", dir).env("KUBECONFIG", dir.join("kubeconfig")).env("XDG_STATE_HOME", dir.join("state"));
+        command.env_remove("SUDO_UID").env_remove("SUDO_USER");
+        Ok(command)
+    }
 }
 
 /// The end of the log, for the message of a test that fails.

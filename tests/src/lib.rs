@@ -1,5 +1,8 @@
-//! Cross-component scenarios: the keelson binary as a user starts it, driven by kube-rs.
+//! Cross-component scenarios: the keelson binary as a user starts it, driven by kube-rs and stock kubectl.
 //!
 //! Must not know: any crate of ours. A scenario that needs to look inside belongs to that crate.
 
 pub mod harness;
+pub mod image;
+pub mod kubectl;
+pub mod machine;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tests::harness::{Cluster, until};
+use tests::harness::{Cluster, Nodes, until};
 
 const NAME: &str = "web";
 const SELECTOR: &str = "app=web";
@@ -39,7 +39,7 @@ fn settled(replicas: i32) -> impl Fn(Option<&Deployment>) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_becomes_ready_scales_and_goes() -> Result<()> {
-    let cluster = Cluster::start(2).await?;
+    let cluster = Cluster::start(Nodes::Fake(2)).await?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), "default");
     let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
     let of_web = ListParams::default().labels(SELECTOR);

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use tests::harness::{CONDITION_LIMIT, Cluster};
+use tests::harness::{CONDITION_LIMIT, Cluster, Nodes, until};
+use tests::{image, machine};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -86,10 +87,9 @@ async fn lost(client: Client, acknowledged: &BTreeMap<String, u64>) -> Result<Ve
     Ok(missing.map(|(name, counter)| format!("{name} at {counter}, found {:?}", stored.get(name))).collect())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn acknowledged_writes_survive_kill_9() -> Result<()> {
+/// Kills a cluster under load and starts it again, many times; `check` looks at it after each.
+async fn kill_often(cluster: &mut Cluster, check: impl AsyncFn(Client) -> Result<()>) -> Result<()> {
     let rounds = std::env::var(ROUNDS).ok().map_or(Ok(DEFAULT_ROUNDS), |text| text.parse()).context(ROUNDS)?;
-    let mut cluster = Cluster::start(1).await?;
     let acknowledged = Arc::new(Acknowledged::default());
     for round in 0..rounds {
         let before = acknowledged.counters().len();
@@ -107,9 +107,58 @@ async fn acknowledged_writes_survive_kill_9() -> Result<()> {
         }
         let time = cluster.restart().await?;
         let acknowledged = acknowledged.counters();
-        println!("round {round}: {} acknowledged objects, a pod can run after {time:.1?}", acknowledged.len());
+        println!("round {round}: {} acknowledged objects, a pod can run after {time:.2?}", acknowledged.len());
         let lost = lost(cluster.client(), &acknowledged).await?;
         ensure!(lost.is_empty(), "round {round}: {} acknowledged writes lost: {lost:?}", lost.len());
+        check(cluster.client()).await.with_context(|| format!("round {round}"))?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acknowledged_writes_survive_kill_9() -> Result<()> {
+    let mut cluster = Cluster::start(Nodes::Fake(1)).await?;
+    kill_often(&mut cluster, async |_| Ok(())).await
+}
+
+/// The containers of a pod: id, when it was started, how often restarted.
+fn containers(pod: &Pod) -> Vec<(Option<String>, Option<String>, i32)> {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let started = |status: &ContainerStatus| {
+        let running = status.state.as_ref()?.running.as_ref()?;
+        Some(running.started_at.as_ref()?.0.to_string())
+    };
+    statuses.map(|status| (status.container_id.clone(), started(status), status.restart_count)).collect()
+}
+
+fn is_ready(pod: Option<&Pod>) -> bool {
+    let status = pod.and_then(|pod| pod.status.as_ref());
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_go_on_over_kill_9() -> Result<()> {
+    if !machine::has_real_nodes()? {
+        return Ok(());
+    }
+    let images = tempfile::tempdir()?;
+    let image = image::web(images.path(), "web", "1", "one")?;
+    let mut cluster = Cluster::start(Nodes::Real(images.path().into())).await?;
+    let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": image}]},
+    });
+    pods.create(&PostParams::default(), &serde_json::from_value(pod)?).await?;
+    let before = until(&pods, "web", is_ready).await?.as_ref().map(containers).unwrap_or_default();
+    ensure!(before.iter().all(|one| one.0.is_some() && one.1.is_some()), "running: {before:?}");
+    kill_often(&mut cluster, async |client| {
+        let pods: Api<Pod> = Api::namespaced(client, "default");
+        let after = until(&pods, "web", is_ready).await?.as_ref().map(containers).unwrap_or_default();
+        ensure!(before == after, "another container: {before:?}, then {after:?}");
+        Ok(())
+    })
+    .await?;
+    cluster.reset()
 }
