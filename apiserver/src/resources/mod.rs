@@ -2,11 +2,15 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+pub(crate) mod apps;
+mod autoscaling;
+mod batch;
+pub(crate) mod common;
 pub(crate) mod core;
+mod policy;
 mod rbac;
 mod scheduling;
 pub(crate) mod simple;
-mod workloads;
 
 use api::status::Status;
 use api::value::Map;
@@ -27,16 +31,17 @@ const RETURNED: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "pods", &core::pod::Pod),
-    ("", "podtemplates", &workloads::POD_TEMPLATE),
-    ("", "replicationcontrollers", &workloads::REPLICATION_CONTROLLER),
-    ("apps", "daemonsets", &workloads::DAEMON_SET),
-    ("apps", "deployments", &workloads::DEPLOYMENT),
-    ("apps", "replicasets", &workloads::REPLICA_SET),
-    ("apps", "statefulsets", &workloads::STATEFUL_SET),
-    ("batch", "cronjobs", &workloads::CRON_JOB),
-    ("batch", "jobs", &workloads::JOB),
-    ("autoscaling", "horizontalpodautoscalers", &VERSIONED),
-    ("policy", "poddisruptionbudgets", &GUARDED),
+    ("", "podtemplates", &core::pod_template::PodTemplate),
+    ("", "replicationcontrollers", &core::replication_controller::ReplicationController),
+    ("apps", "controllerrevisions", &apps::controller_revision::ControllerRevision),
+    ("apps", "daemonsets", &apps::daemon_set::DaemonSet),
+    ("apps", "deployments", &apps::deployment::Deployment),
+    ("apps", "replicasets", &apps::replica_set::ReplicaSet),
+    ("apps", "statefulsets", &apps::stateful_set::StatefulSet),
+    ("batch", "cronjobs", &batch::cron_job::CronJob),
+    ("batch", "jobs", &batch::job::Job),
+    ("autoscaling", "horizontalpodautoscalers", &autoscaling::horizontal_pod_autoscaler::HorizontalPodAutoscaler),
+    ("policy", "poddisruptionbudgets", &policy::pod_disruption_budget::PodDisruptionBudget),
     ("", "namespaces", &core::namespace::Namespace),
     ("", "nodes", &core::node::Node),
     ("", "configmaps", &core::data::ConfigMap),
@@ -109,12 +114,20 @@ pub(crate) fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
 }
 
 /// Conversions between a served version and the storage version whose shapes differ: group, version, plural.
-const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[(
-    "events.k8s.io",
-    "v1",
-    "events",
-    Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
-)];
+const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
+    (
+        "autoscaling",
+        "v1",
+        "horizontalpodautoscalers",
+        Conversion { to_storage: autoscaling::convert::to_v2, from_storage: autoscaling::convert::to_v1 },
+    ),
+    (
+        "events.k8s.io",
+        "v1",
+        "events",
+        Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
+    ),
+];
 
 /// The conversion of a served version, if it needs one.
 pub(crate) fn conversion(group: &str, version: &str, plural: &str) -> Option<&'static Conversion> {

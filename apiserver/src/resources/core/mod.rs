@@ -5,5 +5,7 @@ pub(crate) mod event;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod pod;
+pub(crate) mod pod_template;
+pub(crate) mod replication_controller;
 pub(crate) mod service;
 pub(crate) mod service_account;
