@@ -1,7 +1,7 @@
 //! Pod (pkg/registry/core/pod/strategy.go@v1.37.2): what the server decides about a pod, and how it leaves.
 
 pub(crate) mod defaults;
-mod qos;
+pub(crate) mod qos;
 mod update;
 pub(crate) mod validate;
 
