@@ -53,9 +53,9 @@ fn metric(metric: &Map, objects: Reference, path: &Path, errors: &mut Errors) {
     }
     if present.len() != 1 {
         let others = present.iter().filter(|name| **name != expected);
-        errors.extend(others.map(|name| {
-            field::forbidden(&path.child(name), "must populate the given metric source only")
-        }));
+        errors.extend(
+            others.map(|name| field::forbidden(&path.child(name), "must populate the given metric source only")),
+        );
     }
 }
 
@@ -70,7 +70,8 @@ fn source(name: &str, source: &Map, objects: Reference, path: &Path, errors: &mu
             identifier(source, path, errors);
             self::target(target, &at, errors);
             if !value && !average {
-                errors.push(field::required(&at.child("averageValue"), "must set either a target value or averageValue"));
+                errors
+                    .push(field::required(&at.child("averageValue"), "must set either a target value or averageValue"));
             }
         }
         "external" => {

@@ -217,9 +217,7 @@ fn percent(value: &Value) -> Option<i64> {
 /// The number, be it a count or percents.
 pub(crate) fn count_or_percents(value: Option<&Value>) -> i64 {
     match value {
-        Some(Value::String(text)) => {
-            percent(&Value::String(text.clone())).unwrap_or_else(|| text.parse().unwrap_or(0))
-        }
+        Some(Value::String(text)) => percent(&Value::String(text.clone())).unwrap_or_else(|| text.parse().unwrap_or(0)),
         Some(value) => value.as_i64().unwrap_or(0),
         None => 0,
     }

@@ -17,7 +17,7 @@ mod paths;
 pub(crate) mod prepare;
 mod probes;
 mod projected;
-mod qos;
+pub(crate) mod qos;
 mod resize;
 pub(crate) mod resources;
 mod security;

@@ -63,7 +63,7 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with(REQUESTS) && names::is_qualified_name(&format!("{REQUESTS}{name}")).is_empty()
 }
 
@@ -272,7 +272,7 @@ fn consistency(spec: &Map, resources: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn add(total: &mut Amounts, more: &Amounts) {
+pub(crate) fn add(total: &mut Amounts, more: &Amounts) {
     for (name, quantity) in more {
         match total.get_mut(name) {
             Some(sum) => sum.add(quantity),
@@ -281,7 +281,8 @@ fn add(total: &mut Amounts, more: &Amounts) {
     }
 }
 
-fn raise(total: &mut Amounts, other: &Amounts) {
+/// Raises `total` to at least `other`.
+pub(crate) fn raise(total: &mut Amounts, other: &Amounts) {
     for (name, quantity) in other {
         if total.get(name).is_none_or(|most| quantity > most) {
             total.insert(name.clone(), quantity.clone());
