@@ -15,6 +15,7 @@ use crate::hub::{Hub, Network};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::rest::Api;
+use crate::subresource::connect::Backends;
 use crate::views::AuthorizerViews;
 use crate::{Error, nonresource};
 
@@ -46,6 +47,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
         health: Health::default(),
         metrics: Metrics::new().map_err(wrong)?,
         version: nonresource::Version::default(),
+        backends: Backends::new(config).map_err(wrong)?,
     })
 }
 

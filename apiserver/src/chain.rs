@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) health: health::Health,
     pub(crate) metrics: Metrics,
     pub(crate) version: nonresource::Version,
+    pub(crate) backends: subresource::connect::Backends,
 }
 
 /// A request past authentication.
@@ -129,7 +130,7 @@ impl Core {
         let asked = Asked { core: self, info, user, headers: &parts.headers, now };
         let routed = if info.is_resource {
             let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
-            asked.resource(&parts.method, body, upgrade).await
+            asked.resource(&parts.method, &parts.uri, body, upgrade).await
         } else {
             asked.path(&parts.method, body).await
         };
@@ -193,6 +194,7 @@ impl Asked<'_> {
     async fn resource(
         &self,
         method: &http::Method,
+        uri: &http::Uri,
         body: Body,
         upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Result<Response<Body>, Status> {
@@ -226,7 +228,7 @@ impl Asked<'_> {
             now: self.now_text(),
         };
         let answer = match special {
-            Some(special) => return special.answer(self, &call, Incoming { method, body, upgrade }).await,
+            Some(special) => return special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await?,
         };
         let compressible = matches!(info.verb, "get" | "list") && compress::wanted(self.headers);

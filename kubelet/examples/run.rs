@@ -52,6 +52,10 @@ fn config(settings: &Settings, number: usize) -> Result<Config> {
     let mut config = Config::new(&text(settings, "node", number)?);
     config.pod_cidr = format!("10.{}.0.0/16", 200 + number);
     config.capacity = Capacity::default();
+    if settings.get("runtime").is_none_or(|runtime| runtime == "fake") {
+        // Many of one process cannot share a port.
+        config.port = 0;
+    }
     if let Some(root) = settings.get("root") {
         config.root_dir = root.into();
         config.pod_logs_dir = format!("{root}-logs").into();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cri::RuntimeHandle;
 use cri::v1::ContainerStatusRequest;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::config::Config;
 use crate::kubelet::Kubelet;
@@ -76,6 +77,33 @@ impl Access {
         Ok(observed.ready_sandboxes().next().map(|sandbox| sandbox.id.clone()))
     }
 
+    /// Waits until a container does not run any more, or its pod is gone.
+    pub(crate) async fn ended(&self, pod: &Pod, id: &str) {
+        let mut changes = self.kubelet.reporter.changes();
+        loop {
+            changes.mark_unchanged();
+            let made = self.kubelet.reporter.made(shape::uid(pod)).filter(|status| runs(status, id));
+            if made.is_none() || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// What is wrong with the sync loop.
+    pub(crate) fn sync_loop_complaint(&self) -> Option<String> {
+        self.kubelet.node.health().pleg
+    }
+
+    pub(crate) fn started(&self) -> Timestamp {
+        self.kubelet.started
+    }
+
+    /// Cores and bytes of memory of this machine.
+    pub(crate) fn machine(&self) -> (f64, f64) {
+        let facts = &self.kubelet.node.facts;
+        (facts.cpu.parse().unwrap_or(0.0), facts.memory as f64)
+    }
+
     /// Where a container's log is; the error is what the caller is told (400).
     pub(crate) async fn log(&self, pod: &Pod, container: &str, previous: bool) -> Result<Log, String> {
         let id = log_container(shape::name(pod), &self.kubelet.reporter.status(pod), container, previous)?;
@@ -84,6 +112,16 @@ impl Access {
         let status = answer.map_err(|e| format!("failed to get container status {id:?}: {e}"))?.status;
         Ok(Log { path: status.unwrap_or_default().log_path.into(), id })
     }
+}
+
+/// True when the status says that this very container runs.
+fn runs(status: &PodStatus, id: &str) -> bool {
+    let lists = [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let is = |one: &ContainerStatus| {
+        let running = one.state.as_ref().is_some_and(|state| state.running.is_some());
+        running && one.container_id.as_deref().is_some_and(|full| bare_id(full) == id)
+    };
+    lists.into_iter().flatten().flatten().any(is)
 }
 
 /// Which run of a container has the log that is asked for

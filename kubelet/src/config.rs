@@ -81,6 +81,7 @@ pub struct Config {
     pub max_dead_per_container: usize,
     /// Port of the kubelet's server as the Node object tells it; 0 when there is none.
     pub port: u16,
+    pub server: crate::server::Settings,
     /// What a fake node claims to have; a real one measures.
     pub capacity: Capacity,
 }
@@ -135,6 +136,7 @@ impl Config {
             enable_controller_attach_detach: true,
             max_dead_per_container: 1,
             port: 10250,
+            server: crate::server::Settings::default(),
             capacity: Capacity::default(),
         }
     }
@@ -179,6 +181,10 @@ impl Config {
         set(&mut self.provider_id, file.provider_id);
         set(&mut self.pod_cidr, file.pod_cidr);
         set(&mut self.port, file.port);
+        if file.enable_server == Some(false) {
+            self.port = 0;
+        }
+        self.server.take(file.server, duration)?;
         if let Some(count) = file.max_parallel_image_pulls {
             self.max_parallel_image_pulls = Some(count);
         }
@@ -307,6 +313,9 @@ struct File {
     #[serde(rename = "podCIDR")]
     pod_cidr: Option<String>,
     port: Option<u16>,
+    enable_server: Option<bool>,
+    #[serde(flatten)]
+    server: crate::server::File,
     crash_loop_back_off: Option<CrashLoop>,
 }
 

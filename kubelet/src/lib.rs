@@ -3,7 +3,6 @@
 //! Must not know: any store, any other component, any container runtime but through `cri`.
 //! A real node and a fake one differ only in the runtime that is handed in.
 
-#[allow(dead_code, reason = "the node server, which is written against it, is still to come")]
 mod access;
 mod cgroup;
 pub mod config;
@@ -22,6 +21,7 @@ mod pleg;
 mod pod;
 mod probe;
 mod resources;
+pub mod server;
 mod source;
 #[cfg(test)]
 mod testing;
@@ -60,6 +60,9 @@ pub enum Error {
 /// configuration finds and keeps them.
 pub async fn run(config: Config, connector: Connector, runtime: cri::RuntimeHandle, tasks: Tasks) -> Result<(), Error> {
     let kubelet = assemble(config, &connector, runtime, &tasks)?;
+    if let Some(bound) = server::bind(&kubelet).await? {
+        tasks.run("server", server::run(bound));
+    }
     kubelet.recorder.about(kubelet.node_reference(), "Normal", "Starting", "Starting kubelet.");
     monitor::look(&kubelet).await;
     tasks.run("runtime monitor", monitor::run(kubelet.clone()));

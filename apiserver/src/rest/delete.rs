@@ -49,7 +49,7 @@ pub(crate) struct Deleted {
 }
 
 impl Options {
-    fn of_object(object: &Map) -> Result<Self, Status> {
+    pub(crate) fn of_object(object: &Map) -> Result<Self, Status> {
         let preconditions = object.map("preconditions");
         let text = |name: &str| preconditions.and_then(|p| p.get(name)).and_then(Value::as_str).map(str::to_string);
         let dry_run: Vec<_> = object.list("dryRun").iter().filter_map(Value::as_str).collect();
@@ -149,7 +149,7 @@ impl Call<'_> {
         Err(self.conflict(name, OPTIMISTIC_LOCK))
     }
 
-    fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {
+    pub(crate) fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {
         let conflict = |why: String| Status::conflict(self.entry.facts.group, self.entry.facts.kind, name, &why);
         if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
             let has = object.uid();
@@ -166,7 +166,7 @@ impl Call<'_> {
         Ok(())
     }
 
-    async fn delete_once(
+    pub(crate) async fn delete_once(
         &self,
         storage: &Storage,
         namespace: &str,

@@ -2,6 +2,8 @@
 //! only questions (reviews). One list, one file per item.
 
 mod binding;
+pub(crate) mod connect;
+mod eviction;
 mod finalize;
 mod reviews;
 mod scale;
@@ -10,15 +12,17 @@ mod token;
 use api::facts::Resource;
 use api::status::Status;
 use futures::future::BoxFuture;
-use http::{Method, Response};
+use http::{Method, Response, Uri};
 
 use crate::chain::Asked;
 use crate::respond::Body;
 use crate::rest::Call;
+use connect::Connect;
 
 /// The rest of a request.
 pub(crate) struct Incoming<'a> {
     pub(crate) method: &'a Method,
+    pub(crate) uri: &'a Uri,
     pub(crate) body: Body,
     pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
@@ -43,11 +47,23 @@ type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &
 
 const ANY: &[&str] = &["get", "list", "create", "update", "patch", "delete", "watch", "deletecollection"];
 
+/// GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS (which is no verb) all connect.
+const ANY_METHOD: &[&str] = &["get", "create", "update", "patch", "delete", ""];
+const STREAM: &[&str] = &["get", "create"];
+
 /// Group, plural, subresource, verbs, behaviour.
 const SPECIALS: &[Row] = &[
     ("*", "*", "scale", ANY, &scale::Scale),
     ("", "pods", "binding", &["create"], &binding::Binding),
     ("", "bindings", "", &["create"], &binding::Binding),
+    ("", "pods", "eviction", &["create"], &eviction::Eviction),
+    ("", "pods", "log", &["get"], &Connect::Log),
+    ("", "pods", "exec", STREAM, &Connect::Exec),
+    ("", "pods", "attach", STREAM, &Connect::Attach),
+    ("", "pods", "portforward", STREAM, &Connect::PortForward),
+    ("", "pods", "proxy", ANY_METHOD, &Connect::PodProxy),
+    ("", "nodes", "proxy", ANY_METHOD, &Connect::NodeProxy),
+    ("", "services", "proxy", ANY_METHOD, &Connect::ServiceProxy),
     ("", "namespaces", "finalize", &["update"], &finalize::Finalize),
     ("", "serviceaccounts", "token", &["create"], &token::Token),
     ("authentication.k8s.io", "tokenreviews", "", &["create"], &reviews::Review),

@@ -140,6 +140,8 @@ pub(crate) fn compute(old: &NodeStatus, inputs: &Inputs<'_>) -> NodeStatus {
         capacity: Some(merged(&old.capacity, capacity)),
         conditions: Some(conditions(old, inputs)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: endpoint }),
+        // An API server hands WebSockets on to a node that says so, and translates for one that does not.
+        declared_features: (config.port != 0).then(|| vec!["ExtendWebSocketsToKubelet".to_owned()]),
         images: Some(inputs.images.clone()),
         node_info: Some(node_info(inputs)),
         ..old.clone()

@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::conditions::is_owned;
 use super::status::{LOST_MESSAGE, lost};
@@ -64,6 +64,8 @@ struct Entry {
 pub(crate) struct Reporter {
     entries: Mutex<HashMap<String, Entry>>,
     wake: Notify,
+    /// Told of every status that is made or forgotten.
+    changes: watch::Sender<()>,
 }
 
 fn terminal(phase: Option<&str>) -> bool {
@@ -110,6 +112,7 @@ impl Reporter {
             entry.status = Some(status);
             entry.dirty = true;
             self.wake.notify_one();
+            self.changes.send_replace(());
         }
     }
 
@@ -134,6 +137,12 @@ impl Reporter {
 
     pub(crate) fn forget(&self, uid: &str) {
         self.entries.lock().remove(uid);
+        self.changes.send_replace(());
+    }
+
+    /// Wakes when a status is made or forgotten.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// A mirror pod came or changed: its static pod's status is to be written again.
