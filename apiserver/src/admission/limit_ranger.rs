@@ -68,11 +68,11 @@ fn concerns(attributes: &Attributes<'_>) -> bool {
     if attributes.old.is_some_and(Meta::is_deleting) || !attributes.group.is_empty() {
         return false;
     }
-    match (attributes.resource, attributes.subresource, attributes.operation) {
-        ("pods", "resize", Operation::Update) | ("pods", "", Operation::Create) => true,
-        ("persistentvolumeclaims", "", _) => true,
-        _ => false,
-    }
+    let what = (attributes.resource, attributes.subresource, attributes.operation);
+    matches!(
+        what,
+        ("pods", "resize", Operation::Update) | ("pods", "", Operation::Create) | ("persistentvolumeclaims", "", _)
+    )
 }
 
 /// Several messages as one (k8s.io/apimachinery/pkg/util/errors: Aggregate).

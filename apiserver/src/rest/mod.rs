@@ -57,7 +57,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { user: self.user, now: &self.now, subresource: &self.info.subresource }
+        Context { user: self.user, now: &self.now }
     }
 
     pub(crate) fn not_found(&self) -> Status {

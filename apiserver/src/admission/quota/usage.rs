@@ -76,9 +76,7 @@ pub(super) fn counts(group: &str, resource: &str, name: &str) -> bool {
         ("", "services") => SERVICE_NAMES.contains(&name),
         ("", "persistentvolumeclaims") => {
             let of_class = |plain: &&str| name.strip_suffix(*plain).is_some_and(|rest| rest.ends_with(CLASS_INFIX));
-            name == "count/persistentvolumeclaims"
-                || CLAIM_NAMES.contains(&name)
-                || CLAIM_NAMES.iter().any(|n| of_class(&n))
+            name == "count/persistentvolumeclaims" || CLAIM_NAMES.contains(&name) || CLAIM_NAMES.iter().any(of_class)
         }
         ("resource.k8s.io", "resourceclaims") => {
             name == count_name(group, resource) || name.ends_with(DEVICE_CLASS_SUFFIX)

@@ -32,7 +32,7 @@ fn job(more: &str) -> Map {
     let mut job = map(&format!(r#"{{"metadata":{{"name":"x","uid":"u"}},"spec":{{{POD}{more}}}}}"#));
     Job.default(&mut job);
     let user = crate::authn::User::default();
-    Job.prepare_for_create(&Context { user: &user, now: "2026-11-24T08:00:00Z", subresource: "" }, &mut job);
+    Job.prepare_for_create(&Context { user: &user, now: "2026-11-24T08:00:00Z" }, &mut job);
     job
 }
 

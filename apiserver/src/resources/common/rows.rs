@@ -48,7 +48,7 @@ fn lasting(mut object: Map) -> Map {
 /// What we make of a row: the object, and everything wrong with it.
 fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> (Map, Vec<String>, Vec<String>) {
     let sub = row.str("sub").to_string();
-    let cx = Context { user, now: NOW, subresource: &sub };
+    let cx = Context { user, now: NOW };
     let mut object = typed(row, "body", facts).expect("a body");
     api::defaults::apply(&mut object, facts.ty);
     strategy.default(&mut object);

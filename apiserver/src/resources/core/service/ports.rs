@@ -172,17 +172,22 @@ fn plan_create(spec: &mut Map, name: &str, set: &mut Set) -> Result<(), Status> 
 fn plan_update(spec: &mut Map, old: &Map, name: &str, set: &mut Set) -> Result<(), Status> {
     let gives = has_node_ports(spec);
     let had: Vec<i64> = old.maps("ports").map(node_port).collect();
-    let mut taken: Vec<i64> = Vec::new();
+    let mut seen: Vec<(String, i64)> = Vec::new();
     for (at, port) in spec.maps_mut("ports").enumerate() {
-        match node_port(port) {
-            0 if !gives => {}
-            0 => port.set("nodePort", set.take_any(rand::random::<u32>() as usize).map_err(full)?),
-            own if had.contains(&own) || taken.contains(&own) => {}
-            own => {
-                set.take(own).map_err(|why| refuse(name, at, own, &why))?;
-                taken.push(own);
-            }
+        let own = node_port(port);
+        if own == 0 && !gives {
+            continue;
         }
+        if own == 0 {
+            port.set("nodePort", set.take_any(rand::random::<u32>() as usize).map_err(full)?);
+        } else if !had.contains(&own) && !seen.iter().any(|row| row.1 == own) {
+            set.take(own).map_err(|why| refuse(name, at, own, &why))?;
+        }
+        let key = (port.str("protocol").to_string(), node_port(port));
+        if seen.contains(&key) {
+            return Err(Status::internal(&format!("duplicate nodePort: {{{} {}}}", key.0, key.1)));
+        }
+        seen.push(key);
     }
     Ok(())
 }
@@ -269,6 +274,8 @@ mod tests {
         };
         let (mut spec, old) = (parse(spec), old.map(parse));
         let mut set = Set { bits: Bits::default(), range: (30000, 30001), dry_run: false, taken: Vec::new() };
+        let had = old.iter().flat_map(|old| old.maps("ports")).map(node_port).filter(|port| *port != 0);
+        had.for_each(|port| set.bits.set((port - 30000) as usize, true));
         let outcome = plan(&mut spec, old.as_ref(), "s", &mut set);
         let ports: Vec<i64> = spec.maps("ports").map(node_port).collect();
         let got = outcome.as_ref().map(|()| (&ports[..], &set.taken[..])).map_err(|status| status.message.as_str());
