@@ -39,7 +39,12 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     Ok(Core {
-        api: Api { hub, admission: Chain::new(plugins), authz: authz.clone() },
+        api: Api {
+            hub,
+            admission: Chain::new(plugins),
+            authz: authz.clone(),
+            allow_privileged: config.allow_privileged,
+        },
         authn: authenticators(config)?,
         authz,
         issuer,

@@ -33,6 +33,8 @@ pub(crate) struct Api {
     pub(crate) hub: Arc<Hub>,
     pub(crate) admission: Chain,
     pub(crate) authz: Arc<Authorizers>,
+    /// --allow-privileged
+    pub(crate) allow_privileged: bool,
 }
 
 /// One request about one resource, past authorisation.

@@ -19,6 +19,7 @@ use crate::hub::written;
 use crate::negotiate;
 use crate::registry::Storage;
 use crate::resources;
+use crate::resources::core::pod::privileged;
 use crate::respond::{self, Body};
 use crate::strategy::Generation;
 
@@ -127,6 +128,7 @@ impl Call<'_> {
         self.prepare_for_create(&mut object);
         let mut errors = metadata::validate(self.entry, &object);
         errors.extend(self.entry.strategy.validate(&object));
+        errors.extend(self.privileges(&object, false));
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
@@ -371,7 +373,16 @@ impl Call<'_> {
             "status" => strategy.validate_status_update(object, old),
             other => strategy.validate_subresource_update(other, object, old),
         });
+        errors.extend(self.privileges(object, true));
         errors
+    }
+
+    /// What pods may not be where the server does not allow privileged ones.
+    fn privileges(&self, object: &Map, update: bool) -> field::Errors {
+        if self.api.allow_privileged {
+            return field::Errors::new();
+        }
+        privileged::check(self.entry.facts, &self.info.subresource, object, update)
     }
 
     fn count_generation(&self, object: &mut Map, old: &Map) {

@@ -114,13 +114,13 @@ impl Strategy for DaemonSet {
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, None, &TEMPLATE);
         let generation = template_generation(object).max(1);
         set_template_generation(object, generation);
     }
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, Some(old), &TEMPLATE);
         let changed = i64::from(!same_template(object, old));
         set_template_generation(object, template_generation(old) + changed);
     }

@@ -93,11 +93,11 @@ impl Strategy for Deployment {
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, None, &TEMPLATE);
     }
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, Some(old), &TEMPLATE);
         // The controller looks at annotations too; a changed spec is counted by the caller.
         let notes = |object: &Map| object.meta().map("annotations").filter(|notes| !notes.is_empty()).cloned();
         if common::same_maps(spec_of(object), spec_of(old)) && notes(object) != notes(old) {

@@ -94,13 +94,26 @@ fn valid_as_they_are_made() {
     assert!(PodTemplate.returns_deleted_object());
 }
 
+/// What is wrong with objects that differ from a good one in this.
+fn check_errors(cases: &[(&dyn Strategy, &str, &[&str])]) {
+    for (strategy, more, expect) in cases {
+        let mut object = made(*strategy, "");
+        for (name, value) in map(&format!("{{{more}}}")) {
+            object.map_mut("spec").set(name, value);
+        }
+        strategy.default(&mut object);
+        assert_eq!(texts(&strategy.validate(&object)), *expect, "{more}");
+    }
+}
+
+const UNFIT: &str =
+    "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`";
+
 #[test]
-fn errors() {
-    let unfit =
-        "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`";
-    let cases: [(&dyn Strategy, &str, &[&str]); 13] = [
+fn errors_of_deployments() {
+    check_errors(&[
         (&Deployment, r#""replicas":-1"#, &["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
-        (&Deployment, r#""selector":{"matchLabels":{"a":"c"}}"#, &[unfit]),
+        (&Deployment, r#""selector":{"matchLabels":{"a":"c"}}"#, &[UNFIT]),
         (
             &ReplicaSet,
             r#""selector":{}"#,
@@ -128,6 +141,12 @@ fn errors() {
             r#""progressDeadlineSeconds":5,"minReadySeconds":5"#,
             &["spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds"],
         ),
+    ]);
+}
+
+#[test]
+fn errors_of_daemon_and_stateful_sets() {
+    check_errors(&[
         (
             &DaemonSet,
             r#""updateStrategy":{"type":"RollingUpdate","rollingUpdate":{"maxUnavailable":0,"maxSurge":0}}"#,
@@ -140,7 +159,7 @@ fn errors() {
                 "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: \"1%\": may not be set when maxUnavailable is non-zero",
             ],
         ),
-        (&DaemonSet, r#""selector":{"matchLabels":{"a":"c"}}"#, &[unfit]),
+        (&DaemonSet, r#""selector":{"matchLabels":{"a":"c"}}"#, &[UNFIT]),
         (
             &StatefulSet,
             r#""podManagementPolicy":"x""#,
@@ -161,15 +180,7 @@ fn errors() {
                 r#"spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: "x": supported values: "Retain", "Delete""#,
             ],
         ),
-    ];
-    for (strategy, more, expect) in cases {
-        let mut object = made(strategy, "");
-        for (name, value) in map(&format!("{{{more}}}")) {
-            object.map_mut("spec").set(name, value);
-        }
-        strategy.default(&mut object);
-        assert_eq!(texts(&strategy.validate(&object)), expect, "{more}");
-    }
+    ]);
 }
 
 #[test]

@@ -105,12 +105,12 @@ impl Strategy for CronJob {
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
         workload::template_mut(object, &JOB).remove("scheduling");
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, None, &TEMPLATE);
     }
 
-    fn prepare_for_update(&self, _: &Context, object: &mut Map, _: &Map) {
+    fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
         workload::template_mut(object, &JOB).remove("scheduling");
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, Some(old), &TEMPLATE);
     }
 
     fn validate(&self, object: &Map) -> Errors {

@@ -254,12 +254,12 @@ impl Strategy for Job {
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
         generate_selector(object);
         object.map_mut("spec").remove("scheduling");
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, None, &TEMPLATE);
     }
 
-    fn prepare_for_update(&self, _: &Context, object: &mut Map, _: &Map) {
+    fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
         object.map_mut("spec").remove("scheduling");
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, Some(old), &TEMPLATE);
     }
 
     fn validate(&self, object: &Map) -> Errors {

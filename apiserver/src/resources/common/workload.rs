@@ -40,9 +40,10 @@ pub(crate) fn default_template(object: &mut Map, at: &[&str]) {
     defaults::pod_spec(template_mut(object, at).map_mut("spec"));
 }
 
-pub(crate) fn prepare(object: &mut Map, at: &[&str]) {
+/// Drops what is behind gates that are off and not in the old object's template either.
+pub(crate) fn prepare(object: &mut Map, old: Option<&Map>, at: &[&str]) {
     if object.at(at).is_some() {
-        prepare::drop_gated(template_mut(object, at));
+        prepare::drop_gated(template_mut(object, at), old.and_then(|old| old.at(at)));
     }
 }
 

@@ -62,11 +62,11 @@ impl Strategy for ReplicationController {
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
-        workload::prepare(object, &TEMPLATE);
+        workload::prepare(object, None, &TEMPLATE);
     }
 
-    fn prepare_for_update(&self, _: &Context, object: &mut Map, _: &Map) {
-        workload::prepare(object, &TEMPLATE);
+    fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
+        workload::prepare(object, Some(old), &TEMPLATE);
     }
 
     fn validate(&self, object: &Map) -> Errors {

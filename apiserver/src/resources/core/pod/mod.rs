@@ -15,6 +15,7 @@ mod network_volumes;
 pub(crate) mod options;
 mod paths;
 pub(crate) mod prepare;
+pub(crate) mod privileged;
 mod probes;
 mod projected;
 pub(crate) mod qos;
@@ -84,7 +85,7 @@ impl Strategy for Pod {
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
         prepare::keep_pod_resources(object, old);
-        prepare::drop_gated(object);
+        prepare::drop_gated(object, Some(old));
     }
 
     fn prepare_for_status_update(&self, _: &Context, object: &mut Map, old: &Map) {

@@ -17,77 +17,131 @@ const OLD_INIT_ANNOTATIONS: [&str; 4] = [
     "pod.alpha.kubernetes.io/init-container-statuses",
 ];
 
-/// Takes out of a pod or of a template what v1.37 has only behind gates that are off.
-pub(crate) fn drop_gated(holder: &mut Map) {
+/// The fields of a feature: the way from the spec (or the status) to what holds one, and its name.
+type Feature = &'static [(&'static [&'static str], &'static str)];
+
+/// In a way: every list of containers.
+const CONTAINERS: &str = "*";
+
+/// What v1.37 has only behind gates that are off.
+const GATED: &[Feature] = &[
+    &[(&[], "schedulingGroup")],
+    &[(&[], "evictionResponders")],
+    &[(&["volumes", "emptyDir"], "mode")],
+    &[
+        (&["volumes", "secret"], "defaultUser"),
+        (&["volumes", "secret", "items"], "user"),
+        (&["volumes", "configMap"], "defaultUser"),
+        (&["volumes", "configMap", "items"], "user"),
+        (&["volumes", "downwardAPI"], "defaultUser"),
+        (&["volumes", "downwardAPI", "items"], "user"),
+        (&["volumes", "projected"], "defaultUser"),
+        (&["volumes", "projected", "sources", "secret", "items"], "user"),
+        (&["volumes", "projected", "sources", "configMap", "items"], "user"),
+        (&["volumes", "projected", "sources", "downwardAPI", "items"], "user"),
+        (&["volumes", "projected", "sources", "serviceAccountToken"], "user"),
+        (&["volumes", "projected", "sources", "clusterTrustBundle"], "user"),
+        (&["volumes", "projected", "sources", "podCertificate"], "user"),
+    ],
+    &[
+        (&[CONTAINERS, "livenessProbe", "grpc"], "mode"),
+        (&[CONTAINERS, "readinessProbe", "grpc"], "mode"),
+        (&[CONTAINERS, "startupProbe", "grpc"], "mode"),
+    ],
+    &[
+        (&[CONTAINERS, "livenessProbe", "httpGet"], "protocol"),
+        (&[CONTAINERS, "readinessProbe", "httpGet"], "protocol"),
+        (&[CONTAINERS, "startupProbe", "httpGet"], "protocol"),
+        (&[CONTAINERS, "lifecycle", "postStart", "httpGet"], "protocol"),
+        (&[CONTAINERS, "lifecycle", "preStop", "httpGet"], "protocol"),
+    ],
+    STOP_SIGNALS,
+    &[(&[CONTAINERS, "volumeMounts"], "bindMountOptions")],
+];
+const STOP_SIGNALS: Feature = &[(&[CONTAINERS, "lifecycle"], "stopSignal")];
+/// The same of a status.
+const GATED_STATUS: &[Feature] = &[
+    &[(&[], "nodeAllocatableResourceClaimStatuses")],
+    &[(&[], "volumeHealth")],
+    &[
+        (&["containerStatuses", "volumeMounts"], "volumeStatus"),
+        (&["initContainerStatuses", "volumeMounts"], "volumeStatus"),
+        (&["ephemeralContainerStatuses", "volumeMounts"], "volumeStatus"),
+    ],
+];
+
+/// Takes out of a pod or of a template what is behind gates that are off, unless the old one has it too.
+pub(crate) fn drop_gated(holder: &mut Map, old: Option<&Map>) {
     if let Some(notes) =
         holder.get_mut("metadata").and_then(|meta| meta.as_map_mut()?.get_mut("annotations")?.as_map_mut())
     {
         notes.retain(|name, _| !OLD_INIT_ANNOTATIONS.contains(&name));
     }
     let Some(spec) = holder.get_mut("spec").and_then(Value::as_map_mut) else { return };
-    spec.remove("schedulingGroup");
-    spec.remove("evictionResponders");
-    spec.maps_mut("volumes").for_each(volume);
-    for list in CONTAINER_LISTS {
-        spec.maps_mut(list).for_each(container);
+    let old = old.and_then(|old| old.map("spec"));
+    // A lifecycle that was there only for its signal goes with it; one that a client left empty stays.
+    if !old.is_some_and(|old| has(old, STOP_SIGNALS)) {
+        for container in CONTAINER_LISTS.iter().flat_map(|list| signalled(spec, list)).collect::<Vec<_>>() {
+            if let Some(container) = spec.maps_mut(container.0).nth(container.1) {
+                container.remove("lifecycle");
+            }
+        }
+    }
+    drop_features(spec, old, GATED);
+}
+
+/// The containers of a list whose lifecycle says nothing but a signal.
+fn signalled(spec: &Map, list: &'static str) -> Vec<(&'static str, usize)> {
+    let only_signal = |container: &Map| {
+        container.map("lifecycle").is_some_and(|lifecycle| lifecycle.len() == 1 && lifecycle.contains("stopSignal"))
+    };
+    let found = spec.maps(list).enumerate().filter(|(_, container)| only_signal(container));
+    found.map(|(at, _)| (list, at)).collect()
+}
+
+fn drop_features(map: &mut Map, old: Option<&Map>, features: &[Feature]) {
+    for feature in features.iter().filter(|feature| !old.is_some_and(|old| has(old, feature))) {
+        feature.iter().for_each(|(way, name)| each(map, way, name));
     }
 }
 
-fn each(map: &mut Map, path: &[&str], gone: &str) {
-    match path {
+fn has(map: &Map, feature: Feature) -> bool {
+    feature.iter().any(|(way, name)| any(map, way, name))
+}
+
+fn any(map: &Map, way: &[&str], name: &str) -> bool {
+    match way {
+        [] => map.contains(name),
+        [CONTAINERS, rest @ ..] => CONTAINER_LISTS.iter().any(|list| map.maps(list).any(|one| any(one, rest, name))),
+        [first, rest @ ..] => match map.get(first) {
+            Some(Value::Map(inner)) => any(inner, rest, name),
+            Some(Value::List(list)) => list.iter().filter_map(Value::as_map).any(|one| any(one, rest, name)),
+            _ => false,
+        },
+    }
+}
+
+fn each(map: &mut Map, way: &[&str], gone: &str) {
+    match way {
         [] => drop(map.remove(gone)),
+        [CONTAINERS, rest @ ..] => {
+            for list in CONTAINER_LISTS {
+                map.maps_mut(list).for_each(|one| each(one, rest, gone));
+            }
+        }
         [first, rest @ ..] => match map.get_mut(first) {
             Some(Value::Map(inner)) => each(inner, rest, gone),
             Some(Value::List(list)) => {
-                list.iter_mut().filter_map(Value::as_map_mut).for_each(|element| each(element, rest, gone));
+                list.iter_mut().filter_map(Value::as_map_mut).for_each(|one| each(one, rest, gone));
             }
             _ => {}
         },
     }
 }
 
-fn volume(volume: &mut Map) {
-    each(volume, &["emptyDir"], "mode");
-    for source in ["secret", "configMap", "downwardAPI"] {
-        each(volume, &[source], "defaultUser");
-        each(volume, &[source, "items"], "user");
-        each(volume, &["projected", "sources", source, "items"], "user");
-    }
-    each(volume, &["projected"], "defaultUser");
-    for source in ["serviceAccountToken", "clusterTrustBundle", "podCertificate"] {
-        each(volume, &["projected", "sources", source], "user");
-    }
-}
-
-fn container(container: &mut Map) {
-    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        each(container, &[probe, "grpc"], "mode");
-        each(container, &[probe, "httpGet"], "protocol");
-    }
-    for hook in ["postStart", "preStop"] {
-        each(container, &["lifecycle", hook, "httpGet"], "protocol");
-    }
-    let signalled = container.map("lifecycle").is_some_and(|lifecycle| lifecycle.contains("stopSignal"));
-    each(container, &["lifecycle"], "stopSignal");
-    // A lifecycle that was there only for its signal goes with it; one that a client left empty stays.
-    if signalled && container.map("lifecycle").is_some_and(Map::is_empty) {
-        container.remove("lifecycle");
-    }
-    each(container, &["volumeMounts"], "bindMountOptions");
-}
-
-/// The same of a status.
-pub(super) fn drop_gated_status(status: &mut Map) {
-    status.remove("nodeAllocatableResourceClaimStatuses");
-    status.remove("volumeHealth");
-    for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
-        each(status, &[list, "volumeMounts"], "volumeStatus");
-    }
-}
-
 /// A new pod: its first status, and what its labels and old annotations mean for its spec.
 pub(super) fn create(pod: &mut Map, now: &str) {
-    drop_gated(pod);
+    drop_gated(pod, None);
     let mut status = map! { "phase" => "Pending" };
     if pod.map("spec").is_some_and(|spec| !spec.list("schedulingGates").is_empty()) {
         let condition = map! {
@@ -198,7 +252,7 @@ pub(super) fn status(pod: &mut Map, old: &Map) {
             condition.set("observedGeneration", generation.clone());
         }
     }
-    drop_gated_status(status);
+    drop_features(status, Some(was), GATED_STATUS);
 }
 
 /// What a subresource takes of its body; all else is as it was.
@@ -224,7 +278,7 @@ pub(super) fn subresource(pod: &mut Map, old: &Map, subresource: &str) {
         keep_pod_resources(pod, old);
         resources::default_pod_level(pod.map_mut("spec"));
     }
-    drop_gated(pod);
+    drop_gated(pod, Some(old));
 }
 
 fn same_count(new: &Map, old: &Map) -> Option<()> {
@@ -265,17 +319,26 @@ pub(super) fn same_spec(a: &Map, b: &Map) -> bool {
 mod tests {
     use super::*;
 
+    fn check(part: Map, old: Option<Map>, left: Option<Map>) {
+        let pod = |part| map! { "spec" => map! { "containers" => vec![Value::Map(part)] } };
+        let mut whole = pod(part);
+        drop_gated(&mut whole, old.map(pod).as_ref());
+        let container = whole.map("spec").and_then(|spec| spec.maps("containers").next()).cloned();
+        assert_eq!(container, Some(left.unwrap_or_default()));
+    }
+
     #[test]
-    fn a_lifecycle_goes_with_its_signal_only() {
+    fn what_is_gated_goes_unless_it_was_there() {
+        let with = |lifecycle: Map| map! { "lifecycle" => lifecycle };
         let hook = || map! { "sleep" => map! { "seconds" => 1i64 } };
-        for (lifecycle, left) in [
-            (map! { "stopSignal" => "SIGTERM" }, None),
-            (map! { "stopSignal" => "SIGTERM", "preStop" => hook() }, Some(map! { "preStop" => hook() })),
-            (Map::new(), Some(Map::new())),
-        ] {
-            let mut whole = map! { "lifecycle" => lifecycle };
-            container(&mut whole);
-            assert_eq!(whole.map("lifecycle"), left.as_ref());
-        }
+        let signal = || with(map! { "stopSignal" => "SIGTERM" });
+        check(signal(), None, None);
+        check(signal(), Some(with(map! { "stopSignal" => "SIGINT" })), Some(signal()));
+        let both = with(map! { "stopSignal" => "SIGTERM", "preStop" => hook() });
+        check(both, None, Some(with(map! { "preStop" => hook() })));
+        check(with(Map::new()), None, Some(with(Map::new())));
+        let probe = |name: &str| map! { name => map! { "grpc" => map! { "mode" => "TLS" } } };
+        check(probe("livenessProbe"), None, Some(map! { "livenessProbe" => map! { "grpc" => Map::new() } }));
+        check(probe("livenessProbe"), Some(probe("startupProbe")), Some(probe("livenessProbe")));
     }
 }

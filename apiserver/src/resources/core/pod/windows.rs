@@ -107,6 +107,12 @@ fn host_process(context: Option<&Map>) -> Option<bool> {
     context?.map("windowsOptions")?.bool("hostProcess")
 }
 
+/// Some container is a host process.
+pub(super) fn has_host_processes(spec: &Map) -> bool {
+    let of_pod = host_process(spec.map("securityContext"));
+    containers_of(spec).any(|(_, _, container)| host_process(container.map("securityContext")).or(of_pod) == Some(true))
+}
+
 /// All containers are host processes, or none.
 pub(super) fn host_processes(spec: &Map, path: &Path, errors: &mut Errors) {
     let of_pod = host_process(spec.map("securityContext"));
