@@ -42,6 +42,24 @@ pub(crate) fn subject(csr: &Map) -> Result<Subject, String> {
     Ok(Subject { common_name, organizations: texts(subject.iter_organization().collect()) })
 }
 
+/// What is wrong with the PEM of a signed certificate and those above it; none at all is fine.
+pub(crate) fn chain(encoded: &str) -> Result<(), String> {
+    if encoded.is_empty() {
+        return Ok(());
+    }
+    let pem = base64::engine::general_purpose::STANDARD.decode(encoded).map_err(|error| error.to_string())?;
+    let mut blocks = 0;
+    for block in x509_parser::pem::Pem::iter_from_buffer(&pem) {
+        let Ok(block) = block else { break };
+        if block.label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {}", go_quote(&block.label)));
+        }
+        blocks += 1;
+        block.parse_x509().map_err(|error| error.to_string())?;
+    }
+    if blocks == 0 { Err("must contain at least one CERTIFICATE PEM block".into()) } else { Ok(()) }
+}
+
 /// The verb on the signer itself, or on all of its domain.
 fn may(authorizers: &Authorizers, user: &User, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();

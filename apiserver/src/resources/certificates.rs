@@ -7,6 +7,7 @@ use api::names;
 use api::value::{Map, Value};
 
 use super::check;
+use super::common::{diff, internal};
 use super::simple::field_text;
 use crate::strategy::{Context, Strategy};
 
@@ -91,21 +92,26 @@ impl Strategy for CertificateSigningRequest {
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
-        // Approval may not be taken back or altered but through its subresource.
-        kept(object, old, &["Approved", "Denied", "Failed"])
+        let mut errors = validate_status(object, Some(old));
+        kept(object, old, &mut errors);
+        errors
     }
 
     fn validate_status_update(&self, object: &Map, old: &Map) -> Errors {
-        kept(object, old, &["Approved", "Denied", "Failed"])
+        let mut errors = validate_status(object, Some(old));
+        kept(object, old, &mut errors);
+        same_approval(object, old, &mut errors);
+        let certificate = |csr: &Map| csr.map("status").map_or("", |status| status.str("certificate")).to_string();
+        let was = certificate(old);
+        if !was.is_empty() && certificate(object) != was {
+            let path = Path::new("status").child("certificate");
+            errors.push(field::forbidden(&path, "updates may not modify existing certificate content"));
+        }
+        errors
     }
 
     fn validate_subresource_update(&self, _: &str, object: &Map, old: &Map) -> Errors {
-        let mut errors = kept(object, old, &["Approved", "Denied", "Failed"]);
-        if has(object, "Approved") && has(object, "Denied") {
-            let path = Path::new("status").child("conditions");
-            errors.push(field::invalid(&path, "Denied", "Approved and Denied conditions are mutually exclusive"));
-        }
-        errors
+        self.validate_update(object, old)
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -165,14 +171,80 @@ fn stamp(now: &str, object: &mut Map, old: &Map) {
     }
 }
 
+const APPROVED: &str = "Approved";
+const DENIED: &str = "Denied";
+/// Conditions that are either true or not there.
+const TRUE_ONLY: [&str; 3] = [APPROVED, DENIED, "Failed"];
+
 /// Conditions that were set stay set.
-fn kept(object: &Map, old: &Map, kinds: &[&str]) -> Errors {
+fn kept(object: &Map, old: &Map, errors: &mut Errors) {
     let path = Path::new("status").child("conditions");
-    let gone = kinds.iter().filter(|kind| has(old, kind) && !has(object, kind));
-    gone.map(|kind| {
+    let gone = TRUE_ONLY.iter().filter(|kind| conditions(object, kind).count() < conditions(old, kind).count());
+    errors.extend(gone.map(|kind| {
         field::forbidden(&path, format!("updates may not remove a condition of type {}", field::go_quote(kind)))
-    })
-    .collect()
+    }));
+}
+
+/// Who may report a status may not decide.
+fn same_approval(object: &Map, old: &Map, errors: &mut Errors) {
+    let path = Path::new("status").child("conditions");
+    for kind in [APPROVED, DENIED] {
+        let (new, was): (Vec<&Map>, Vec<&Map>) = (conditions(object, kind).collect(), conditions(old, kind).collect());
+        let quoted = field::go_quote(kind);
+        if new.len() > was.len() {
+            errors.push(field::forbidden(&path, format!("updates may not add a condition of type {quoted}")));
+        } else if new.len() == was.len() && new != was {
+            let text = |list: &[&Map]| {
+                let list =
+                    list.iter().map(|one| internal::pretty(one, "certificates.v1.CertificateSigningRequestCondition"));
+                format!("[\n {}\n]", list.collect::<Vec<_>>().join(",\n").replace('\n', "\n "))
+            };
+            let difference = diff::unified(&text(&was), &text(&new));
+            let why = format!("updates may not modify a condition of type {quoted}\n{difference}");
+            errors.push(field::forbidden(&path, why));
+        }
+    }
+}
+
+/// What is wrong with a status that was not wrong before.
+fn validate_status(object: &Map, old: Option<&Map>) -> Errors {
+    let mut errors = Errors::new();
+    let status = object.map("status").unwrap_or(Map::EMPTY);
+    let path = Path::new("status").child("conditions");
+    let both = |csr: &Map| has(csr, APPROVED) && has(csr, DENIED);
+    if both(object) && !old.is_some_and(both) {
+        let [approved, denied] = [APPROVED, DENIED].map(|kind| format!("conditions[{{\"type\": \"{kind}\"}}]"));
+        let why = format!("must specify at most one of: `{approved}`, `{denied}`");
+        errors.push(field::invalid(&path, format!("{{{approved}, {denied}}}"), why));
+    }
+    let kinds: Vec<&str> = status.maps("conditions").map(|condition| condition.str("type")).collect();
+    let olds: Vec<&str> = old
+        .and_then(|old| old.map("status"))
+        .into_iter()
+        .flat_map(|s| s.maps("conditions"))
+        .map(|c| c.str("type"))
+        .collect();
+    let repeats = |kinds: &[&str]| (0..kinds.len()).any(|at| kinds[..at].contains(&kinds[at]));
+    for (at, condition) in status.maps("conditions").enumerate() {
+        let (path, kind) = (path.index(at), kinds[at]);
+        if kind.is_empty() && !olds.contains(&"") {
+            errors.push(field::required(&path.child("type"), ""));
+        }
+        let allowed: &[&str] = if TRUE_ONLY.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
+        check::one_of(condition.str("status"), allowed, &path.child("status"), &mut errors);
+        if kinds[..at].contains(&kind) && !repeats(&olds) {
+            errors.push(field::duplicate(&path.child("type"), kind));
+        }
+    }
+    let certificate = status.str("certificate");
+    let known = old.and_then(|old| old.map("status")).map_or("", |status| status.str("certificate"));
+    if let Err(why) = crate::admission::certificates::chain(certificate)
+        && certificate != known
+    {
+        let path = Path::new("status").child("certificate");
+        errors.push(field::invalid(&path, "<certificate data>", why));
+    }
+    errors
 }
 
 fn validate(object: &Map) -> Errors {
@@ -180,10 +252,11 @@ fn validate(object: &Map) -> Errors {
     let spec = object.map("spec").unwrap_or(Map::EMPTY);
     let path = Path::new("spec");
     if let Err(why) = crate::admission::certificates::subject(object) {
-        errors.push(field::invalid(&path.child("request"), spec.str("request"), why));
+        let shown = spec.get("request").cloned().unwrap_or_default();
+        errors.push(field::invalid(&path.child("request"), shown, why));
     }
     if spec.list("usages").is_empty() {
-        errors.push(field::required(&path.child("usages"), "usages must be provided"));
+        errors.push(field::required(&path.child("usages"), ""));
     }
     let usages: Vec<&str> = spec.list("usages").iter().filter_map(Value::as_str).collect();
     for (at, usage) in usages.iter().enumerate() {
@@ -195,7 +268,13 @@ fn validate(object: &Map) -> Errors {
             errors.push(field::duplicate(&path, *usage));
         }
     }
-    errors.extend(signer_name(spec.str("signerName"), &path.child("signerName")));
+    let signer = spec.str("signerName");
+    if signer == LEGACY {
+        let why = "the legacy signerName is not allowed via this API version";
+        errors.push(field::invalid(&path.child("signerName"), signer, why));
+    } else {
+        errors.extend(signer_name(signer, &path.child("signerName")));
+    }
     if let Some(seconds) = spec.i64("expirationSeconds").filter(|seconds| *seconds < EXPIRATION_SECONDS_MIN) {
         let why = format!("may not specify a duration less than {EXPIRATION_SECONDS_MIN} seconds (10 minutes)");
         errors.push(field::invalid(&path.child("expirationSeconds"), seconds, why));
@@ -203,21 +282,38 @@ fn validate(object: &Map) -> Errors {
     errors
 }
 
-/// `domain/path`, the domain with at least two parts.
-pub(super) fn signer_name(name: &str, path: &Path) -> Errors {
+const LEGACY: &str = "kubernetes.io/legacy-unknown";
+/// Longest signer: a domain, a slash, and a path that can hold a label, a dot and a subdomain.
+const SIGNER_BYTES_MAX: usize = names::DNS1123_SUBDOMAIN_MAX_LENGTH * 2 + names::DNS1123_LABEL_MAX_LENGTH + 2;
+
+/// `domain/path`, the domain with at least two parts (pkg/apis/core/validation/names.go: ValidateSignerName).
+fn signer_name(name: &str, path: &Path) -> Errors {
     if name.is_empty() {
         return vec![field::required(path, "")];
     }
-    let Some((domain, rest)) = name.split_once('/') else {
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
         let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return vec![field::invalid(path, name, why)];
     };
-    let mut errors = check::said(path, domain, &names::is_dns1123_subdomain(domain));
-    if domain.split('.').count() < 2 {
+    let mut errors = Errors::new();
+    if domain.len() > names::DNS1123_SUBDOMAIN_MAX_LENGTH {
+        errors.push(field::too_long(path, names::DNS1123_SUBDOMAIN_MAX_LENGTH));
+    }
+    labels(domain, names::is_dns1123_label, path, &mut errors);
+    if !domain.contains('.') {
         errors.push(field::invalid(path, domain, "should be a domain with at least two segments separated by dots"));
     }
-    for segment in rest.split('/') {
-        errors.extend(check::said(path, segment, &names::is_dns1123_subdomain(segment)));
+    labels(rest, names::is_dns1123_subdomain, path, &mut errors);
+    if name.len() > SIGNER_BYTES_MAX {
+        errors.push(field::too_long(path, SIGNER_BYTES_MAX));
     }
     errors
+}
+
+/// What is wrong with the first label that is.
+fn labels(part: &str, rule: fn(&str) -> Vec<String>, path: &Path, errors: &mut Errors) {
+    let wrong = part.split('.').map(|label| (label, rule(label))).find(|(_, wrong)| !wrong.is_empty());
+    for (label, why) in wrong.into_iter().flat_map(|(label, wrong)| wrong.into_iter().map(move |why| (label, why))) {
+        errors.push(field::invalid(path, part, format!("validating label {}: {why}", field::go_quote(label))));
+    }
 }

@@ -79,7 +79,7 @@ pub(super) fn set_absent(map: &mut Map, name: &'static str, value: impl Into<Val
 
 /// Sets a field that is not there at all.
 pub(super) fn set_missing(map: &mut Map, name: &'static str, value: impl Into<Value>) {
-    if !map.contains(name) {
+    if map.get(name).is_none_or(Value::is_null) {
         map.set(name, value);
     }
 }

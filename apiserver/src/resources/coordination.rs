@@ -6,7 +6,23 @@ use api::value::Map;
 use super::check;
 use super::simple::Simple;
 
-pub(super) const LEASE: Simple = Simple { creates: true, unconditional: false, check: lease, ..Simple::BASE };
+pub(super) const LEASE: Simple = Simple {
+    creates: true,
+    unconditional: false,
+    create: |_, object| drop_gated(object, Map::EMPTY),
+    update: |_, object, old| drop_gated(object, old),
+    check: lease,
+    ..Simple::BASE
+};
+
+/// Coordinated leader election is behind a gate that is off.
+fn drop_gated(object: &mut Map, old: &Map) {
+    for name in ["strategy", "preferredHolder"] {
+        if object.map("spec").is_some() && !old.map("spec").is_some_and(|spec| spec.contains(name)) {
+            object.map_mut("spec").remove(name);
+        }
+    }
+}
 
 fn lease(object: &Map) -> Errors {
     let mut errors = Errors::new();

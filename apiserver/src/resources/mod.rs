@@ -56,11 +56,11 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "services", &core::service::Service),
     ("", "events", &core::event::Event),
     ("events.k8s.io", "events", &core::event::NewEvent),
-    ("", "endpoints", &Simple { creates: true, ..Simple::BASE }),
-    ("", "limitranges", &Simple { creates: true, ..Simple::BASE }),
-    ("", "resourcequotas", &Simple { returns_deleted: true, ..Simple::BASE }),
-    ("", "persistentvolumes", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
-    ("", "persistentvolumeclaims", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
+    ("", "endpoints", &core::endpoints::ENDPOINTS),
+    ("", "limitranges", &core::limit_range::LIMIT_RANGE),
+    ("", "resourcequotas", &core::resource_quota::RESOURCE_QUOTA),
+    ("", "persistentvolumes", &core::persistent_volume::VOLUME),
+    ("", "persistentvolumeclaims", &core::persistent_volume_claim::CLAIM),
     ("admissionregistration.k8s.io", "validatingadmissionpolicies", &admission_registration::POLICY),
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &admission_registration::BINDING),
     ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &admission_registration::POLICY),
@@ -197,5 +197,25 @@ pub(crate) async fn lease(hub: &Hub, entry: &Entry) -> Result<i64, Status> {
     match LIFETIMES.iter().find(|row| row.0 == entry.facts.plural) {
         Some((_, seconds)) => hub.store.grant_lease(*seconds).await.map_err(|error| store_failure(&error)),
         None => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common::rows;
+
+    #[test]
+    fn networking_and_the_like_as_upstream_answers() {
+        rows::check(include_str!("testdata/networking.json"));
+    }
+
+    #[test]
+    fn storage_and_the_like_as_upstream_answers() {
+        rows::check(include_str!("testdata/storage.json"));
+    }
+
+    #[test]
+    fn core_kinds_as_upstream_answers() {
+        rows::check(include_str!("core/testdata.json"));
     }
 }

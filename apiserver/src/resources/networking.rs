@@ -1,7 +1,8 @@
 //! networking.k8s.io (pkg/registry/networking, pkg/apis/networking/{v1/defaults.go,validation}@v1.37.2).
 
-use api::field::{self, Errors, Path};
+use api::field::{self, Errors, Path, go_quote};
 use api::names;
+use api::object::Meta;
 use api::value::{Map, Value};
 
 use super::check::{self, said};
@@ -16,7 +17,17 @@ pub(super) const INGRESS: Simple = Simple {
         }
     },
     create: |_, object| object.set("status", api::map! { "loadBalancer" => Map::new() }),
-    check: ingress,
+    check: new_ingress,
+    recheck: false,
+    check_change: |new, _| ingress(new),
+    warn: |object, old| {
+        let said = object.annotation(CLASS_ANNOTATION).filter(|_| old.is_none());
+        let why = format!(
+            "annotation {} is deprecated, please use 'spec.ingressClassName' instead",
+            go_quote(CLASS_ANNOTATION)
+        );
+        said.map(|_| why).into_iter().collect()
+    },
     check_status: |new, _| balancer(new),
     ..BASE
 };
@@ -37,7 +48,7 @@ pub(super) const IP_ADDRESS: Simple = Simple {
     ..Simple::BASE
 };
 pub(super) const SERVICE_CIDR: Simple =
-    Simple { check: service_cidr, check_change: service_cidr_change, ..Simple::BASE };
+    Simple { check: service_cidr, recheck: false, check_change: service_cidr_change, ..Simple::BASE };
 
 fn spec(object: &Map) -> &Map {
     object.map("spec").unwrap_or(Map::EMPTY)
@@ -47,6 +58,20 @@ const PATH_TYPES: &[&str] = &["Exact", "ImplementationSpecific", "Prefix"];
 /// What may not be in a path, and at its end.
 const BAD_IN_PATHS: &[&str] = &["//", "/./", "/../", "%2f", "%2F"];
 const BAD_AT_ENDS: &[&str] = &["/..", "/."];
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+fn new_ingress(object: &Map) -> Errors {
+    let mut errors = ingress(object);
+    let class = spec(object).get("ingressClassName").and_then(Value::as_str);
+    if let (Some(note), Some(class)) = (object.annotation(CLASS_ANNOTATION), class)
+        && note != class
+    {
+        let path = Path::new("annotations").child(CLASS_ANNOTATION);
+        errors.push(field::invalid(&path, note, "must match `ingressClassName` when both are specified"));
+    }
+    errors
+}
 
 fn ingress(object: &Map) -> Errors {
     let mut errors = Errors::new();
@@ -70,7 +95,12 @@ fn ingress(object: &Map) -> Errors {
         }
     }
     for (at, tls) in spec.maps("tls").enumerate() {
-        let path = path.child("tls").index(at).child("hosts");
+        let path = path.child("tls").index(at);
+        let secret = tls.str("secretName");
+        if !secret.is_empty() {
+            errors.extend(said(&path.child("secretName"), secret, &names::name_is_dns_subdomain(secret, false)));
+        }
+        let path = path.child("hosts");
         for (at, name) in tls.list("hosts").iter().filter_map(Value::as_str).enumerate() {
             let wrong = if name.contains('*') {
                 names::is_wildcard_dns1123_subdomain(name)
@@ -129,6 +159,10 @@ fn backend(backend: &Map, path: &Path, errors: &mut Errors) {
     match (backend.map("service"), backend.map("resource")) {
         (Some(_), Some(_)) => errors.push(field::invalid(path, "", "cannot set both resource and service backends")),
         (None, Some(resource)) => {
+            if let Some(group) = resource.get("apiGroup").and_then(Value::as_str) {
+                let path = path.child("resource").child("apiGroup");
+                errors.extend(said(&path, group, &names::is_dns1123_subdomain(group)));
+            }
             for name in ["name", "kind"] {
                 if resource.str(name).is_empty() {
                     errors.push(field::required(&path.child("resource").child(name), ""));
@@ -136,7 +170,7 @@ fn backend(backend: &Map, path: &Path, errors: &mut Errors) {
             }
         }
         (Some(service), None) => service_backend(service, path, errors),
-        (None, None) => {}
+        (None, None) => errors.push(field::invalid(path, "", "resource or service backend is required")),
     }
 }
 
@@ -145,7 +179,7 @@ fn service_backend(service: &Map, path: &Path, errors: &mut Errors) {
     if name.is_empty() {
         errors.push(field::required(&at, ""));
     } else {
-        errors.extend(said(&at, name, &names::name_is_dns1035_label(name, false)));
+        errors.extend(said(&at, name, &names::name_is_dns_label(name, false)));
     }
     let port = service.map("port").unwrap_or(Map::EMPTY);
     let at = path.child("service").child("port");
@@ -199,19 +233,22 @@ fn class(object: &Map) -> Errors {
     let Some(parameters) = spec.map("parameters") else { return errors };
     let path = path.child("parameters");
     check::one_of(parameters.str("scope"), &["Cluster", "Namespace"], &path.child("scope"), &mut errors);
+    if let Some(group) = parameters.get("apiGroup").and_then(Value::as_str) {
+        errors.extend(said(&path.child("apiGroup"), group, &names::is_dns1123_subdomain(group)));
+    }
     for name in ["kind", "name"] {
-        if parameters.str(name).is_empty() {
-            errors.push(field::required(&path.child(name), ""));
+        match parameters.str(name) {
+            "" => errors.push(field::required(&path.child(name), "")),
+            text => errors.extend(said(&path.child(name), text, &names::is_path_segment_name(text))),
         }
     }
-    match (parameters.str("scope"), parameters.str("namespace")) {
-        ("Namespace", "") => {
-            errors.push(field::required(&path.child("namespace"), "`parameters.scope` is set to 'Namespace'"));
+    let at = path.child("namespace");
+    match (parameters.str("scope"), parameters.get("namespace").and_then(Value::as_str)) {
+        ("Namespace", None) => errors.push(field::required(&at, "`parameters.scope` is set to 'Namespace'")),
+        ("Namespace", Some(namespace)) => {
+            errors.extend(said(&at, namespace, &names::name_is_dns_label(namespace, false)));
         }
-        ("Cluster", namespace) if !namespace.is_empty() => {
-            let why = "`parameters.scope` is set to 'Cluster'";
-            errors.push(field::forbidden(&path.child("namespace"), why));
-        }
+        ("Cluster", Some(_)) => errors.push(field::forbidden(&at, "`parameters.scope` is set to 'Cluster'")),
         _ => {}
     }
     errors
@@ -366,15 +403,17 @@ fn ip_address(object: &Map) -> Errors {
 fn service_cidr(object: &Map) -> Errors {
     let (path, list) = (Path::new("spec").child("cidrs"), spec(object).list("cidrs"));
     let cidrs: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
-    let shown = || Value::Map(api::map! { "CIDRs" => list.to_vec() });
+    let shown = || Value::List(list.to_vec());
     if cidrs.is_empty() {
         return vec![field::required(&path, "at least one CIDR required")];
     }
     if cidrs.len() > 2 {
-        return vec![field::invalid(&path, shown(), "may only hold up to 2 values")];
+        let shown = Value::Map(api::map! { "CIDRs" => list.to_vec() });
+        return vec![field::invalid(&path, shown, "may only hold up to 2 values")];
     }
     let mut errors = Errors::new();
-    let families: Vec<bool> = cidrs.iter().map(|cidr| cidr.contains(':')).collect();
+    let families: Vec<bool> =
+        cidrs.iter().filter(|cidr| names::parse_cidr_sloppy(cidr).is_some()).map(|cidr| cidr.contains(':')).collect();
     if families.len() == 2 && families[0] == families[1] {
         let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
         errors.push(field::invalid(&path, shown(), why));
@@ -391,14 +430,18 @@ fn service_cidr_change(new: &Map, old: &Map) -> Errors {
     let cidrs = |object: &Map| -> Vec<String> {
         spec(object).list("cidrs").iter().filter_map(Value::as_str).map(str::to_string).collect()
     };
+    let whole = new;
     let (new, old) = (cidrs(new), cidrs(old));
-    if new.len() < old.len() {
+    if new.len() != old.len() && (old.len(), new.len()) != (1, 2) {
         let shown = Value::List(new.iter().map(|cidr| Value::from(cidr.as_str())).collect());
         return vec![field::invalid(&path, shown, super::common::IMMUTABLE)];
     }
     let mut errors = Errors::new();
     for (at, (new, old)) in new.iter().zip(&old).enumerate() {
         check::fixed_text(&path.index(at), new, old, &mut errors);
+    }
+    if new.len() != old.len() {
+        errors.extend(service_cidr(whole));
     }
     errors
 }

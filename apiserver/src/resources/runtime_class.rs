@@ -5,7 +5,10 @@ use api::names;
 use api::value::Map;
 
 use super::check::{self, said};
+use super::common::internal::{self, Plain};
+use super::core::pod::options::Options;
 use super::core::pod::resources::container_resource_name;
+use super::core::pod::tolerations;
 use super::simple::Simple;
 
 pub(super) const RUNTIME_CLASS: Simple = Simple {
@@ -32,8 +35,12 @@ fn class(object: &Map) -> Errors {
         let path = Path::new("scheduling");
         let selector = path.child("nodeSelector");
         crate::rest::metadata::validate_labels(scheduling.map("nodeSelector"), &selector, &mut errors);
-        for (at, toleration) in scheduling.maps("tolerations").enumerate() {
-            one_toleration(toleration, &path.child("tolerations").index(at), &mut errors);
+        let (path, options) = (path.child("tolerations"), Options::default());
+        tolerations::check(scheduling.maps("tolerations"), &path, &options, &mut errors);
+        let all: Vec<&Map> = scheduling.maps("tolerations").collect();
+        for (at, toleration) in all.iter().enumerate().filter(|(at, one)| all[..*at].contains(one)) {
+            let shown = Plain(internal::shown(toleration, "core.v1.Toleration"));
+            errors.push(field::duplicate(&path.index(at), shown));
         }
     }
     let handler = object.str("handler");
@@ -43,23 +50,4 @@ fn class(object: &Map) -> Errors {
         errors.extend(said(&Path::new("handler"), handler, &names::is_dns1123_label(handler)));
     }
     errors
-}
-
-fn one_toleration(toleration: &Map, path: &Path, errors: &mut Errors) {
-    let (key, value, operator) = (toleration.str("key"), toleration.str("value"), toleration.str("operator"));
-    let at = path.child("operator");
-    if !key.is_empty() {
-        errors.extend(said(&path.child("key"), key, &names::is_qualified_name(key)));
-    } else if operator != "Exists" {
-        let why = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-        errors.push(field::invalid(&at, operator, why));
-    }
-    match operator {
-        "" | "Equal" => errors.extend(said(&at, value, &names::is_valid_label_value(value))),
-        "Exists" if !value.is_empty() => {
-            errors.push(field::invalid(&at, value, "value must be empty when `operator` is 'Exists'"));
-        }
-        "Exists" => {}
-        other => errors.push(field::not_supported(&at, other, &["Equal", "Exists"])),
-    }
 }

@@ -25,9 +25,13 @@ pub(crate) struct Simple {
     pub(crate) update: fn(&Context, &mut Map, &Map),
     pub(crate) update_status: fn(&Context, &mut Map, &Map),
     pub(crate) check: fn(&Map) -> Errors,
+    /// An update is checked as a new object is, beside what is wrong with the change.
+    pub(crate) recheck: bool,
     /// What is wrong with a change beside what is wrong with the new object.
     pub(crate) check_change: fn(&Map, &Map) -> Errors,
     pub(crate) check_status: fn(&Map, &Map) -> Errors,
+    /// What a client is told beside the answer, with the old object on update.
+    pub(crate) warn: fn(&Map, Option<&Map>) -> Vec<String>,
 }
 
 fn nothing_wrong(_: &Map, _: &Map) -> Errors {
@@ -47,8 +51,10 @@ impl Simple {
         update: |_, _, _| {},
         update_status: |_, _, _| {},
         check: |_| Errors::new(),
+        recheck: true,
         check_change: nothing_wrong,
         check_status: nothing_wrong,
+        warn: |_, _| Vec::new(),
     };
 
     /// An address in its canonical form is a name.
@@ -100,13 +106,17 @@ impl Strategy for Simple {
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
-        let mut errors = (self.check)(object);
+        let mut errors = if self.recheck { (self.check)(object) } else { Errors::new() };
         errors.extend((self.check_change)(object, old));
         errors
     }
 
     fn validate_status_update(&self, object: &Map, old: &Map) -> Errors {
         (self.check_status)(object, old)
+    }
+
+    fn warnings(&self, object: &Map, old: Option<&Map>) -> Vec<String> {
+        (self.warn)(object, old)
     }
 
     fn generation(&self) -> Generation {

@@ -1,32 +1,54 @@
 //! storage.k8s.io (pkg/registry/storage, pkg/apis/storage/{v1/defaults.go,validation}@v1.37.2).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use api::field::{self, Errors, Path};
 use api::names;
+use api::object::Meta;
 use api::value::{Map, Value};
 
 use super::check::{self, said};
+use super::common;
+use super::common::internal::{self, Plain};
+use super::core::persistent_volume;
+use super::core::pod::volumes;
+use super::core::pod::warnings::node_label;
 use super::simple::Simple;
 
 const BASE: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 const GUARDED: Simple = Simple { unconditional: false, ..BASE };
 
 pub(super) const STORAGE_CLASS: Simple =
-    Simple { default: default_class, check: class, check_change: class_change, ..BASE };
-pub(super) const CSI_DRIVER: Simple =
-    Simple { default: default_driver, check: driver, check_change: driver_change, generation: true, ..GUARDED };
-pub(super) const CSI_NODE: Simple = Simple { check: csi_node, ..GUARDED };
+    Simple { default: default_class, check: class, check_change: class_change, warn: class_warnings, ..BASE };
+pub(super) const CSI_DRIVER: Simple = Simple {
+    default: default_driver,
+    // Upstream counts changes, but does not start at 1.
+    update: |_, object, old| {
+        if !common::same_maps(spec(object), spec(old)) {
+            object.meta_mut().set("generation", old.generation() + 1);
+        }
+    },
+    check: driver,
+    check_change: driver_change,
+    warn: driver_warnings,
+    ..GUARDED
+};
+pub(super) const CSI_NODE: Simple = Simple { check: csi_node, check_change: csi_node_change, ..GUARDED };
 pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
     create: |_, object| object.set("status", api::map! { "attached" => false }),
     check: attachment,
     check_change: |new, old| whole(new, old, "spec"),
+    check_status: |new, _| attachment_status(new),
     ..GUARDED
 };
 pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
     unconditional: false,
     check: capacity,
     check_change: |new, old| {
-        let mut errors = whole(new, old, "nodeTopology");
-        errors.extend(whole(new, old, "storageClassName"));
+        let mut errors = Errors::new();
+        for name in ["nodeTopology", "storageClassName"] {
+            common::immutable(new, old, name, &Path::default(), &mut errors);
+        }
         errors
     },
     ..Simple::BASE
@@ -86,7 +108,50 @@ fn class(object: &Map) -> Errors {
     check::optional_one_of(policy, &["Delete", "Retain"], &Path::new("reclaimPolicy"), &mut errors);
     let modes = ["Immediate", "WaitForFirstConsumer"];
     check::one_of(object.str("volumeBindingMode"), &modes, &Path::new("volumeBindingMode"), &mut errors);
+    topologies(object, &mut errors);
     errors
+}
+
+/// Terms of labels, none of them twice.
+fn topologies(object: &Map, errors: &mut Errors) {
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let path = Path::new("allowedTopologies");
+    // Upstream compares with as many empty terms as there are terms.
+    let all: Vec<&Map> = object.maps("allowedTopologies").collect();
+    seen.resize_with(all.len(), BTreeMap::new);
+    for (at, term) in all.iter().enumerate() {
+        let path = path.index(at).child("matchLabelExpressions");
+        let mut own: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (index, requirement) in term.maps("matchLabelExpressions").enumerate() {
+            let (path, key) = (path.index(index), requirement.str("key"));
+            let values: Vec<&str> = requirement.list("values").iter().filter_map(Value::as_str).collect();
+            if values.is_empty() {
+                errors.push(field::required(&path.child("values"), ""));
+            }
+            for (index, value) in values.iter().enumerate().filter(|(at, value)| values[..*at].contains(value)) {
+                errors.push(field::duplicate(&path.child("values").index(index), *value));
+            }
+            common::qualified_name(key, &path.child("key"), errors);
+            if own.insert(key, values.into_iter().collect()).is_some() {
+                errors.push(field::duplicate(&path.child("key"), key));
+            }
+        }
+        errors.extend(seen.iter().filter(|other| **other == own).map(|_| field::duplicate(&path, "")));
+        seen.push(own);
+    }
+}
+
+fn class_warnings(object: &Map, _: Option<&Map>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (at, term) in object.maps("allowedTopologies").enumerate() {
+        for (index, requirement) in term.maps("matchLabelExpressions").enumerate() {
+            if let Some(why) = node_label(requirement.str("key")) {
+                let path = Path::new("allowedTopologies").index(at).child("matchLabelExpressions").index(index);
+                warnings.push(format!("{}: {} is {why}", path.child("key"), requirement.str("key")));
+            }
+        }
+    }
+    warnings
 }
 
 fn class_change(new: &Map, old: &Map) -> Errors {
@@ -104,6 +169,20 @@ fn default_driver(object: &mut Map) {
     for name in ["requiresRepublish", "seLinuxMount", "preventPodSchedulingIfMissing"] {
         check::set_missing(spec, name, false);
     }
+}
+
+/// How often a node may be asked for its limits, in seconds.
+const UPDATE_PERIOD_SECONDS_MIN: i64 = 10;
+
+/// Tokens are better in secrets than in attributes.
+fn driver_warnings(object: &Map, old: Option<&Map>) -> Vec<String> {
+    let spec = spec(object);
+    let same = old.is_some_and(|old| common::same(self::spec(old).get("tokenRequests"), spec.get("tokenRequests")));
+    if same || spec.list("tokenRequests").is_empty() || spec.contains("serviceAccountTokenInSecrets") {
+        return Vec::new();
+    }
+    let why = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes";
+    vec![why.to_string()]
 }
 
 fn driver(object: &Map) -> Errors {
@@ -134,6 +213,15 @@ fn driver(object: &Map) -> Errors {
             }
         }
     }
+    if let Some(seconds) = spec.i64("nodeAllocatableUpdatePeriodSeconds").filter(|s| *s < UPDATE_PERIOD_SECONDS_MIN) {
+        let why = format!("must be greater than or equal to {UPDATE_PERIOD_SECONDS_MIN} seconds");
+        errors.push(field::invalid(&path.child("nodeAllocatableUpdatePeriodSeconds"), seconds, why));
+    }
+    let asks = !spec.list("tokenRequests").is_empty();
+    if let Some(flag) = spec.bool("serviceAccountTokenInSecrets").filter(|_| !asks) {
+        let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        errors.push(field::invalid(&path.child("serviceAccountTokenInSecrets"), flag, why));
+    }
     for mode in spec.list("volumeLifecycleModes").iter().filter_map(Value::as_str) {
         check::one_of(mode, &["Persistent", "Ephemeral"], &path.child("volumeLifecycleModes"), &mut errors);
     }
@@ -143,20 +231,15 @@ fn driver(object: &Map) -> Errors {
 fn driver_change(new: &Map, old: &Map) -> Errors {
     let mut errors = Errors::new();
     let path = Path::new("spec");
-    for (name, shown) in [("attachRequired", "attachedRequired"), ("fsGroupPolicy", "fsGroupPolicy")] {
-        let value = spec(new).get(name);
-        if value != spec(old).get(name) && name == "attachRequired" {
-            errors.push(field::invalid(
-                &path.child(shown),
-                value.cloned().unwrap_or_default(),
-                super::common::IMMUTABLE,
-            ));
-        }
+    let attach = spec(new).get("attachRequired");
+    if attach != spec(old).get("attachRequired") {
+        let shown = attach.cloned().unwrap_or_default();
+        errors.push(field::invalid(&path.child("attachedRequired"), shown, common::IMMUTABLE));
     }
     let modes = |object: &Map| spec(object).list("volumeLifecycleModes").to_vec();
     if modes(new) != modes(old) {
         let shown = Value::List(modes(new));
-        errors.push(field::invalid(&path.child("volumeLifecycleModes"), shown, super::common::IMMUTABLE));
+        errors.push(field::invalid(&path.child("volumeLifecycleModes"), shown, common::IMMUTABLE));
     }
     errors
 }
@@ -167,10 +250,17 @@ fn csi_node(object: &Map) -> Errors {
     let mut seen: Vec<&str> = Vec::new();
     for (at, driver) in spec(object).maps("drivers").enumerate() {
         let path = path.index(at);
-        driver_name(driver.str("name"), &path.child("name"), &mut errors);
+        volumes::driver_name(driver.str("name"), &path.child("name"), &mut errors);
         let node = driver.str("nodeID");
         if node.is_empty() {
             errors.push(field::required(&path.child("nodeID"), ""));
+        }
+        if node.len() > NODE_ID_MAX {
+            errors.push(field::invalid(
+                &path.child("nodeID"),
+                node,
+                format!("must be {NODE_ID_MAX} characters or less"),
+            ));
         }
         let count = driver.map("allocatable").and_then(|allocatable| allocatable.i64("count"));
         check::not_negative(count, &path.child("allocatable").child("count"), &mut errors);
@@ -197,18 +287,51 @@ fn topology_keys(driver: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Longest name of a CSI driver.
-const DRIVER_NAME_MAX: usize = 63;
+/// Longest name that a driver has for a node.
+const NODE_ID_MAX: usize = 256;
 
-fn driver_name(name: &str, path: &Path, errors: &mut Errors) {
-    if name.is_empty() {
-        errors.push(field::required(path, ""));
+/// What a driver says of a node stays, but for how much it can attach.
+fn csi_node_change(new: &Map, old: &Map) -> Errors {
+    let mut errors = Errors::new();
+    let fixed = |driver: &Map| {
+        let mut driver = driver.clone();
+        driver.remove("allocatable");
+        driver
+    };
+    for was in spec(old).maps("drivers").map(fixed) {
+        for now in spec(new).maps("drivers").map(fixed).filter(|now| now.str("name") == was.str("name")) {
+            if !common::same_maps(&now, &was) {
+                let shown = Plain(internal::shown(&now, "storage.v1.CSINodeDriver"));
+                errors.push(field::invalid(&Path::new("spec").child("drivers"), shown, common::IMMUTABLE));
+            }
+        }
     }
-    if name.len() > DRIVER_NAME_MAX {
-        errors.push(field::too_long(path, DRIVER_NAME_MAX));
+    errors
+}
+
+/// Longest message of an error, and most metadata of an attachment, in bytes.
+const ERROR_MESSAGE_BYTES_MAX: usize = 1024;
+const METADATA_BYTES_MAX: usize = 256 * 1024;
+
+fn attachment_status(object: &Map) -> Errors {
+    let mut errors = Errors::new();
+    let (status, path) = (object.map("status").unwrap_or(Map::EMPTY), Path::new("status"));
+    let metadata = status.map("attachmentMetadata").into_iter().flat_map(Map::iter);
+    let bytes: usize = metadata.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if bytes > METADATA_BYTES_MAX {
+        errors.push(field::too_long(&path.child("attachmentMetadata"), METADATA_BYTES_MAX));
     }
-    let lower = name.to_lowercase();
-    errors.extend(said(path, name, &names::is_dns1123_subdomain(&lower)));
+    for name in ["attachError", "detachError"] {
+        let (error, path) = (status.map(name).unwrap_or(Map::EMPTY), path.child(name));
+        if error.str("message").len() > ERROR_MESSAGE_BYTES_MAX {
+            errors.push(field::too_long(&path.child("message"), ERROR_MESSAGE_BYTES_MAX));
+        }
+        if let Some(code) = error.i64("errorCode").filter(|code| *code < 0) {
+            let why = names::inclusive_range_error(0, i64::from(i32::MAX));
+            errors.push(field::invalid(&path.child("errorCode"), code, why));
+        }
+    }
+    errors
 }
 
 fn attachment(object: &Map) -> Errors {
@@ -224,12 +347,14 @@ fn attachment(object: &Map) -> Errors {
             errors.push(field::forbidden(&at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
         }
         (false, Some("")) => {
-            errors.push(field::required(
-                &at.child("persistentVolumeName"),
-                "must specify non empty persistentVolumeName",
-            ));
+            let at = at.child("persistentVolumeName");
+            errors.push(field::required(&at, "must specify non empty persistentVolumeName"));
+            errors.extend(said(&at, "", &names::name_is_dns_subdomain("", false)));
         }
         _ => {}
+    }
+    if let Some(volume) = source.map("inlineVolumeSpec") {
+        persistent_volume::inline(volume, &at.child("inlineVolumeSpec"), &mut errors);
     }
     let node = spec.str("nodeName");
     errors.extend(said(&path.child("nodeName"), node, &names::name_is_dns_subdomain(node, false)));
@@ -256,15 +381,9 @@ fn capacity(object: &Map) -> Errors {
     let mut errors = check::label_selector(object.map("nodeTopology"), &Path::new("nodeTopology"));
     let class = object.str("storageClassName");
     let path = Path::new("storageClassName");
-    if class.is_empty() {
-        errors.push(field::required(&path, ""));
-    } else {
-        errors.extend(said(&path, class, &names::name_is_dns_subdomain(class, false)));
-    }
-    for name in ["capacity", "maximumVolumeSize"] {
-        if let Some(value) = object.get(name) {
-            check::amount("storage", value, &Path::new(name), &mut errors);
-        }
+    errors.extend(said(&path, class, &names::name_is_dns_subdomain(class, false)));
+    if let Some(value) = object.get("capacity") {
+        check::amount("storage", value, &Path::new("capacity"), &mut errors);
     }
     errors
 }

@@ -27,15 +27,28 @@ fn typed(row: &Map, name: &str, facts: &Resource) -> Option<Map> {
     Some(object)
 }
 
+/// Whom upstream saw.
+fn user_of(row: &Map) -> User {
+    let Some(user) = row.map("user") else { return User::default() };
+    let extra = user.map("extra").into_iter().flat_map(Map::keys).map(|key| key.to_string());
+    let extra = extra.map(|key| (key.clone(), texts(user.map("extra").expect("extra"), &key))).collect();
+    User { name: user.str("username").into(), uid: user.str("uid").into(), groups: texts(user, "groups"), extra }
+}
+
 /// What is the same whenever it is asked.
 fn lasting(mut object: Map) -> Map {
     for name in ["resourceVersion", "creationTimestamp", "managedFields"] {
         object.meta_mut().remove(name);
     }
     for condition in object.map_mut("status").maps_mut("conditions") {
-        if condition.str("lastTransitionTime") == NOW {
-            condition.remove("lastTransitionTime");
+        for name in ["lastTransitionTime", "lastUpdateTime"] {
+            if matches!(condition.str(name), "" | NOW) {
+                condition.remove(name);
+            }
         }
+    }
+    if object.map("status").is_some_and(|status| status.str("lastPhaseTransitionTime") == NOW) {
+        object.map_mut("status").remove("lastPhaseTransitionTime");
     }
     // Zeros that Go always writes are filled in when an object is shown.
     object.map_mut("status").retain(|_, value| !value.is_zero());
@@ -55,7 +68,9 @@ fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> 
     let Some(old) = typed(row, "old", facts) else {
         let uid = row.map("result").map_or("u", |result| result.uid()).to_string();
         object.meta_mut().set("uid", uid);
-        object.meta_mut().set("namespace", "default");
+        if facts.namespaced {
+            object.meta_mut().set("namespace", "default");
+        }
         if strategy.generation() != Generation::None {
             object.meta_mut().set("generation", 1i64);
         }
@@ -145,12 +160,11 @@ fn order_value(value: &mut Value) {
 /// Checks all rows; says which differ and how.
 pub(crate) fn check(rows: &str) {
     let (rows, _) = decode_any(rows.as_bytes(), Strictness::Lenient).expect("JSON");
-    let user = User::default();
     let mut wrong = Vec::new();
     for row in rows.as_list().expect("rows").iter().filter_map(Value::as_map) {
         let facts = facts_of(row);
         let strategy = resources::strategy(facts.group, facts.plural);
-        let (object, errors, warnings) = answer(row, strategy, facts, &user);
+        let (object, errors, warnings) = answer(row, strategy, facts, &user_of(row));
         let title = format!("{} {}", facts.kind, row.str("name"));
         let (got, want) = (sorted(errors), sorted(texts(row, "errors")));
         if got != want {

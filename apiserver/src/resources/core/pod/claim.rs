@@ -27,7 +27,7 @@ pub(super) fn template(template: &Map, path: &Path, errors: &mut Errors) {
 }
 
 pub(crate) fn spec(spec: &Map, path: &Path, errors: &mut Errors) {
-    access_modes(spec, &path.child("accessModes"), errors);
+    modes(spec, "at least 1 access mode is required", &path.child("accessModes"), errors);
     common::label_selector(spec.map("selector"), false, &path.child("selector"), errors);
     let storage = path.child("resources").key("storage");
     match spec.value_at(&["resources", "requests", "storage"]).and_then(common::quantity) {
@@ -50,10 +50,11 @@ fn class_name(spec: &Map, name: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn access_modes(spec: &Map, path: &Path, errors: &mut Errors) {
+/// Access modes; `why` is said when there is none.
+pub(crate) fn modes(spec: &Map, why: &str, path: &Path, errors: &mut Errors) {
     let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
     if modes.is_empty() {
-        errors.push(field::required(path, "at least 1 access mode is required"));
+        errors.push(field::required(path, why));
     }
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.push(field::not_supported(path, *mode, &ACCESS_MODES));

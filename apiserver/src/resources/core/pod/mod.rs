@@ -1,7 +1,7 @@
 //! Pod (pkg/registry/core/pod/strategy.go@v1.37.2): what the server decides about a pod, what it checks, and how it
 //! leaves.
 
-mod affinity;
+pub(crate) mod affinity;
 pub(crate) mod annotations;
 pub(crate) mod claim;
 mod container_status;
@@ -11,7 +11,7 @@ mod dns;
 mod env;
 mod image;
 mod mounts;
-mod network_volumes;
+pub(crate) mod network_volumes;
 pub(crate) mod options;
 mod paths;
 pub(crate) mod prepare;
@@ -27,9 +27,9 @@ mod spread;
 mod status;
 #[cfg(test)]
 mod tests;
-mod tolerations;
+pub(crate) mod tolerations;
 mod update;
-mod volumes;
+pub(crate) mod volumes;
 pub(crate) mod warnings;
 mod windows;
 

@@ -43,35 +43,40 @@ fn secret_name(source: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-pub(super) fn gce_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn gce_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["pdName"], path, errors);
     number_up_to_255(source, "partition", 1, path, errors);
 }
 
-pub(super) fn aws_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn aws_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["volumeID"], path, errors);
     number_up_to_255(source, "partition", 1, path, errors);
 }
 
-pub(super) fn nfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn nfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["server", "path"], path, errors);
     if !source.str("path").starts_with('/') {
         errors.push(field::invalid(&path.child("path"), source.str("path"), "must be an absolute path"));
     }
 }
 
-fn iscsi_name(name: &str, path: &Path, errors: &mut Errors) {
+/// `why_other` is said of a name of no known form.
+fn iscsi_name(name: &str, why_other: &str, path: &Path, errors: &mut Errors) {
     match ISCSI_NAMES.iter().find(|(prefix, _)| name.starts_with(prefix)) {
-        None => errors.push(field::invalid(path, name, "must be valid format starting with iqn, eui, or naa")),
+        None => errors.push(field::invalid(path, name, why_other)),
         Some((_, form)) if !form.is_match(name) => errors.push(field::invalid(path, name, "must be valid format")),
         Some(_) => {}
     }
 }
 
-pub(super) fn iscsi(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn iscsi(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+    iscsi_fields(source, "must be valid format starting with iqn, eui, or naa", path, errors);
+}
+
+pub(crate) fn iscsi_fields(source: &Map, why_other: &str, path: &Path, errors: &mut Errors) {
     all_required(source, &["targetPortal", "iqn"], path, errors);
     if !source.str("iqn").is_empty() {
-        iscsi_name(source.str("iqn"), &path.child("iqn"), errors);
+        iscsi_name(source.str("iqn"), why_other, &path.child("iqn"), errors);
     }
     number_up_to_255(source, "lun", 0, path, errors);
     let chap = ["chapAuthDiscovery", "chapAuthSession"].iter().any(|name| source.bool(name) == Some(true));
@@ -79,15 +84,15 @@ pub(super) fn iscsi(source: &Map, path: &Path, _: &Options, errors: &mut Errors)
         errors.push(field::required(&path.child("secretRef"), ""));
     }
     if let Some(name) = source.get("initiatorName").and_then(Value::as_str) {
-        iscsi_name(name, &path.child("initiatorname"), errors);
+        iscsi_name(name, why_other, &path.child("initiatorname"), errors);
     }
 }
 
-pub(super) fn glusterfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn glusterfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["endpoints", "path"], path, errors);
 }
 
-pub(super) fn flocker(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn flocker(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     let (name, id) = (source.str("datasetName"), source.str("datasetUUID"));
     if name.is_empty() && id.is_empty() {
         errors.push(field::required(path, "one of datasetName and datasetUUID is required"));
@@ -101,17 +106,17 @@ pub(super) fn flocker(source: &Map, path: &Path, _: &Options, errors: &mut Error
     }
 }
 
-pub(super) fn rbd(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn rbd(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     cephfs(source, path, &Options::default(), errors);
     all_required(source, &["image"], path, errors);
 }
 
-pub(super) fn cinder(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn cinder(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["volumeID"], path, errors);
     secret_name(source, path, errors);
 }
 
-pub(super) fn cephfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn cephfs(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     if source.list("monitors").is_empty() {
         errors.push(field::required(&path.child("monitors"), ""));
     }
@@ -126,7 +131,7 @@ fn is_host_port(text: &str) -> bool {
     }
 }
 
-pub(super) fn quobyte(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn quobyte(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     let pairs = "must be a host:port pair or multiple pairs separated by commas";
     let registry = source.str("registry");
     if registry.is_empty() {
@@ -141,7 +146,7 @@ pub(super) fn quobyte(source: &Map, path: &Path, _: &Options, errors: &mut Error
     all_required(source, &["volume"], path, errors);
 }
 
-pub(super) fn fc(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn fc(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     let at = path.child("targetWWNs");
     let (targets, ids) = (source.list("targetWWNs"), source.list("wwids"));
     if targets.is_empty() && ids.is_empty() {
@@ -160,7 +165,7 @@ pub(super) fn fc(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     }
 }
 
-pub(super) fn flex(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn flex(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["driver"], path, errors);
     for (key, _) in source.map("options").into_iter().flat_map(Map::iter) {
         let namespace = key.split_once('/').map_or(key.as_str(), |(namespace, _)| namespace);
@@ -172,11 +177,11 @@ pub(super) fn flex(source: &Map, path: &Path, _: &Options, errors: &mut Errors) 
     }
 }
 
-pub(super) fn azure_file(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn azure_file(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["secretName", "shareName"], path, errors);
 }
 
-pub(super) fn azure_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn azure_disk(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["diskName", "diskURI"], path, errors);
     common::one_of(source, "cachingMode", &["None", "ReadOnly", "ReadWrite"], path, errors);
     common::one_of(source, "kind", &["Dedicated", "Managed", "Shared"], path, errors);
@@ -195,23 +200,28 @@ pub(super) fn azure_disk(source: &Map, path: &Path, _: &Options, errors: &mut Er
     }
 }
 
-pub(super) fn vsphere(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn vsphere(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["volumePath"], path, errors);
 }
 
-pub(super) fn photon(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn photon(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["pdID"], path, errors);
 }
 
-pub(super) fn portworx(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn portworx(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["volumeID"], path, errors);
 }
 
-pub(super) fn scale_io(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn scale_io(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     all_required(source, &["gateway", "system", "volumeName"], path, errors);
 }
 
-pub(super) fn storage_os(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn storage_os(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+    storage_os_names(source, path, errors);
+    secret_name(source, path, errors);
+}
+
+pub(crate) fn storage_os_names(source: &Map, path: &Path, errors: &mut Errors) {
     let (name, namespace) = (source.str("volumeName"), source.str("volumeNamespace"));
     if name.is_empty() {
         errors.push(field::required(&path.child("volumeName"), ""));
@@ -221,5 +231,4 @@ pub(super) fn storage_os(source: &Map, path: &Path, _: &Options, errors: &mut Er
     if !namespace.is_empty() {
         common::dns_label(namespace, &path.child("volumeNamespace"), errors);
     }
-    secret_name(source, path, errors);
 }

@@ -59,7 +59,7 @@ pub(crate) fn is_huge_page(name: &str) -> bool {
 }
 
 /// Named by Kubernetes, not by a device plugin or an administrator.
-fn is_native(name: &str) -> bool {
+pub(crate) fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
@@ -80,7 +80,7 @@ fn is_standard(name: &str) -> bool {
 }
 
 /// validateResourceName; false when there was an error.
-fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
+pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) -> bool {
     let wrong = names::is_qualified_name(name);
     if !wrong.is_empty() {
         common::each(path, name, wrong, errors);

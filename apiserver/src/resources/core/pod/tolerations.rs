@@ -11,7 +11,7 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 /// Upstream names the comparisons even where it does not take them.
 const OPERATORS: [&str; 4] = ["Equal", "Exists", "Lt", "Gt"];
 
-pub(super) fn check<'a>(
+pub(crate) fn check<'a>(
     tolerations: impl Iterator<Item = &'a Map>,
     path: &Path,
     options: &Options,

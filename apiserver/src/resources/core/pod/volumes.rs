@@ -140,7 +140,7 @@ pub(super) fn mode(map: &Map, name: &str, path: &Path, errors: &mut Errors) {
     }
 }
 
-pub(super) fn no_backsteps(text: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn no_backsteps(text: &str, path: &Path, errors: &mut Errors) {
     if text.split('/').any(|part| part == "..") {
         errors.push(field::invalid(path, text, "must not contain '..'"));
     }
@@ -175,7 +175,7 @@ fn items(source: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn host_path(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+pub(crate) fn host_path(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
     if source.str("path").is_empty() {
         errors.push(field::required(&path.child("path"), ""));
         return;
@@ -229,16 +229,19 @@ pub(super) fn downward_file(item: &Map, path: &Path, errors: &mut Errors) {
     mode(item, "mode", path, errors);
 }
 
-fn csi(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
-    let (driver, at) = (source.str("driver"), path.child("driver"));
+/// ValidateCSIDriverName.
+pub(crate) fn driver_name(driver: &str, path: &Path, errors: &mut Errors) {
     if driver.is_empty() {
-        errors.push(field::required(&at, ""));
-    } else {
-        if driver.len() > names::DNS1123_LABEL_MAX_LENGTH {
-            errors.push(field::too_long(&at, names::DNS1123_LABEL_MAX_LENGTH));
-        }
-        common::each(&at, driver, names::is_dns1123_subdomain(&driver.to_lowercase()), errors);
+        return errors.push(field::required(path, ""));
     }
+    if driver.len() > names::DNS1123_LABEL_MAX_LENGTH {
+        errors.push(field::too_long(path, names::DNS1123_LABEL_MAX_LENGTH));
+    }
+    common::each(path, driver, names::is_dns1123_subdomain(&driver.to_lowercase()), errors);
+}
+
+fn csi(source: &Map, path: &Path, _: &Options, errors: &mut Errors) {
+    driver_name(source.str("driver"), &path.child("driver"), errors);
     if let Some(reference) = source.map("nodePublishSecretRef") {
         let name = reference.str("name");
         if name.is_empty() {

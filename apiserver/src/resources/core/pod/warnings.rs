@@ -82,7 +82,7 @@ pub(crate) fn of(holder: &Map, path: &Path) -> Vec<String> {
     all
 }
 
-fn node_label(key: &str) -> Option<&'static str> {
+pub(crate) fn node_label(key: &str) -> Option<&'static str> {
     NODE_LABELS.iter().find(|row| row.0 == key).map(|row| row.1)
 }
 
@@ -114,7 +114,7 @@ fn node_labels(spec: &Map, path: &Path, all: &mut Vec<String>) {
     }
 }
 
-fn node_term(term: &Map, values: bool, path: &Path, all: &mut Vec<String>) {
+pub(crate) fn node_term(term: &Map, values: bool, path: &Path, all: &mut Vec<String>) {
     for (at, requirement) in term.maps("matchExpressions").enumerate() {
         let (path, key) = (path.child("matchExpressions").index(at), requirement.str("key"));
         if let Some(why) = node_label(key) {
