@@ -12,6 +12,8 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 mod quota;
+#[cfg(test)]
+mod rows;
 mod runtime_class;
 mod service_account;
 mod storage;

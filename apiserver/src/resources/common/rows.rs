@@ -136,7 +136,8 @@ fn sorted(mut all: Vec<String>) -> Vec<String> {
     all
 }
 
-fn pretty(object: &Map) -> String {
+/// An object as text, every map in one order.
+pub(crate) fn pretty(object: &Map) -> String {
     let mut sorted = object.clone();
     order(&mut sorted);
     String::from_utf8_lossy(&encode(&sorted)).into_owned()
