@@ -215,6 +215,11 @@ mod tests {
     }
 
     #[test]
+    fn autoscalers_and_jobs_as_upstream_answers() {
+        rows::check(include_str!("testdata/workloads.json"));
+    }
+
+    #[test]
     fn core_kinds_as_upstream_answers() {
         rows::check(include_str!("core/testdata.json"));
     }

@@ -47,7 +47,8 @@ fn generate_selector(job: &mut Map) {
     }
     labels.sort();
     let all = labels.clone();
-    if shared {
+    // Upstream's defaults come once more when the object is read back from the store.
+    if shared || job.meta().map("labels").is_none_or(Map::is_empty) {
         job.meta_mut().set("labels", all);
     }
     let wanted = job.map_mut("spec").map_mut("selector").map_mut("matchLabels");
