@@ -34,12 +34,17 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let hub = Arc::new(Hub::new(store, registry, network, vec![Box::new(AuthorizerViews(authz.clone()))]));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let mut plugins = admission::plugins(enable, disable).map_err(Error::Config)?;
+    let mut plugins = admission::plugins(enable, disable, &authz).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     Ok(Core {
-        api: Api { hub, admission: Chain::new(plugins), authz: authz.clone() },
+        api: Api {
+            hub,
+            admission: Chain::new(plugins),
+            authz: authz.clone(),
+            allow_privileged: config.allow_privileged,
+        },
         authn: authenticators(config)?,
         authz,
         issuer,

@@ -58,7 +58,7 @@ impl Health {
             true => (*hook, Ok(())),
             false => (*hook, Err("not finished".to_string())),
         };
-        HOOKS.iter().map(|hook| state(&hook)).collect()
+        HOOKS.iter().map(state).collect()
     }
 }
 

@@ -51,8 +51,8 @@ impl Metrics {
         };
         let dry_run = if info.query.has("dryRun") { "All" } else { "" };
         let (group, resource, version, sub) = (&*info.group, &*info.resource, &*info.version, &*info.subresource);
-        let mut digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
-        let code = std::str::from_utf8(&mut digits).unwrap_or("");
+        let digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
+        let code = std::str::from_utf8(&digits).unwrap_or("");
         self.requests
             .with_label_values(&[code, "apiserver", dry_run, group, resource, scope, sub, verb, version])
             .inc();

@@ -4,6 +4,7 @@ use api::map;
 use api::status::Status;
 use http::{Method, Response};
 
+use crate::authn::openid;
 use crate::chain::Asked;
 use crate::respond::{self, Body, full};
 use crate::{discovery, health, openapi};
@@ -35,7 +36,7 @@ impl Asked<'_> {
                 let text = self.core.metrics.text();
                 return Ok(respond::response(200, "text/plain; version=0.0.4; charset=utf-8", full(text)));
             }
-            "/.well-known/openid-configuration" | "/openid/v1/jwks" => return self.openid(path),
+            openid::CONFIG_PATH | openid::JWKS_PATH => return self.openid(path),
             _ => {}
         }
         if let Some(answer) = openapi::answer(self, path) {
@@ -66,13 +67,14 @@ impl Asked<'_> {
     fn openid(&self, path: &str) -> Result<Response<Body>, Status> {
         let documents = self.core.openid.as_ref().ok_or_else(Status::no_such_path)?;
         let (content_type, text) = match path {
-            "/openid/v1/jwks" => ("application/jwk-set+json", &documents.jwks),
+            openid::JWKS_PATH => (openid::JWKS_CONTENT_TYPE, &documents.jwks),
             _ => ("application/json", &documents.configuration),
         };
         let mut response = respond::response(200, content_type, full(text.clone()));
-        response
-            .headers_mut()
-            .insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("public, max-age=3600"));
+        let age = format!("public, max-age={}", openid::MAX_AGE_SECONDS);
+        if let Ok(age) = http::HeaderValue::try_from(age) {
+            response.headers_mut().insert(http::header::CACHE_CONTROL, age);
+        }
         Ok(response)
     }
 }

@@ -36,7 +36,6 @@ pub(crate) struct Entry {
 pub(crate) struct Storage {
     pub(crate) group: &'static str,
     pub(crate) plural: &'static str,
-    pub(crate) namespaced: bool,
     /// Key prefix with a slash at the end: `/registry/pods/`.
     pub(crate) prefix: String,
     /// The storage version's facts.
@@ -107,6 +106,7 @@ impl Entry {
     }
 
     /// An object of the storage version in this version.
+    #[allow(clippy::wrong_self_convention, reason = "the counterpart of to_storage")]
     pub(crate) fn from_storage(&self, stored: &Map) -> Map {
         let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
         object::set_kind(&mut object, &self.api_version, self.facts.kind);
@@ -176,7 +176,6 @@ impl Registry {
             Arc::new(Storage {
                 group: stored.group,
                 plural: stored.plural,
-                namespaced: facts.namespaced,
                 prefix,
                 stored,
                 api_version: stored.api_version(),

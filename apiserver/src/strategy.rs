@@ -13,7 +13,6 @@ pub(crate) struct Context<'a> {
     pub(crate) user: &'a User,
     /// Now, as metav1.Time text (`2026-11-24T08:00:00Z`).
     pub(crate) now: &'a str,
-    pub(crate) subresource: &'a str,
 }
 
 /// When `metadata.generation` counts.

@@ -501,12 +501,19 @@ pub(crate) fn canonical(structure: &'static Struct, head: Map, mut found: Vec<(u
     let mut found = found.into_iter().peekable();
     for (order, field) in (0u16..).zip(structure.json_fields()) {
         let value = found.next_if(|entry| entry.0 == order).map(|entry| entry.2);
-        if let Some(value) = field_value(field, value) {
+        let empty = matches!(&value, Some(Value::List(list)) if list.is_empty());
+        if empty && KEEPS_EMPTY.contains(&(structure.name, field.name)) {
+            map.push(Str::const_new(field.name), Value::List(Vec::new()));
+        } else if let Some(value) = field_value(field, value) {
             map.push(Str::const_new(field.name), value);
         }
     }
     map
 }
+
+/// Lists that upstream tells apart when they are empty and when they are not there; an empty one is refused by
+/// validation, so none is ever stored.
+const KEEPS_EMPTY: &[(&str, &str)] = &[("io.k8s.api.autoscaling.v2.HPAScalingRules", "policies")];
 
 /// The canonical value of a field, or `None` when JSON output leaves it out.
 fn field_value(field: &'static Field, value: Option<Value>) -> Option<Value> {

@@ -3,17 +3,32 @@
 //!
 //! Invariant: first error wins; a plugin that does not handle an operation is not asked.
 
+mod amounts;
+pub(crate) mod certificates;
+mod limit_ranger;
 mod namespace_lifecycle;
+mod network;
 mod node_restriction;
+mod pod_security;
 mod priority;
+mod quota;
+#[cfg(test)]
+mod rows;
+mod runtime_class;
 mod service_account;
+mod storage;
 mod tolerations;
+mod topology_labels;
+
+use std::sync::Arc;
 
 use api::status::Status;
 use api::value::Map;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use crate::authn::User;
+use crate::authz::Authorizers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -37,9 +52,15 @@ pub(crate) struct Attributes<'a> {
     pub(crate) object: Option<&'a mut Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
+    /// What plugins tell the client beside the answer.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Attributes<'_> {
+    pub(crate) fn warn(&self, text: String) {
+        self.warnings.lock().push(text);
+    }
+
     /// True for this resource of this group, on the resource itself or on any of the subresources named.
     pub(crate) fn is(&self, group: &str, resource: &str, subresources: &[&str]) -> bool {
         self.group == group && self.resource == resource && subresources.contains(&self.subresource)
@@ -146,16 +167,31 @@ impl Chain {
 }
 
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
-type Row = (fn() -> Box<dyn Plugin>, bool);
+type Row = (fn(&Arc<Authorizers>) -> Box<dyn Plugin>, bool);
 
 /// Every plugin, in upstream's order (pkg/kubeapiserver/options/plugins.go@v1.37.2: AllOrderedPlugins).
 const PLUGINS: &[Row] = &[
-    (|| Box::new(namespace_lifecycle::NamespaceLifecycle), true),
-    (|| Box::new(service_account::ServiceAccount), true),
-    (|| Box::new(node_restriction::NodeRestriction), false),
-    (|| Box::new(tolerations::TaintNodesByCondition), true),
-    (|| Box::new(priority::Priority), true),
-    (|| Box::new(tolerations::DefaultTolerationSeconds), true),
+    (|_| Box::new(namespace_lifecycle::NamespaceLifecycle::default()), true),
+    (|_| Box::new(limit_ranger::LimitRanger), true),
+    (|_| Box::new(service_account::ServiceAccount), true),
+    (|authorizers| Box::new(node_restriction::NodeRestriction(authorizers.clone())), false),
+    (|_| Box::new(tolerations::TaintNodesByCondition), true),
+    (|_| Box::new(pod_security::PodSecurity), true),
+    (|_| Box::new(priority::Priority), true),
+    (|_| Box::new(tolerations::DefaultTolerationSeconds), true),
+    (|_| Box::new(tolerations::ExtendedResourceToleration), false),
+    (|_| Box::new(storage::DefaultStorageClass), true),
+    (|_| Box::new(storage::StorageObjectInUseProtection), true),
+    (|_| Box::new(storage::PersistentVolumeClaimResize), true),
+    (|_| Box::new(runtime_class::RuntimeClass), true),
+    (|authorizers| Box::new(certificates::CertificateApproval(authorizers.clone())), true),
+    (|authorizers| Box::new(certificates::CertificateSigning(authorizers.clone())), true),
+    (|authorizers| Box::new(certificates::ClusterTrustBundleAttest(authorizers.clone())), true),
+    (|_| Box::new(certificates::CertificateSubjectRestriction), true),
+    (|_| Box::new(network::DefaultIngressClass), true),
+    (|_| Box::new(network::DenyServiceExternalIPs), false),
+    (|_| Box::new(topology_labels::PodTopologyLabels), true),
+    (|_| Box::new(quota::ResourceQuota), true),
 ];
 
 /// Upstream's plugins that this version does not have: named in a flag they are accepted, and a warning says so.
@@ -163,31 +199,19 @@ const ABSENT: &[&str] = &[
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
-    "ClusterTrustBundleAttest",
-    "DefaultIngressClass",
-    "DefaultStorageClass",
-    "DenyServiceExternalIPs",
     "EventRateLimit",
-    "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "LimitRanger",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
+    "NodeDeclaredFeatureValidator",
     "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize",
+    "PodGroupProtection",
     "PodNodeSelector",
-    "PodSecurity",
+    "PodResizeValidator",
     "PodTolerationRestriction",
-    "PodTopologyLabels",
-    "ResourceQuota",
-    "RuntimeClass",
-    "StorageObjectInUseProtection",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
@@ -196,8 +220,12 @@ const ABSENT: &[&str] = &[
 ///
 /// # Errors
 /// A name that is no plugin's, or one that is both enabled and disabled: upstream's texts.
-pub(crate) fn plugins(enable: &[String], disable: &[String]) -> Result<Vec<Box<dyn Plugin>>, String> {
-    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(), *on)).collect();
+pub(crate) fn plugins(
+    enable: &[String],
+    disable: &[String],
+    authorizers: &Arc<Authorizers>,
+) -> Result<Vec<Box<dyn Plugin>>, String> {
+    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(authorizers), *on)).collect();
     for name in enable.iter().chain(disable) {
         let known = all.iter().any(|(plugin, _)| plugin.name() == name);
         if !known && !ABSENT.contains(&name.as_str()) {
@@ -219,31 +247,29 @@ pub(crate) fn plugins(enable: &[String], disable: &[String]) -> Result<Vec<Box<d
 
 #[cfg(test)]
 mod tests {
-    use super::plugins;
+    use std::sync::Arc;
 
-    fn check(enable: &[&str], disable: &[&str], expect: Result<&[&str], &str>) {
+    use super::{PLUGINS, plugins};
+    use crate::authz::Authorizers;
+
+    /// What the flags leave, as changes of what is on by default.
+    fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let got = plugins(&list(enable), &list(disable));
+        let authorizers = Arc::new(Authorizers::new(Vec::new()));
+        let got = plugins(&list(enable), &list(disable), &authorizers);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
-        assert_eq!(got.as_deref().map_err(String::as_str), expect);
+        let rows = PLUGINS.iter().map(|(make, on)| (make(&authorizers).name(), *on));
+        let wanted = expect.map(|(more, less)| {
+            let on = rows.filter(|(name, on)| (*on || more.contains(name)) && !less.contains(name));
+            on.map(|(name, _)| name).collect::<Vec<_>>()
+        });
+        assert_eq!(got.as_ref().map_err(String::as_str), wanted.as_ref().map_err(|why| *why));
     }
 
     #[test]
     fn flags_choose_plugins_but_not_their_order() {
-        let all =
-            ["NamespaceLifecycle", "ServiceAccount", "TaintNodesByCondition", "Priority", "DefaultTolerationSeconds"];
-        check(&[], &[], Ok(&all));
-        check(
-            &["NodeRestriction"],
-            &["Priority"],
-            Ok(&[
-                "NamespaceLifecycle",
-                "ServiceAccount",
-                "NodeRestriction",
-                "TaintNodesByCondition",
-                "DefaultTolerationSeconds",
-            ]),
-        );
+        check(&[], &[], Ok((&[], &[])));
+        check(&["NodeRestriction"], &["Priority"], Ok((&["NodeRestriction"], &["Priority"])));
         check(&["Nope"], &[], Err("enable-admission-plugins plugin \"Nope\" is unknown"));
         check(
             &["Priority"],

@@ -1,9 +1,13 @@
 //! NamespaceLifecycle: nothing is created in a namespace that is not there or is going away
 //! (k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go@v0.37.2).
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use api::object::Meta;
 use api::status::Status;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::{Attributes, Operation, Plugin, Reader};
 
@@ -12,7 +16,29 @@ const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 /// Kinds that may be asked in any namespace.
 const REVIEWS: &str = "authorization.k8s.io";
 
-pub(crate) struct NamespaceLifecycle;
+/// How long, and how many, deleted namespaces are looked up in the store: the cache may not know yet.
+const LIVE_LOOKUP: Duration = Duration::from_secs(30);
+const LIVE_LOOKUPS_MAX: usize = 100;
+
+#[derive(Default)]
+pub(crate) struct NamespaceLifecycle {
+    deleted: Mutex<VecDeque<(String, Instant)>>,
+}
+
+impl NamespaceLifecycle {
+    fn note_deleted(&self, name: &str) {
+        let mut deleted = self.deleted.lock();
+        deleted.retain(|(known, at)| known != name && at.elapsed() < LIVE_LOOKUP);
+        if deleted.len() >= LIVE_LOOKUPS_MAX {
+            deleted.pop_front();
+        }
+        deleted.push_back((name.into(), Instant::now()));
+    }
+
+    fn was_deleted(&self, name: &str) -> bool {
+        self.deleted.lock().iter().any(|(known, at)| known == name && at.elapsed() < LIVE_LOOKUP)
+    }
+}
 
 impl Plugin for NamespaceLifecycle {
     fn name(&self) -> &'static str {
@@ -35,6 +61,9 @@ impl Plugin for NamespaceLifecycle {
             {
                 return Err(attributes.forbidden("this namespace may not be deleted"));
             }
+            if attributes.operation == Operation::Delete && attributes.is("", "namespaces", &[""]) {
+                self.note_deleted(attributes.name);
+            }
             let own = attributes.is("", "namespaces", &["", "status", "finalize"]);
             if attributes.namespace.is_empty() || own || attributes.group == REVIEWS {
                 return Ok(());
@@ -43,18 +72,18 @@ impl Plugin for NamespaceLifecycle {
             if attributes.operation != Operation::Create {
                 return Ok(());
             }
-            check(attributes, objects).await
+            check(attributes, objects, self.was_deleted(attributes.namespace)).await
         })
     }
 }
 
-async fn check(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+async fn check(attributes: &Attributes<'_>, objects: &dyn Reader, live: bool) -> Result<(), Status> {
     let name = attributes.namespace;
     let cached = objects.cached("", "namespaces", "", name);
     let found = match cached {
-        Some(namespace) => Some(namespace.is_deleting()),
+        Some(namespace) if !live || namespace.is_deleting() => Some(namespace.is_deleting()),
         // The cache may not know it yet.
-        None => objects.live("", "namespaces", "", name).await?.map(|namespace| namespace.is_deleting()),
+        _ => objects.live("", "namespaces", "", name).await?.map(|namespace| namespace.is_deleting()),
     };
     match found {
         None => Err(Status::not_found("", "namespaces", name)),

@@ -10,7 +10,8 @@ use super::{Attributes, Operation, Plugin, Reader};
 
 const GROUP: &str = "scheduling.k8s.io";
 const CLASSES: &str = "priorityclasses";
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+/// The policy where no class says anything.
+const DEFAULT_POLICY: &str = "PreemptLowerPriority";
 
 pub(crate) struct Priority;
 
@@ -79,14 +80,11 @@ async fn admit_pod(attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Res
     let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
     let spec = pod.map("spec").unwrap_or(Map::EMPTY);
     let (asked, name) = (spec.i64("priority"), spec.str("priorityClassName").to_string());
-    let mirror = pod.at(&["metadata", "annotations"]).is_some_and(|a| a.contains(MIRROR_ANNOTATION));
-    if mirror && name.is_empty() && asked.is_some() {
-        return Ok(());
-    }
+    let asked_policy = spec.str("preemptionPolicy").to_string();
     let found = if name.is_empty() { default_class(objects) } else { class(objects, &name).await? };
     let (value, policy) = match &found {
         Some(class) => (class.i64("value").unwrap_or(0), class.str("preemptionPolicy").to_string()),
-        None if name.is_empty() => (0, String::new()),
+        None if name.is_empty() => (0, DEFAULT_POLICY.to_string()),
         None => return Err(attributes.forbidden(&format!("no PriorityClass with name {name} was found"))),
     };
     if let Some(asked) = asked.filter(|asked| *asked != value) {
@@ -97,13 +95,18 @@ async fn admit_pod(attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Res
     }
     let class_name =
         found.as_ref().map_or("", |class| class.map("metadata").map_or("", |meta| meta.str("name"))).to_string();
-    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { &policy }.to_string();
+    if !policy.is_empty() && !asked_policy.is_empty() && asked_policy != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({asked_policy}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(attributes.forbidden(&why));
+    }
     let Some(spec) = attributes.object.as_deref_mut().map(|pod| pod.map_mut("spec")) else { return Ok(()) };
     if !class_name.is_empty() {
         spec.set("priorityClassName", class_name);
     }
     spec.set("priority", Value::Int(value));
-    if spec.str("preemptionPolicy").is_empty() {
+    if !policy.is_empty() {
         spec.set("preemptionPolicy", policy);
     }
     Ok(())

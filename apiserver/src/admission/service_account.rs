@@ -1,6 +1,8 @@
 //! ServiceAccount: every pod runs as one, with its token, the cluster's CA and its namespace projected
 //! into each container (plugin/pkg/admission/serviceaccount/admission.go@v1.37.2).
 
+use std::time::Duration;
+
 use api::map;
 use api::names;
 use api::status::Status;
@@ -15,6 +17,10 @@ const VOLUME_PREFIX: &str = "kube-api-access-";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 /// Marks tokens whose clients may not reload them (authn/issue.rs extends these).
 const TOKEN_SECONDS: i64 = 3607;
+
+/// How often the default account is looked for, and how long after one another (once to twice this long).
+const DEFAULT_TRIES: usize = 10;
+const RETRY_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) struct ServiceAccount;
 
@@ -57,9 +63,20 @@ fn refuse_mirror(attributes: &Attributes<'_>) -> Result<(), Status> {
     if !spec.str("serviceAccountName").is_empty() {
         return Err(attributes.forbidden("a mirror pod may not reference service accounts"));
     }
-    let reads_secret = spec.maps("volumes").any(|volume| volume.contains("secret"));
+    let from_env = |container: &Map| {
+        container.maps("env").any(|env| env.at(&["valueFrom", "secretKeyRef"]).is_some())
+            || container.maps("envFrom").any(|from| from.contains("secretRef"))
+    };
+    let projected = || spec.maps("volumes").filter_map(|v| v.map("projected")).flat_map(|p| p.maps("sources"));
+    let reads_secret = spec.maps("volumes").any(|volume| volume.contains("secret"))
+        || projected().any(|source| source.contains("secret"))
+        || !spec.list("imagePullSecrets").is_empty()
+        || ["initContainers", "containers"].iter().any(|list| spec.maps(list).any(from_env));
     if reads_secret {
         return Err(attributes.forbidden("a mirror pod may not reference secrets"));
+    }
+    if projected().any(|source| source.contains("serviceAccountToken")) {
+        return Err(attributes.forbidden("a mirror pod may not use ServiceAccountToken volume projections"));
     }
     Ok(())
 }
@@ -69,14 +86,20 @@ async fn account(attributes: &Attributes<'_>, objects: &dyn Reader, name: &str) 
     if let Some(account) = objects.cached("", "serviceaccounts", namespace, name) {
         return Ok((*account).clone());
     }
-    let live = objects.live("", "serviceaccounts", namespace, name).await?;
-    live.ok_or_else(|| {
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {} not found",
-            api::field::go_quote(name)
-        );
-        attributes.forbidden(&why)
-    })
+    // The default account is made by a controller soon after its namespace.
+    let tries = if name == DEFAULT_NAME { DEFAULT_TRIES } else { 1 };
+    let interval = RETRY_MIN + RETRY_MIN.mul_f64(f64::from(rand::random::<u16>()) / f64::from(u16::MAX));
+    for at in 0..tries {
+        if at > 0 {
+            tokio::time::sleep(interval).await;
+        }
+        if let Some(account) = objects.live("", "serviceaccounts", namespace, name).await? {
+            return Ok(account);
+        }
+    }
+    let quoted = api::field::go_quote(name);
+    let why = format!("error looking up service account {namespace}/{name}: serviceaccount {quoted} not found");
+    Err(attributes.forbidden(&why))
 }
 
 fn apply(spec: &mut Map, name: &str, account: &Map) {

@@ -1,12 +1,17 @@
-//! DefaultTolerationSeconds and TaintNodesByCondition: how pods and nodes start out with regard to
-//! nodes that are not ready (plugin/pkg/admission/{defaulttolerationseconds,nodetaint}@v1.37.2).
+//! DefaultTolerationSeconds, ExtendedResourceToleration and TaintNodesByCondition: how pods and nodes start out with regard to
+//! nodes that are not ready, or special
+//! (plugin/pkg/admission/{defaulttolerationseconds,extendedresourcetoleration,nodetaint}@v1.37.2).
+
+use std::collections::BTreeSet;
 
 use api::map;
 use api::status::Status;
 use api::value::{Map, Value};
 use futures::future::BoxFuture;
 
+use super::amounts::{self, Part};
 use super::{Attributes, Operation, Plugin, Reader};
+use crate::resources::core::pod::resources::is_extended;
 
 /// --default-not-ready-toleration-seconds and its sibling, in seconds.
 const TOLERATION_SECONDS: i64 = 300;
@@ -49,6 +54,44 @@ fn tolerate(spec: &mut Map, key: &str) {
     }
     let toleration = map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => TOLERATION_SECONDS };
     spec.list_mut("tolerations").push(Value::Map(toleration));
+}
+
+pub(crate) struct ExtendedResourceToleration;
+
+impl Plugin for ExtendedResourceToleration {
+    fn name(&self) -> &'static str {
+        "ExtendedResourceToleration"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+    }
+
+    fn admit<'a>(&'a self, attributes: &'a mut Attributes<'_>, _: &'a dyn Reader) -> BoxFuture<'a, Result<(), Status>> {
+        Box::pin(async move {
+            let is_pod = attributes.is("", "pods", &[""]);
+            let Some(pod) = attributes.object.as_deref_mut().filter(|_| is_pod) else { return Ok(()) };
+            let spec = pod.map_mut("spec");
+            let asked: BTreeSet<String> = ["containers", "initContainers"]
+                .iter()
+                .flat_map(|list| spec.maps(list))
+                .flat_map(|container| amounts::of_container(container, Part::Requests).into_keys())
+                .filter(|name| is_extended(name))
+                .collect();
+            for key in asked {
+                let there = |toleration: &Map| {
+                    toleration.str("key") == key
+                        && toleration.str("operator") == "Exists"
+                        && toleration.str("effect") == "NoSchedule"
+                };
+                if !spec.maps("tolerations").any(there) {
+                    let toleration = map! { "key" => key, "operator" => "Exists", "effect" => "NoSchedule" };
+                    spec.list_mut("tolerations").push(Value::Map(toleration));
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 pub(crate) struct TaintNodesByCondition;

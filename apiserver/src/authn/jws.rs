@@ -190,6 +190,7 @@ impl SigningKey {
         Err(ConfigError::Key("data does not contain a valid RSA or ECDSA private key".into()))
     }
 
+    #[cfg(test)]
     pub(crate) fn public(&self) -> &PublicKey {
         &self.public
     }

@@ -88,11 +88,6 @@ impl User {
     pub(crate) fn anonymous() -> Self {
         User { name: ANONYMOUS.into(), groups: vec![ALL_UNAUTHENTICATED.into()], ..User::default() }
     }
-
-    /// Whether the user did not authenticate (upstream closes such HTTP/2 connections after one request).
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.name == ANONYMOUS || self.in_group(ALL_UNAUTHENTICATED)
-    }
 }
 
 /// What the TLS layer, or the in-process transport, saw of the other side. The chain is *not* verified there.
@@ -247,7 +242,8 @@ impl Authenticators {
         })
     }
 
-    /// Authenticates a request. `Err` is a 401; no answer tells the client why.
+    /// [`Self::identify`], of which only the user counts.
+    #[cfg(test)]
     pub(crate) async fn authenticate(
         &self,
         peer: &Peer,
@@ -259,7 +255,8 @@ impl Authenticators {
         self.identify(peer, headers, path, lookup, now).await.map(|identity| identity.user)
     }
 
-    /// Like [`Self::authenticate`], with audit annotations, warnings and audiences.
+    /// Authenticates a request: the user with audit annotations, warnings and audiences. `Err` is a 401; no answer
+    /// tells the client why.
     pub(crate) async fn identify(
         &self,
         peer: &Peer,
@@ -269,7 +266,8 @@ impl Authenticators {
         now: jiff::Timestamp,
     ) -> Result<Identity, Rejected> {
         let target = (!self.audiences.is_empty()).then_some(self.audiences.as_slice());
-        let identity = self.chain(peer, headers, path, target, lookup, now).await?;
+        let mut identity = self.chain(peer, headers, path, target, lookup, now).await?;
+        identity.warnings.extend(header_warning(headers).map(str::to_string));
         let acceptable = identity.audiences.is_empty() || target.is_none_or(|t| overlap(t, &identity.audiences));
         if acceptable {
             return Ok(identity);
@@ -294,11 +292,6 @@ impl Authenticators {
         let Ok(value) = value else { return Err(Rejected { errors: vec![INVALID_TOKEN.into()] }) };
         headers.insert(header::AUTHORIZATION, value);
         self.chain(&Peer::default(), &headers, "", target, lookup, now).await
-    }
-
-    /// The API server's own audiences.
-    pub(crate) fn audiences(&self) -> &[String] {
-        &self.audiences
     }
 
     /// Every authenticator in turn; the first identity wins, errors only count when there is none.

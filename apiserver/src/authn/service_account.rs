@@ -518,7 +518,8 @@ mod tests {
 
     #[tokio::test]
     async fn deleted_objects_count_for_a_minute() {
-        let bindings: [(&str, fn(&mut Claims)); 3] = [
+        type Bind = fn(&mut Claims);
+        let bindings: [(&str, Bind); 3] = [
             ("secret", |c| c.kubernetes.secret = reference("secretname", "secretuid")),
             ("pod", |c| c.kubernetes.pod = reference("podname", "poduid")),
             ("node", |c| c.kubernetes.node = reference("nodename", "nodeuid")),

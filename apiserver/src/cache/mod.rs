@@ -97,10 +97,6 @@ impl Cache {
         (state.under(prefix), state.newest)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.state.read().objects.len()
-    }
-
     /// Registers a watcher of everything after `revision`. `Err` has the oldest revision still known.
     pub(crate) fn register(&self, revision: u64) -> Result<Registration, u64> {
         let state = self.state.read();
@@ -149,7 +145,7 @@ mod tests {
         cache.fill(Vec::new(), 10);
         put(&cache, "a/x", 11);
         put(&cache, "a/y", 12);
-        let mut watcher = cache.register(11).ok().expect("11 is known");
+        let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
         put(&cache, "a/x", 13);
         cache.apply("a/y", 14, None);
         cache.apply("never/there", 15, None);

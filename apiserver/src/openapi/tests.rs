@@ -63,11 +63,11 @@ fn normalise(schema: &mut Value) {
         object.remove("x-kubernetes-list-type");
     }
     // A reference alone and a reference in allOf say the same.
-    if let Some([only]) = object.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
-        if object.len() == 1 {
-            *schema = only.clone();
-            return;
-        }
+    if let Some([only]) = object.get("allOf").and_then(Value::as_array).map(Vec::as_slice)
+        && object.len() == 1
+    {
+        *schema = only.clone();
+        return;
     }
     object.values_mut().for_each(|inner| match inner {
         Value::Array(list) => list.iter_mut().for_each(normalise),

@@ -2,11 +2,25 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+mod admission_registration;
+pub(crate) mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
+mod check;
+pub(crate) mod common;
+mod coordination;
 pub(crate) mod core;
+mod device;
+mod discovery;
+mod flow_control;
+mod networking;
+mod policy;
 mod rbac;
+mod runtime_class;
 mod scheduling;
 pub(crate) mod simple;
-mod workloads;
+mod storage;
 
 use api::status::Status;
 use api::value::Map;
@@ -19,24 +33,21 @@ use simple::Simple;
 
 /// Kinds with a generation.
 const VERSIONED: Simple = Simple { generation: true, ..Simple::BASE };
-/// Kinds with a generation whose PUT needs a resourceVersion.
-const GUARDED: Simple = Simple { generation: true, unconditional: false, ..Simple::BASE };
-/// Kinds whose deletion answers with the object.
-const RETURNED: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "pods", &core::pod::Pod),
-    ("", "podtemplates", &workloads::POD_TEMPLATE),
-    ("", "replicationcontrollers", &workloads::REPLICATION_CONTROLLER),
-    ("apps", "daemonsets", &workloads::DAEMON_SET),
-    ("apps", "deployments", &workloads::DEPLOYMENT),
-    ("apps", "replicasets", &workloads::REPLICA_SET),
-    ("apps", "statefulsets", &workloads::STATEFUL_SET),
-    ("batch", "cronjobs", &workloads::CRON_JOB),
-    ("batch", "jobs", &workloads::JOB),
-    ("autoscaling", "horizontalpodautoscalers", &VERSIONED),
-    ("policy", "poddisruptionbudgets", &GUARDED),
+    ("", "podtemplates", &core::pod_template::PodTemplate),
+    ("", "replicationcontrollers", &core::replication_controller::ReplicationController),
+    ("apps", "controllerrevisions", &apps::controller_revision::ControllerRevision),
+    ("apps", "daemonsets", &apps::daemon_set::DaemonSet),
+    ("apps", "deployments", &apps::deployment::Deployment),
+    ("apps", "replicasets", &apps::replica_set::ReplicaSet),
+    ("apps", "statefulsets", &apps::stateful_set::StatefulSet),
+    ("batch", "cronjobs", &batch::cron_job::CronJob),
+    ("batch", "jobs", &batch::job::Job),
+    ("autoscaling", "horizontalpodautoscalers", &autoscaling::horizontal_pod_autoscaler::HorizontalPodAutoscaler),
+    ("policy", "poddisruptionbudgets", &policy::pod_disruption_budget::PodDisruptionBudget),
     ("", "namespaces", &core::namespace::Namespace),
     ("", "nodes", &core::node::Node),
     ("", "configmaps", &core::data::ConfigMap),
@@ -45,19 +56,19 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "services", &core::service::Service),
     ("", "events", &core::event::Event),
     ("events.k8s.io", "events", &core::event::NewEvent),
-    ("", "endpoints", &Simple { creates: true, ..Simple::BASE }),
-    ("", "limitranges", &Simple { creates: true, ..Simple::BASE }),
-    ("", "resourcequotas", &Simple { returns_deleted: true, ..Simple::BASE }),
-    ("", "persistentvolumes", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
-    ("", "persistentvolumeclaims", &Simple { returns_deleted: true, fields: &["name"], ..Simple::BASE }),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &GUARDED),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &GUARDED),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &GUARDED),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &GUARDED),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &GUARDED),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &GUARDED),
+    ("", "endpoints", &core::endpoints::ENDPOINTS),
+    ("", "limitranges", &core::limit_range::LIMIT_RANGE),
+    ("", "resourcequotas", &core::resource_quota::RESOURCE_QUOTA),
+    ("", "persistentvolumes", &core::persistent_volume::VOLUME),
+    ("", "persistentvolumeclaims", &core::persistent_volume_claim::CLAIM),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &admission_registration::POLICY),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &admission_registration::BINDING),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &admission_registration::POLICY),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &admission_registration::BINDING),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &admission_registration::VALIDATING_WEBHOOKS),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &admission_registration::MUTATING_WEBHOOKS),
     ("apiextensions.k8s.io", "customresourcedefinitions", &VERSIONED),
-    ("certificates.k8s.io", "certificatesigningrequests", &Simple { fields: &["spec.signerName"], ..Simple::BASE }),
+    ("certificates.k8s.io", "certificatesigningrequests", &certificates::CertificateSigningRequest),
     (
         "certificates.k8s.io",
         "clustertrustbundles",
@@ -68,39 +79,32 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
         "podcertificaterequests",
         &Simple { unconditional: false, fields: &["spec.signerName", "spec.podName", "spec.nodeName"], ..Simple::BASE },
     ),
-    ("coordination.k8s.io", "leases", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
-    ("discovery.k8s.io", "endpointslices", &VERSIONED),
-    ("flowcontrol.apiserver.k8s.io", "flowschemas", &VERSIONED),
-    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &VERSIONED),
-    ("networking.k8s.io", "ingresses", &VERSIONED),
-    ("networking.k8s.io", "ingressclasses", &VERSIONED),
-    ("networking.k8s.io", "networkpolicies", &VERSIONED),
-    (
-        "networking.k8s.io",
-        "ipaddresses",
-        &Simple { fields: &["spec.parentRef.resource"], name: Simple::ip, ..Simple::BASE },
-    ),
-    ("node.k8s.io", "runtimeclasses", &Simple { creates: true, unconditional: false, ..Simple::BASE }),
-    ("resource.k8s.io", "deviceclasses", &Simple { generation: true, returns_deleted: true, ..Simple::BASE }),
+    ("coordination.k8s.io", "leases", &coordination::LEASE),
+    ("discovery.k8s.io", "endpointslices", &discovery::ENDPOINT_SLICE),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", &flow_control::FLOW_SCHEMA),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &flow_control::PRIORITY_LEVEL),
+    ("networking.k8s.io", "ingresses", &networking::INGRESS),
+    ("networking.k8s.io", "ingressclasses", &networking::INGRESS_CLASS),
+    ("networking.k8s.io", "networkpolicies", &networking::NETWORK_POLICY),
+    ("networking.k8s.io", "ipaddresses", &networking::IP_ADDRESS),
+    ("networking.k8s.io", "servicecidrs", &networking::SERVICE_CIDR),
+    ("node.k8s.io", "runtimeclasses", &runtime_class::RUNTIME_CLASS),
+    ("resource.k8s.io", "deviceclasses", &device::DEVICE_CLASS),
     ("resource.k8s.io", "devicetaintrules", &VERSIONED),
-    ("resource.k8s.io", "resourceclaims", &RETURNED),
-    ("resource.k8s.io", "resourceclaimtemplates", &RETURNED),
-    (
-        "resource.k8s.io",
-        "resourceslices",
-        &Simple { generation: true, returns_deleted: true, fields: &["spec.driver", "spec.nodeName"], ..Simple::BASE },
-    ),
+    ("resource.k8s.io", "resourceclaims", &device::CLAIM),
+    ("resource.k8s.io", "resourceclaimtemplates", &device::CLAIM_TEMPLATE),
+    ("resource.k8s.io", "resourceslices", &device::SLICE),
     ("scheduling.k8s.io", "priorityclasses", &scheduling::PriorityClass),
-    ("storage.k8s.io", "csidrivers", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
-    ("storage.k8s.io", "csinodes", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
-    ("storage.k8s.io", "csistoragecapacities", &Simple { unconditional: false, ..Simple::BASE }),
-    ("storage.k8s.io", "storageclasses", &RETURNED),
-    ("storage.k8s.io", "volumeattachments", &Simple { unconditional: false, returns_deleted: true, ..Simple::BASE }),
-    ("storage.k8s.io", "volumeattributesclasses", &RETURNED),
-    ("rbac.authorization.k8s.io", "clusterroles", &rbac::Rbac),
-    ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::Rbac),
-    ("rbac.authorization.k8s.io", "roles", &rbac::Rbac),
-    ("rbac.authorization.k8s.io", "rolebindings", &rbac::Rbac),
+    ("storage.k8s.io", "csidrivers", &storage::CSI_DRIVER),
+    ("storage.k8s.io", "csinodes", &storage::CSI_NODE),
+    ("storage.k8s.io", "csistoragecapacities", &storage::CSI_STORAGE_CAPACITY),
+    ("storage.k8s.io", "storageclasses", &storage::STORAGE_CLASS),
+    ("storage.k8s.io", "volumeattachments", &storage::VOLUME_ATTACHMENT),
+    ("storage.k8s.io", "volumeattributesclasses", &storage::VOLUME_ATTRIBUTES_CLASS),
+    ("rbac.authorization.k8s.io", "clusterroles", &rbac::CLUSTER_ROLE),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::CLUSTER_ROLE_BINDING),
+    ("rbac.authorization.k8s.io", "roles", &rbac::ROLE),
+    ("rbac.authorization.k8s.io", "rolebindings", &rbac::ROLE_BINDING),
 ];
 
 /// The strategy of a resource.
@@ -109,12 +113,20 @@ pub(crate) fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
 }
 
 /// Conversions between a served version and the storage version whose shapes differ: group, version, plural.
-const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[(
-    "events.k8s.io",
-    "v1",
-    "events",
-    Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
-)];
+const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
+    (
+        "autoscaling",
+        "v1",
+        "horizontalpodautoscalers",
+        Conversion { to_storage: autoscaling::convert::to_v2, from_storage: autoscaling::convert::to_v1 },
+    ),
+    (
+        "events.k8s.io",
+        "v1",
+        "events",
+        Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
+    ),
+];
 
 /// The conversion of a served version, if it needs one.
 pub(crate) fn conversion(group: &str, version: &str, plural: &str) -> Option<&'static Conversion> {
@@ -185,5 +197,30 @@ pub(crate) async fn lease(hub: &Hub, entry: &Entry) -> Result<i64, Status> {
     match LIFETIMES.iter().find(|row| row.0 == entry.facts.plural) {
         Some((_, seconds)) => hub.store.grant_lease(*seconds).await.map_err(|error| store_failure(&error)),
         None => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common::rows;
+
+    #[test]
+    fn networking_and_the_like_as_upstream_answers() {
+        rows::check(include_str!("testdata/networking.json"));
+    }
+
+    #[test]
+    fn storage_and_the_like_as_upstream_answers() {
+        rows::check(include_str!("testdata/storage.json"));
+    }
+
+    #[test]
+    fn autoscalers_and_jobs_as_upstream_answers() {
+        rows::check(include_str!("testdata/workloads.json"));
+    }
+
+    #[test]
+    fn core_kinds_as_upstream_answers() {
+        rows::check(include_str!("core/testdata.json"));
     }
 }

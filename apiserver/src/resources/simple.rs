@@ -1,9 +1,10 @@
-//! Kinds whose strategy is a row of facts: generation, deletion answer, selectable fields, name rule.
-//! Their own validation rules are a later issue; metadata is checked for every kind.
+//! Kinds whose strategy is a row of facts and plain functions: generation, deletion answer, selectable
+//! fields, name rule, defaults, checks.
 
+use api::field::Errors;
 use api::value::Map;
 
-use crate::strategy::{Generation, Strategy};
+use crate::strategy::{Context, Generation, Strategy};
 
 /// A strategy as data.
 pub(crate) struct Simple {
@@ -17,6 +18,24 @@ pub(crate) struct Simple {
     pub(crate) fields: &'static [&'static str],
     /// What is wrong with a name, or with a generateName prefix.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
+    pub(crate) default: fn(&mut Map),
+    /// Before a create: what a client may not set goes.
+    pub(crate) create: fn(&Context, &mut Map),
+    /// Before an update, with the old object.
+    pub(crate) update: fn(&Context, &mut Map, &Map),
+    pub(crate) update_status: fn(&Context, &mut Map, &Map),
+    pub(crate) check: fn(&Map) -> Errors,
+    /// An update is checked as a new object is, beside what is wrong with the change.
+    pub(crate) recheck: bool,
+    /// What is wrong with a change beside what is wrong with the new object.
+    pub(crate) check_change: fn(&Map, &Map) -> Errors,
+    pub(crate) check_status: fn(&Map, &Map) -> Errors,
+    /// What a client is told beside the answer, with the old object on update.
+    pub(crate) warn: fn(&Map, Option<&Map>) -> Vec<String>,
+}
+
+fn nothing_wrong(_: &Map, _: &Map) -> Errors {
+    Errors::new()
 }
 
 impl Simple {
@@ -27,6 +46,15 @@ impl Simple {
         creates: false,
         fields: &[],
         name: api::names::name_is_dns_subdomain,
+        default: |_| {},
+        create: |_, _| {},
+        update: |_, _, _| {},
+        update_status: |_, _, _| {},
+        check: |_| Errors::new(),
+        recheck: true,
+        check_change: nothing_wrong,
+        check_status: nothing_wrong,
+        warn: |_, _| Vec::new(),
     };
 
     /// An address in its canonical form is a name.
@@ -57,6 +85,40 @@ pub(crate) fn field_text(object: &Map, path: &str) -> String {
 }
 
 impl Strategy for Simple {
+    fn default(&self, object: &mut Map) {
+        (self.default)(object);
+    }
+
+    fn prepare_for_create(&self, cx: &Context, object: &mut Map) {
+        (self.create)(cx, object);
+    }
+
+    fn prepare_for_update(&self, cx: &Context, object: &mut Map, old: &Map) {
+        (self.update)(cx, object, old);
+    }
+
+    fn prepare_for_status_update(&self, cx: &Context, object: &mut Map, old: &Map) {
+        (self.update_status)(cx, object, old);
+    }
+
+    fn validate(&self, object: &Map) -> Errors {
+        (self.check)(object)
+    }
+
+    fn validate_update(&self, object: &Map, old: &Map) -> Errors {
+        let mut errors = if self.recheck { (self.check)(object) } else { Errors::new() };
+        errors.extend((self.check_change)(object, old));
+        errors
+    }
+
+    fn validate_status_update(&self, object: &Map, old: &Map) -> Errors {
+        (self.check_status)(object, old)
+    }
+
+    fn warnings(&self, object: &Map, old: Option<&Map>) -> Vec<String> {
+        (self.warn)(object, old)
+    }
+
     fn generation(&self) -> Generation {
         if self.generation { Generation::Spec } else { Generation::None }
     }

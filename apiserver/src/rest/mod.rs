@@ -33,6 +33,8 @@ pub(crate) struct Api {
     pub(crate) hub: Arc<Hub>,
     pub(crate) admission: Chain,
     pub(crate) authz: Arc<Authorizers>,
+    /// --allow-privileged
+    pub(crate) allow_privileged: bool,
 }
 
 /// One request about one resource, past authorisation.
@@ -57,7 +59,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { user: self.user, now: &self.now, subresource: &self.info.subresource }
+        Context { user: self.user, now: &self.now }
     }
 
     pub(crate) fn not_found(&self) -> Status {

@@ -19,6 +19,7 @@ use crate::hub::written;
 use crate::negotiate;
 use crate::registry::Storage;
 use crate::resources;
+use crate::resources::core::pod::privileged;
 use crate::respond::{self, Body};
 use crate::strategy::Generation;
 
@@ -108,19 +109,33 @@ impl Call<'_> {
         let storage = self.storage()?;
         metadata::fill_for_create(self.entry, &mut object, &self.now);
         let name = object.name().to_string();
-        self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        let warnings = self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        // What a kind takes beside its object comes first: what it took is validated with the rest (store.go: BeginCreate).
+        let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
+        let outcome = self.create_begun(storage, object, warnings, dry_run).await;
+        begun.finish(self.hub(), outcome.is_ok() && !dry_run).await;
+        outcome
+    }
+
+    async fn create_begun(
+        &self,
+        storage: &Storage,
+        mut object: Map,
+        mut warnings: Vec<String>,
+        dry_run: bool,
+    ) -> Result<Done, Status> {
+        let name = object.name().to_string();
         self.prepare_for_create(&mut object);
         let mut errors = metadata::validate(self.entry, &object);
         errors.extend(self.entry.strategy.validate(&object));
+        errors.extend(self.privileges(&object, false));
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
-        let warnings = self.entry.strategy.warnings(&object, None);
-        self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
-        let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
-        let outcome = self.store_new(storage, &object, dry_run).await;
-        begun.finish(self.hub(), outcome.is_ok() && !dry_run).await;
-        Ok(Done { object: outcome?, created: true, warnings })
+        warnings.extend(self.entry.strategy.warnings(&object, None));
+        warnings.extend(self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?);
+        let object = self.store_new(storage, &object, dry_run).await?;
+        Ok(Done { object, created: true, warnings })
     }
 
     async fn store_new(&self, storage: &Storage, object: &Map, dry_run: bool) -> Result<Map, Status> {
@@ -280,23 +295,39 @@ impl Call<'_> {
     ) -> Result<Option<Done>, Status> {
         let old = &existing.object;
         let name = self.info.name.clone();
-        self.admit(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        let warnings = self.admit(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
         metadata::match_namespace(&mut object, self.namespace())?;
+        if !self.info.subresource.is_empty() {
+            return self.change_begun(storage, object, existing, warnings, dry_run).await;
+        }
+        let begun = resources::begin(self.hub(), self.entry, &mut object, Some(old), dry_run).await?;
+        let outcome = self.change_begun(storage, object, existing, warnings, dry_run).await;
+        begun.finish(self.hub(), matches!(outcome, Ok(Some(_))) && !dry_run).await;
+        outcome
+    }
+
+    async fn change_begun(
+        &self,
+        storage: &Storage,
+        mut object: Map,
+        existing: &Existing,
+        mut warnings: Vec<String>,
+        dry_run: bool,
+    ) -> Result<Option<Done>, Status> {
+        let (old, name) = (&existing.object, &self.info.name);
         let errors = self.prepare_for_update(&mut object, old);
         if !errors.is_empty() {
-            return Err(self.invalid(&name, &errors));
+            return Err(self.invalid(name, &errors));
         }
         apply::manager::keep_times(&mut object, old);
-        let warnings = self.entry.strategy.warnings(&object, Some(old));
-        self.judge(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        warnings.extend(self.entry.strategy.warnings(&object, Some(old)));
+        warnings.extend(self.judge(Operation::Update, name, Some(&mut object), Some(old), dry_run).await?);
         let done = |object| Some(Done { object, created: false, warnings });
         if dry_run {
             return Ok(done(written(object, existing.revision)));
         }
-        let begun = resources::begin(self.hub(), self.entry, &mut object, Some(old), dry_run).await?;
-        let outcome = self.store_changed(storage, &object, existing).await;
-        begun.finish(self.hub(), matches!(outcome, Ok(Some(_)))).await;
-        Ok(outcome?.map(|revision| written(object, revision)).and_then(done))
+        let outcome = self.store_changed(storage, &object, existing).await?;
+        Ok(outcome.map(|revision| written(object, revision)).and_then(done))
     }
 
     async fn store_changed(&self, storage: &Storage, object: &Map, existing: &Existing) -> Result<Option<u64>, Status> {
@@ -342,7 +373,16 @@ impl Call<'_> {
             "status" => strategy.validate_status_update(object, old),
             other => strategy.validate_subresource_update(other, object, old),
         });
+        errors.extend(self.privileges(object, true));
         errors
+    }
+
+    /// What pods may not be where the server does not allow privileged ones.
+    fn privileges(&self, object: &Map, update: bool) -> field::Errors {
+        if self.api.allow_privileged {
+            return field::Errors::new();
+        }
+        privileged::check(self.entry.facts, &self.info.subresource, object, update)
     }
 
     fn count_generation(&self, object: &mut Map, old: &Map) {
@@ -358,6 +398,7 @@ impl Call<'_> {
         }
     }
 
+    /// Lets plugins change the object; gives what they warn of.
     pub(crate) async fn admit(
         &self,
         operation: Operation,
@@ -365,11 +406,13 @@ impl Call<'_> {
         object: Option<&mut Map>,
         old: Option<&Map>,
         dry_run: bool,
-    ) -> Result<(), Status> {
+    ) -> Result<Vec<String>, Status> {
         let mut attributes = self.attributes(operation, name, object, old, dry_run);
-        self.api.admission.admit(&mut attributes, self.hub()).await
+        self.api.admission.admit(&mut attributes, self.hub()).await?;
+        Ok(attributes.warnings.into_inner())
     }
 
+    /// Lets plugins judge the object; gives what they warn of.
     pub(crate) async fn judge(
         &self,
         operation: Operation,
@@ -377,9 +420,10 @@ impl Call<'_> {
         object: Option<&mut Map>,
         old: Option<&Map>,
         dry_run: bool,
-    ) -> Result<(), Status> {
+    ) -> Result<Vec<String>, Status> {
         let attributes = self.attributes(operation, name, object, old, dry_run);
-        self.api.admission.validate(&attributes, self.hub()).await
+        self.api.admission.validate(&attributes, self.hub()).await?;
+        Ok(attributes.warnings.into_inner())
     }
 
     fn attributes<'a>(
@@ -404,6 +448,7 @@ impl Call<'_> {
             object,
             old,
             dry_run,
+            warnings: Default::default(),
         }
     }
 }

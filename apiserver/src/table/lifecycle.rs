@@ -49,9 +49,9 @@ struct Responder {
 fn eviction(object: &Map, now: Now) -> Vec<Value> {
     let over = |responder: &&Map| matches!(responder.str("state"), "Canceled" | "Interrupted" | "Completed");
     let targets = || maps(object, &["status", "targetResponders"]);
-    let active = targets().filter(|responder| responder.str("state") == "Active").last();
+    let active = targets().rfind(|responder| responder.str("state") == "Active");
     let counted = targets().filter(|responder| over(responder) || responder.str("state") == "Active").count();
-    let shown = active.or_else(|| targets().filter(over).last());
+    let shown = active.or_else(|| targets().rfind(over));
     let progress = format!("{} ({counted}/{})", shown.map_or(UNSET, |one| one.str("name")), targets().count());
     let responder = responder(object, shown, now);
     let [target, ty] = target(object);

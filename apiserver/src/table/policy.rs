@@ -76,8 +76,8 @@ fn signing_request(object: &Map, now: Now) -> Vec<Value> {
 }
 
 fn pod_certificate_request(object: &Map, _: Now) -> Vec<Value> {
-    let conditions = maps(object, &["status", "conditions"]).map(|condition| condition.str("type"));
-    let state = conditions.filter(|ty| matches!(*ty, "Issued" | "Denied" | "Failed")).last();
+    let mut conditions = maps(object, &["status", "conditions"]).map(|condition| condition.str("type"));
+    let state = conditions.rfind(|ty| matches!(*ty, "Issued" | "Denied" | "Failed"));
     let spec = |field: &str| Value::from(text(object, &["spec", field]));
     vec![
         name(object),

@@ -54,8 +54,8 @@ pub(super) const PRINTERS: &[Printer] = &[
     printer("storagemigration.k8s.io", "storageversionmigrations", STORAGE_VERSION_MIGRATIONS, |object, _| {
         let resource = |field: &str| text(object, &["spec", "resource", field]).to_string();
         let conditions = maps(object, &["status", "conditions"]).filter(|condition| condition.str("status") == "True");
-        let states = conditions.map(|condition| condition.str("type"));
-        let state = states.filter(|ty| matches!(*ty, "Running" | "Failed" | "Succeeded")).last();
+        let mut states = conditions.map(|condition| condition.str("type"));
+        let state = states.rfind(|ty| matches!(*ty, "Running" | "Failed" | "Succeeded"));
         let resource = api::status::qualified(&resource("group"), &resource("resource"));
         vec![name(object), resource.into(), state.unwrap_or("Unknown").into()]
     }),

@@ -84,7 +84,7 @@ fn refusal(code: u16, pod: &str, text: &str) -> Status {
             let text = "the server was unable to return a response in the time allotted, but may still be processing the request";
             ("Timeout", text.to_owned())
         }
-        500.. => {
+        501.. => {
             let text = field::go_quote(text);
             ("InternalError", format!("an error on the server ({text}) has prevented the request from succeeding"))
         }

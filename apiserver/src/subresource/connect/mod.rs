@@ -89,7 +89,8 @@ async fn admit(call: &Call<'_>) -> Result<(), Status> {
     }
     let name = &call.info.name;
     call.admit(Operation::Connect, name, Some(&mut options), None, false).await?;
-    call.judge(Operation::Connect, name, Some(&mut options), None, false).await
+    call.judge(Operation::Connect, name, Some(&mut options), None, false).await?;
+    Ok(())
 }
 
 /// A WebSocket comes as GET, SPDY as POST: whoever may not create may not come as the former either

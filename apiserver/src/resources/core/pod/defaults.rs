@@ -1,14 +1,16 @@
 //! Defaults of a pod's spec, for pods and for the templates of workloads
-//! (pkg/apis/core/v1/defaults.go@v1.37.2: SetDefaults_PodSpec, _Pod, _Container, _Probe, _Volume ...).
+//! (pkg/apis/core/v1/defaults.go, zz_generated.defaults.go@v1.37.2).
+//!
+//! Invariant: what only pods get (requests from limits, host ports, service links) is not put into templates.
 
 use api::value::{Map, Value};
 
-/// Mode of files in volumes made from objects, as a number (0644).
-const FILE_MODE: i64 = 420;
+use super::{CONTAINER_LISTS, image, resources};
+
+/// Mode of files in volumes made from objects (0644).
+const FILE_MODE: i64 = 0o644;
 /// Life of a projected token, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
-
-pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Sets a text that is absent or empty.
 pub(crate) fn text(map: &mut Map, name: &'static str, value: &str) {
@@ -24,87 +26,57 @@ fn number(map: &mut Map, name: &'static str, value: i64) {
     }
 }
 
-fn absent(map: &mut Map, name: &'static str, value: impl Into<Value>) {
-    if !map.contains(name) {
+/// Sets what is absent.
+pub(crate) fn absent(map: &mut Map, name: &'static str, value: impl Into<Value>) {
+    if map.get(name).is_none_or(Value::is_null) {
         map.set(name, value);
     }
 }
 
-pub(crate) fn pod_spec(spec: &mut Map) {
-    text(spec, "restartPolicy", "Always");
-    text(spec, "dnsPolicy", "ClusterFirst");
-    text(spec, "schedulerName", "default-scheduler");
-    absent(spec, "terminationGracePeriodSeconds", super::GRACE_SECONDS);
-    absent(spec, "securityContext", Map::new());
+/// The map at a path of names, if it is there.
+fn inside<'a>(map: &'a mut Map, path: &[&str]) -> Option<&'a mut Map> {
+    path.iter().try_fold(map, |map, name| map.get_mut(name).and_then(Value::as_map_mut))
+}
+
+/// SetDefaults_Pod and SetDefaults_PodStatus: what templates do not get.
+pub(super) fn pod(object: &mut Map) {
+    let spec = object.map_mut("spec");
+    pod_spec(spec);
+    if spec.i64("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
+        spec.set("terminationGracePeriodSeconds", 1i64);
+    }
     let host_network = spec.bool("hostNetwork") == Some(true);
-    for list in CONTAINER_LISTS {
+    for list in ["containers", "initContainers"] {
         for container in spec.maps_mut(list) {
-            self::container(container, host_network);
+            requests_from_limits(container);
+            for port in container.maps_mut("ports").filter(|_| host_network) {
+                let own = port.i64("containerPort").unwrap_or(0);
+                number(port, "hostPort", own);
+            }
         }
     }
-    for volume in spec.maps_mut("volumes") {
-        self::volume(volume);
+    absent(spec, "enableServiceLinks", true);
+    if let Some(status) = inside(object, &["status"]) {
+        addresses(status);
     }
-    // serviceAccount is the old name of serviceAccountName: both say the same.
-    let (new, old) = (spec.str("serviceAccountName").to_string(), spec.str("serviceAccount").to_string());
-    match (new.is_empty(), old.is_empty()) {
-        (false, _) if new != old => spec.set("serviceAccount", new),
-        (true, false) => spec.set("serviceAccountName", old),
+}
+
+/// `podIP` and the first of `podIPs` are the same; the old field wins.
+fn addresses(status: &mut Map) {
+    let ip = status.str("podIP").to_string();
+    let first = status.maps("podIPs").next().map(|first| first.str("ip").to_string());
+    match (ip.is_empty(), first) {
+        (true, Some(first)) => status.set("podIP", first),
+        (false, first) if first.as_deref() != Some(ip.as_str()) => {
+            status.set("podIPs", vec![Value::Map(api::map! { "ip" => ip })]);
+        }
         _ => {}
     }
-    for constraint in spec.maps_mut("topologySpreadConstraints") {
-        text(constraint, "nodeAffinityPolicy", "Honor");
-        text(constraint, "nodeTaintsPolicy", "Ignore");
-        if constraint.str("nodeAffinityPolicy") == "Honor" {
-            constraint.remove("nodeAffinityPolicy");
-        }
-        if constraint.str("nodeTaintsPolicy") == "Ignore" {
-            constraint.remove("nodeTaintsPolicy");
-        }
-    }
-}
-
-fn container(container: &mut Map, host_network: bool) {
-    let image = container.str("image").to_string();
-    text(container, "imagePullPolicy", if is_latest(&image) { "Always" } else { "IfNotPresent" });
-    text(container, "terminationMessagePath", "/dev/termination-log");
-    text(container, "terminationMessagePolicy", "File");
-    for port in container.maps_mut("ports") {
-        text(port, "protocol", "TCP");
-        if host_network && port.i64("hostPort").unwrap_or(0) == 0 {
-            let number = port.i64("containerPort").unwrap_or(0);
-            port.set("hostPort", number);
-        }
-    }
-    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if container.map(name).is_some() {
-            probe(container.map_mut(name));
-        }
-    }
-    for hook in ["postStart", "preStop"] {
-        if container.at(&["lifecycle", hook, "httpGet"]).is_some() {
-            http_get(container.map_mut("lifecycle").map_mut(hook).map_mut("httpGet"));
-        }
-    }
-    for variable in container.maps_mut("env") {
-        if variable.at(&["valueFrom", "fieldRef"]).is_some() {
-            text(variable.map_mut("valueFrom").map_mut("fieldRef"), "apiVersion", "v1");
-        }
-    }
-    requests_from_limits(container);
-}
-
-/// No tag and no digest, or the tag `latest`.
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
 fn requests_from_limits(container: &mut Map) {
-    let Some(limits) = container.at(&["resources", "limits"]).cloned() else { return };
+    let limits = container.map("resources").and_then(|resources| resources.map("limits")).cloned();
+    let Some(limits) = limits else { return };
     let requests = container.map_mut("resources").map_mut("requests");
     for (name, value) in limits.iter() {
         if !requests.contains(name) {
@@ -114,16 +86,72 @@ fn requests_from_limits(container: &mut Map) {
     requests.sort();
 }
 
+/// SetDefaults_PodSpec and the defaults of everything in it.
+pub(crate) fn pod_spec(spec: &mut Map) {
+    let account = match spec.str("serviceAccountName") {
+        "" => spec.str("serviceAccount").to_string(),
+        name => name.to_string(),
+    };
+    if !account.is_empty() {
+        spec.set("serviceAccountName", account.as_str());
+        spec.set("serviceAccount", account);
+    }
+    text(spec, "dnsPolicy", "ClusterFirst");
+    text(spec, "restartPolicy", "Always");
+    absent(spec, "securityContext", Map::new());
+    absent(spec, "terminationGracePeriodSeconds", super::GRACE_SECONDS);
+    text(spec, "schedulerName", "default-scheduler");
+    for list in CONTAINER_LISTS {
+        spec.maps_mut(list).for_each(container);
+    }
+    spec.maps_mut("volumes").for_each(volume);
+    if let Some(overhead) = inside(spec, &["overhead"]) {
+        resources::round_up(overhead);
+    }
+    resource_lists(spec);
+}
+
+fn resource_lists(holder: &mut Map) {
+    for part in ["limits", "requests"] {
+        if let Some(list) = inside(holder, &["resources", part]) {
+            resources::round_up(list);
+        }
+    }
+}
+
+fn container(container: &mut Map) {
+    let latest = image::is_latest(container.str("image"));
+    text(container, "imagePullPolicy", if latest { "Always" } else { "IfNotPresent" });
+    text(container, "terminationMessagePath", "/dev/termination-log");
+    text(container, "terminationMessagePolicy", "File");
+    resource_lists(container);
+    for variable in container.maps_mut("env") {
+        if let Some(reference) = inside(variable, &["valueFrom", "fieldRef"]) {
+            text(reference, "apiVersion", "v1");
+        }
+    }
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(map) = inside(container, &[name]) {
+            probe(map);
+        }
+    }
+    for hook in ["postStart", "preStop"] {
+        if let Some(get) = inside(container, &["lifecycle", hook, "httpGet"]) {
+            http_get(get);
+        }
+    }
+}
+
 fn probe(probe: &mut Map) {
     number(probe, "timeoutSeconds", 1);
     number(probe, "periodSeconds", 10);
     number(probe, "successThreshold", 1);
     number(probe, "failureThreshold", 3);
-    if probe.map("httpGet").is_some() {
-        http_get(probe.map_mut("httpGet"));
+    if let Some(get) = inside(probe, &["httpGet"]) {
+        http_get(get);
     }
-    if probe.map("grpc").is_some() {
-        absent(probe.map_mut("grpc"), "service", "");
+    if let Some(grpc) = inside(probe, &["grpc"]) {
+        absent(grpc, "service", "");
     }
 }
 
@@ -133,49 +161,49 @@ fn http_get(get: &mut Map) {
 }
 
 fn volume(volume: &mut Map) {
-    let has_source = volume.keys().any(|name| name != "name");
-    if !has_source {
+    if volume.keys().all(|name| name == "name") {
         volume.set("emptyDir", Map::new());
     }
     for name in ["secret", "configMap", "downwardAPI", "projected"] {
-        if volume.map(name).is_some() {
-            absent(volume.map_mut(name), "defaultMode", FILE_MODE);
+        if let Some(source) = inside(volume, &[name]) {
+            absent(source, "defaultMode", FILE_MODE);
         }
     }
-    if volume.map("hostPath").is_some() {
-        absent(volume.map_mut("hostPath"), "type", "");
+    if let Some(source) = inside(volume, &["hostPath"]) {
+        absent(source, "type", "");
     }
-    if volume.map("downwardAPI").is_some() {
-        field_refs(volume.map_mut("downwardAPI"));
+    if let Some(source) = inside(volume, &["downwardAPI"]) {
+        field_refs(source);
     }
-    if volume.map("projected").is_some() {
-        for source in volume.map_mut("projected").maps_mut("sources") {
-            if source.map("downwardAPI").is_some() {
-                field_refs(source.map_mut("downwardAPI"));
+    if let Some(projected) = inside(volume, &["projected"]) {
+        for source in projected.maps_mut("sources") {
+            if let Some(fields) = inside(source, &["downwardAPI"]) {
+                field_refs(fields);
             }
-            if source.map("serviceAccountToken").is_some() {
-                absent(source.map_mut("serviceAccountToken"), "expirationSeconds", TOKEN_SECONDS);
+            if let Some(token) = inside(source, &["serviceAccountToken"]) {
+                absent(token, "expirationSeconds", TOKEN_SECONDS);
             }
         }
     }
-    if volume.map("iscsi").is_some() {
-        text(volume.map_mut("iscsi"), "iscsiInterface", "default");
+    if let Some(source) = inside(volume, &["image"]) {
+        let latest = image::is_latest(source.str("reference"));
+        text(source, "pullPolicy", if latest { "Always" } else { "IfNotPresent" });
     }
-    if volume.map("image").is_some() {
-        let image = volume.map_mut("image");
-        let reference = image.str("reference").to_string();
-        text(image, "pullPolicy", if is_latest(&reference) { "Always" } else { "IfNotPresent" });
-    }
-    if volume.map("ephemeral").is_some() {
-        let spec = volume.map_mut("ephemeral").map_mut("volumeClaimTemplate").map_mut("spec");
-        text(spec, "volumeMode", "Filesystem");
+    if let Some(template) = inside(volume, &["ephemeral", "volumeClaimTemplate"]) {
+        claim_spec(template.map_mut("spec"));
     }
 }
 
-fn field_refs(api: &mut Map) {
-    for item in api.maps_mut("items") {
-        if item.map("fieldRef").is_some() {
-            text(item.map_mut("fieldRef"), "apiVersion", "v1");
+/// SetDefaults_PersistentVolumeClaimSpec.
+pub(crate) fn claim_spec(spec: &mut Map) {
+    absent(spec, "volumeMode", "Filesystem");
+    resource_lists(spec);
+}
+
+fn field_refs(fields: &mut Map) {
+    for item in fields.maps_mut("items") {
+        if let Some(reference) = inside(item, &["fieldRef"]) {
+            text(reference, "apiVersion", "v1");
         }
     }
 }
@@ -186,20 +214,6 @@ mod tests {
     use api::map;
 
     #[test]
-    fn tags_decide_how_images_are_pulled() {
-        for (image, latest) in [
-            ("a", true),
-            ("a:latest", true),
-            ("a:1", false),
-            ("host:5000/a", true),
-            ("host:5000/a:1", false),
-            ("a@sha256:0", false),
-        ] {
-            assert_eq!(is_latest(image), latest, "{image}");
-        }
-    }
-
-    #[test]
     fn limits_are_requests_unless_they_say_otherwise() {
         let limits = map! { "cpu" => "1", "memory" => "1Gi" };
         let mut container =
@@ -207,5 +221,36 @@ mod tests {
         requests_from_limits(&mut container);
         let expect = map! { "cpu" => "1", "memory" => "1Mi" };
         assert_eq!(container.at(&["resources", "requests"]), Some(&expect));
+    }
+
+    #[test]
+    fn a_grpc_probe_asks_for_a_service() {
+        for (mut grpc, service) in [
+            (map! { "port" => 7i64 }, ""),
+            (map! { "port" => 7i64, "service" => Value::Null }, ""),
+            (map! { "port" => 7i64, "service" => "s" }, "s"),
+        ] {
+            let mut whole = map! { "grpc" => std::mem::take(&mut grpc) };
+            probe(&mut whole);
+            let found = whole.map("grpc").and_then(|grpc| grpc.get("service")).and_then(Value::as_str);
+            assert_eq!(found, Some(service));
+        }
+    }
+
+    #[test]
+    fn both_forms_of_an_address_agree() {
+        for (mut status, ip, ips) in [
+            (map! { "podIP" => "1.2.3.4" }, "1.2.3.4", "1.2.3.4"),
+            (map! { "podIPs" => vec![Value::Map(map! { "ip" => "1.1.1.1" })] }, "1.1.1.1", "1.1.1.1"),
+            (
+                map! { "podIP" => "2.2.2.2", "podIPs" => vec![Value::Map(map! { "ip" => "1.1.1.1" })] },
+                "2.2.2.2",
+                "2.2.2.2",
+            ),
+        ] {
+            addresses(&mut status);
+            assert_eq!(status.str("podIP"), ip);
+            assert_eq!(status.maps("podIPs").next().map(|first| first.str("ip")), Some(ips));
+        }
     }
 }

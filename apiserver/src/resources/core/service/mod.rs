@@ -1,9 +1,13 @@
-//! Service: defaults, validation of the common rules, and what changes with its type
-//! (pkg/apis/core/v1/defaults.go, pkg/registry/core/service/strategy.go, pkg/apis/core/validation@v1.37.2).
+//! Service: defaults, and what changes with its type
+//! (pkg/apis/core/v1/defaults.go, pkg/registry/core/service/{strategy,storage/storage}.go@v1.37.2).
 
 pub(crate) mod allocate;
+mod families;
+mod ips;
 mod ports;
-mod validate;
+mod status;
+pub(in crate::resources) mod validate;
+mod warnings;
 
 use api::field::Errors;
 use api::map;
@@ -14,16 +18,41 @@ use crate::strategy::{Context, Strategy};
 
 /// How long a client stays with an endpoint, in seconds, unless told (core.DefaultClientIPServiceAffinitySeconds).
 const AFFINITY_SECONDS: i64 = 10_800;
+const NONE: &str = "None";
 
 pub(crate) struct Service;
 
-/// Types that have cluster IPs.
-pub(crate) fn has_cluster_ip(spec: &Map) -> bool {
-    matches!(spec.str("type"), "ClusterIP" | "NodePort" | "LoadBalancer") && spec.str("clusterIP") != "None"
+fn spec_of(object: &Map) -> &Map {
+    object.map("spec").unwrap_or(Map::EMPTY)
 }
 
-/// Types that have node ports.
-pub(crate) fn has_node_ports(spec: &Map) -> bool {
+fn texts(spec: &Map, name: &str) -> Vec<String> {
+    spec.list(name).iter().filter_map(Value::as_str).map(str::to_string).collect()
+}
+
+fn set_texts(spec: &mut Map, name: &'static str, texts: &[String]) {
+    match texts.is_empty() {
+        true => drop(spec.remove(name)),
+        false => spec.set(name, texts.iter().map(|text| Value::from(text.as_str())).collect::<Vec<_>>()),
+    }
+}
+
+/// `clusterIPs: [None]`.
+fn is_headless(spec: &Map) -> bool {
+    texts(spec, "clusterIPs") == [NONE]
+}
+
+fn needs_cluster_ip(spec: &Map) -> bool {
+    spec.str("type") != "ExternalName"
+}
+
+/// Types that may have node ports.
+fn may_have_node_ports(spec: &Map) -> bool {
+    matches!(spec.str("type"), "NodePort" | "LoadBalancer")
+}
+
+/// Types that are given node ports.
+fn has_node_ports(spec: &Map) -> bool {
     match spec.str("type") {
         "NodePort" => true,
         "LoadBalancer" => spec.bool("allocateLoadBalancerNodePorts") != Some(false),
@@ -31,51 +60,72 @@ pub(crate) fn has_node_ports(spec: &Map) -> bool {
     }
 }
 
+fn needs_health_port(spec: &Map) -> bool {
+    spec.str("type") == "LoadBalancer" && spec.str("externalTrafficPolicy") == "Local"
+}
+
+/// Reachable from outside the cluster.
+fn is_outside(spec: &Map) -> bool {
+    may_have_node_ports(spec) || (spec.str("type") == "ClusterIP" && !spec.list("externalIPs").is_empty())
+}
+
+fn node_port(port: &Map) -> i64 {
+    port.i64("nodePort").unwrap_or(0)
+}
+
 impl Strategy for Service {
     fn default(&self, object: &mut Map) {
         let spec = object.map_mut("spec");
-        set_absent(spec, "sessionAffinity", "None");
+        set_absent(spec, "sessionAffinity", NONE);
+        default_affinity(spec);
         set_absent(spec, "type", "ClusterIP");
-        if spec.str("sessionAffinity") == "ClientIP" && spec.map("sessionAffinityConfig").is_none() {
-            let timeout = map! { "timeoutSeconds" => AFFINITY_SECONDS };
-            spec.set("sessionAffinityConfig", map! { "clientIP" => timeout });
-        }
-        let outside = matches!(spec.str("type"), "NodePort" | "LoadBalancer") || !spec.list("externalIPs").is_empty();
         for port in spec.maps_mut("ports") {
             set_absent(port, "protocol", "TCP");
-            if port
-                .get("targetPort")
-                .is_none_or(|target| matches!(target, Value::Int(0)) || target.as_str() == Some(""))
-            {
+            let unset = |target: &Value| matches!(target, Value::Int(0)) || target.as_str() == Some("");
+            if port.get("targetPort").is_none_or(unset) {
                 let number = port.i64("port").unwrap_or(0);
                 port.set("targetPort", number);
             }
         }
-        if outside {
+        if is_outside(spec) {
             set_absent(spec, "externalTrafficPolicy", "Cluster");
         }
         if matches!(spec.str("type"), "ClusterIP" | "NodePort" | "LoadBalancer") {
             set_absent(spec, "internalTrafficPolicy", "Cluster");
         }
-        if spec.str("type") == "LoadBalancer" && spec.bool("allocateLoadBalancerNodePorts").is_none() {
-            spec.set("allocateLoadBalancerNodePorts", true);
+        if spec.str("type") == "LoadBalancer" {
+            if spec.bool("allocateLoadBalancerNodePorts").is_none() {
+                spec.set("allocateLoadBalancerNodePorts", true);
+            }
+            status::default_modes(object);
         }
-        default_ips(spec);
+    }
+
+    fn prepare_for_create(&self, _: &Context, object: &mut Map) {
+        object.set("status", map! { "loadBalancer" => Map::new() });
     }
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        let old_spec = old.map("spec").unwrap_or(Map::EMPTY).clone();
-        let spec = object.map_mut("spec");
-        keep_allocated(spec, &old_spec);
-        drop_unused(spec, &old_spec);
+        drop_unused(object.map_mut("spec"), spec_of(old));
+        if spec_of(object).str("type") != "LoadBalancer" {
+            object.map_mut("status").set("loadBalancer", Map::new());
+        }
     }
 
     fn validate(&self, object: &Map) -> Errors {
-        validate::service(object)
+        validate::service(object, None)
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
         validate::update(object, old)
+    }
+
+    fn validate_status_update(&self, object: &Map, old: &Map) -> Errors {
+        status::validate(object, old)
+    }
+
+    fn warnings(&self, object: &Map, _: Option<&Map>) -> Vec<String> {
+        warnings::service(object)
     }
 
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
@@ -105,42 +155,61 @@ fn set_absent(map: &mut Map, name: &'static str, value: &str) {
     }
 }
 
-/// clusterIP and clusterIPs[0] say the same; families follow from what is asked.
-fn default_ips(spec: &mut Map) {
-    if spec.str("type") == "ExternalName" {
+fn default_affinity(spec: &mut Map) {
+    match spec.str("sessionAffinity") {
+        NONE => drop(spec.remove("sessionAffinityConfig")),
+        "ClientIP" => {
+            let timeout = spec.value_at(&["sessionAffinityConfig", "clientIP", "timeoutSeconds"]);
+            if timeout.is_none() {
+                let timeout = map! { "timeoutSeconds" => AFFINITY_SECONDS };
+                spec.set("sessionAffinityConfig", map! { "clientIP" => timeout });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// clusterIP and clusterIPs[0] say the same, whichever of them a client changes (normalizeClusterIPs).
+fn normalize_ips(spec: &mut Map, old: Option<&Map>) {
+    let (one, many) = (spec.str("clusterIP").to_string(), texts(spec, "clusterIPs"));
+    let Some(old) = old else {
+        if !one.is_empty() && many.is_empty() {
+            set_texts(spec, "clusterIPs", &[one]);
+        }
+        return;
+    };
+    let (old_one, old_many) = (old.str("clusterIP"), texts(old, "clusterIPs"));
+    if old_one == one {
+        if many.is_empty() {
+            set_texts(spec, "clusterIPs", &old_many);
+        }
         return;
     }
-    let (ip, ips) = (spec.str("clusterIP").to_string(), spec.list("clusterIPs").to_vec());
-    if !ip.is_empty() && ips.is_empty() {
-        spec.set("clusterIPs", vec![Value::from(ip.as_str())]);
-    } else if ip.is_empty()
-        && let Some(first) = ips.first()
-    {
-        spec.set("clusterIP", first.clone());
-    }
-    set_absent(spec, "ipFamilyPolicy", "SingleStack");
-    if spec.list("ipFamilies").is_empty() {
-        let family = if spec.str("clusterIP").contains(':') { "IPv6" } else { "IPv4" };
-        spec.set("ipFamilies", vec![Value::from(family)]);
+    if many == old_many {
+        let changed = if one.is_empty() { Vec::new() } else { vec![one] };
+        set_texts(spec, "clusterIPs", &changed);
     }
 }
 
 /// An update that does not mention what was allocated keeps it (patchAllocatedValues).
 fn keep_allocated(spec: &mut Map, old: &Map) {
-    if has_cluster_ip(spec) && has_cluster_ip(old) && spec.str("clusterIP").is_empty() {
-        for name in ["clusterIP", "clusterIPs"] {
-            if let Some(value) = old.get(name) {
-                spec.set(name, value.clone());
-            }
+    if needs_cluster_ip(spec) && needs_cluster_ip(old) {
+        if spec.str("clusterIP").is_empty() && !old.str("clusterIP").is_empty() {
+            spec.set("clusterIP", old.str("clusterIP"));
+        }
+        if spec.list("clusterIPs").is_empty() {
+            set_texts(spec, "clusterIPs", &texts(old, "clusterIPs"));
         }
     }
     if has_node_ports(spec) && has_node_ports(old) {
-        let olds: Vec<Map> = old.maps("ports").cloned().collect();
-        for port in spec.maps_mut("ports").filter(|port| port.i64("nodePort").unwrap_or(0) == 0) {
-            let same =
-                |other: &&Map| other.i64("port") == port.i64("port") && other.str("protocol") == port.str("protocol");
-            if let Some(node_port) = olds.iter().find(same).and_then(|other| other.i64("nodePort")) {
-                port.set("nodePort", node_port);
+        let used: Vec<i64> = spec.maps("ports").map(node_port).filter(|number| *number != 0).collect();
+        let olds: Vec<(String, i64)> =
+            old.maps("ports").map(|port| (port.str("name").to_string(), node_port(port))).collect();
+        for port in spec.maps_mut("ports").filter(|port| node_port(port) == 0) {
+            // Of several ports of one name the last counts.
+            let same = olds.iter().rev().find(|(name, _)| name == port.str("name"));
+            if let Some((_, number)) = same.filter(|(_, number)| *number != 0 && !used.contains(number)) {
+                port.set("nodePort", *number);
             }
         }
     }
@@ -153,34 +222,32 @@ fn keep_allocated(spec: &mut Map, old: &Map) {
     }
 }
 
-pub(crate) fn needs_health_port(spec: &Map) -> bool {
-    spec.str("type") == "LoadBalancer" && spec.str("externalTrafficPolicy") == "Local"
-}
-
 /// What a change of type leaves without meaning goes, unless the client changed it too (dropTypeDependentFields).
 fn drop_unused(spec: &mut Map, old: &Map) {
-    if has_cluster_ip(old) && spec.str("type") == "ExternalName" && spec.get("clusterIP") == old.get("clusterIP") {
-        for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            spec.remove(name);
+    let drop_same = |spec: &mut Map, names: &[&str]| {
+        if names.iter().all(|name| spec.get(name) == old.get(name)) {
+            names.iter().for_each(|name| drop(spec.remove(name)));
+        }
+    };
+    if needs_cluster_ip(old) && !needs_cluster_ip(spec) {
+        drop_same(spec, &["clusterIP", "clusterIPs"]);
+        drop_same(spec, &["ipFamilies"]);
+        drop_same(spec, &["ipFamilyPolicy"]);
+    }
+    if may_have_node_ports(old) && !may_have_node_ports(spec) {
+        let olds: Vec<i64> = old.maps("ports").map(node_port).collect();
+        if spec.maps("ports").map(node_port).all(|number| number == 0 || olds.contains(&number)) {
+            spec.maps_mut("ports").for_each(|port| drop(port.remove("nodePort")));
         }
     }
-    if has_node_ports(old) && !has_node_ports(spec) {
-        let olds: Vec<Option<i64>> = old.maps("ports").map(|port| port.i64("nodePort")).collect();
-        for port in spec.maps_mut("ports").filter(|port| olds.contains(&port.i64("nodePort"))) {
-            port.remove("nodePort");
-        }
+    if needs_health_port(old) && !needs_health_port(spec) {
+        drop_same(spec, &["healthCheckNodePort"]);
     }
-    if needs_health_port(old)
-        && !needs_health_port(spec)
-        && spec.get("healthCheckNodePort") == old.get("healthCheckNodePort")
-    {
-        spec.remove("healthCheckNodePort");
+    if old.str("type") == "LoadBalancer" && spec.str("type") != "LoadBalancer" {
+        drop_same(spec, &["allocateLoadBalancerNodePorts"]);
+        drop_same(spec, &["loadBalancerClass"]);
     }
-    if spec.str("type") != "LoadBalancer" && old.str("type") == "LoadBalancer" {
-        spec.remove("allocateLoadBalancerNodePorts");
-    }
-    let outside = matches!(spec.str("type"), "NodePort" | "LoadBalancer") || !spec.list("externalIPs").is_empty();
-    if !outside && spec.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") {
-        spec.remove("externalTrafficPolicy");
+    if is_outside(old) && !is_outside(spec) {
+        drop_same(spec, &["externalTrafficPolicy"]);
     }
 }

@@ -1,0 +1,323 @@
+//! admissionregistration.k8s.io (pkg/apis/admissionregistration/{v1/defaults.go,validation}@v1.37.2).
+//! Expressions are not compiled here: a policy with one that does not compile is taken.
+
+use api::field::{self, Errors, Path};
+use api::names;
+use api::value::{Map, Value};
+
+use super::check;
+use super::simple::Simple;
+
+const BASE: Simple = Simple { generation: true, unconditional: false, ..Simple::BASE };
+
+pub(super) const VALIDATING_WEBHOOKS: Simple =
+    Simple { default: |object| default_webhooks(object, false), check: |object| webhooks(object, false), ..BASE };
+pub(super) const MUTATING_WEBHOOKS: Simple =
+    Simple { default: |object| default_webhooks(object, true), check: |object| webhooks(object, true), ..BASE };
+pub(super) const POLICY: Simple = Simple {
+    default: |object| {
+        let spec = object.map_mut("spec");
+        check::set_absent(spec, "failurePolicy", "Fail");
+        if spec.map("matchConstraints").is_some() {
+            default_match(spec.map_mut("matchConstraints"));
+        }
+    },
+    ..BASE
+};
+pub(super) const BINDING: Simple = Simple {
+    default: |object| {
+        let spec = object.map_mut("spec");
+        if spec.map("matchResources").is_some() {
+            default_match(spec.map_mut("matchResources"));
+        }
+    },
+    ..BASE
+};
+
+/// How long a webhook may take, in seconds, unless told, and at most.
+const DEFAULT_TIMEOUT: i64 = 10;
+const TIMEOUT_MAX: i64 = 30;
+const DEFAULT_PORT: i64 = 443;
+
+fn default_rules(object: &mut Map, list: &'static str) {
+    if !object.list(list).is_empty() {
+        object.maps_mut(list).for_each(|rule| check::set_absent(rule, "scope", "*"));
+    }
+}
+
+fn default_match(resources: &mut Map) {
+    check::set_absent(resources, "matchPolicy", "Equivalent");
+    check::set_missing(resources, "namespaceSelector", Map::new());
+    check::set_missing(resources, "objectSelector", Map::new());
+    default_rules(resources, "resourceRules");
+    default_rules(resources, "excludeResourceRules");
+}
+
+fn default_webhooks(object: &mut Map, mutating: bool) {
+    if object.list("webhooks").is_empty() {
+        return;
+    }
+    for webhook in object.maps_mut("webhooks") {
+        check::set_absent(webhook, "failurePolicy", "Fail");
+        check::set_absent(webhook, "matchPolicy", "Equivalent");
+        check::set_missing(webhook, "namespaceSelector", Map::new());
+        check::set_missing(webhook, "objectSelector", Map::new());
+        check::set_missing(webhook, "timeoutSeconds", DEFAULT_TIMEOUT);
+        if mutating {
+            check::set_absent(webhook, "reinvocationPolicy", "Never");
+        }
+        if webhook.at(&["clientConfig", "service"]).is_some() {
+            let service = webhook.map_mut("clientConfig").map_mut("service");
+            check::set_missing(service, "port", DEFAULT_PORT);
+        }
+        default_rules(webhook, "rules");
+    }
+}
+
+fn webhooks(object: &Map, mutating: bool) -> Errors {
+    let mut errors = Errors::new();
+    let path = Path::new("webhooks");
+    let mut seen: Vec<&str> = Vec::new();
+    for (at, webhook) in object.maps("webhooks").enumerate() {
+        let path = path.index(at);
+        one_webhook(webhook, mutating, &path, &mut errors);
+        let name = webhook.str("name");
+        if seen.contains(&name) {
+            errors.push(field::duplicate(&path.child("name"), name));
+        }
+        seen.push(name);
+        review_versions(webhook, &path.child("admissionReviewVersions"), &mut errors);
+    }
+    errors
+}
+
+fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) {
+    errors.extend(names::is_fully_qualified_name(&path.child("name"), webhook.str("name")));
+    for (at, rule) in webhook.maps("rules").enumerate() {
+        one_rule(rule, &path.child("rules").index(at), errors);
+    }
+    check::optional_one_of(webhook.str("failurePolicy"), &["Fail", "Ignore"], &path.child("failurePolicy"), errors);
+    let policies = ["Equivalent", "Exact"];
+    check::optional_one_of(webhook.str("matchPolicy"), &policies, &path.child("matchPolicy"), errors);
+    match webhook.str("sideEffects") {
+        "" => errors.push(field::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
+        effects => check::one_of(effects, &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors),
+    }
+    conditions(webhook, &path.child("matchConditions"), errors);
+    let seconds = webhook.i64("timeoutSeconds");
+    if let Some(seconds) = seconds.filter(|seconds| !(1..=TIMEOUT_MAX).contains(seconds)) {
+        let why = format!("the timeout value must be between 1 and {TIMEOUT_MAX} seconds");
+        errors.push(field::invalid(&path.child("timeoutSeconds"), seconds, why));
+    }
+    for name in ["namespaceSelector", "objectSelector"] {
+        errors.extend(check::label_selector(webhook.map(name), &path.child(name)));
+    }
+    let (client, at) = (webhook.map("clientConfig").unwrap_or(Map::EMPTY), path.child("clientConfig"));
+    match (client.get("url").and_then(Value::as_str), client.map("service")) {
+        (None, None) | (Some(_), Some(_)) => {
+            errors.push(field::required(&at, "exactly one of url or service is required"));
+        }
+        (Some(url), None) => url_of(url, &at.child("url"), errors),
+        (None, Some(service)) => service_of(service, &at.child("service"), errors),
+    }
+    if mutating {
+        let policies = ["IfNeeded", "Never"];
+        check::optional_one_of(webhook.str("reinvocationPolicy"), &policies, &path.child("reinvocationPolicy"), errors);
+    }
+}
+
+/// ValidateWebhookURL (k8s.io/apiserver/pkg/util/webhook/validation.go@v0.37.2).
+fn url_of(url: &str, path: &Path, errors: &mut Errors) {
+    let form = "; desired format: https://host[/path]";
+    let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (scheme, rest) = match rest.split_once(':') {
+        Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
+            (scheme, rest)
+        }
+        _ => ("", rest),
+    };
+    let authority = rest.strip_prefix("//").map_or("", |rest| rest.split('/').next().unwrap_or(""));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if let Some(why) = unreadable(url, host) {
+        let why = format!("url must be a valid URL: parse {}: {why}{form}", field::go_quote(url));
+        return errors.push(field::required(path, why));
+    }
+    let rules = [
+        (scheme != "https", scheme, format!("'https' is the only allowed URL scheme{form}")),
+        (host.is_empty(), host, format!("host must be specified{form}")),
+        (!user.is_empty(), user, "user information is not permitted in the URL".into()),
+        (!fragment.is_empty(), fragment, "fragments are not permitted in the URL".into()),
+        (!query.is_empty(), query, "query parameters are not permitted in the URL".into()),
+    ];
+    errors.extend(rules.into_iter().filter(|rule| rule.0).map(|rule| field::invalid(path, rule.1, rule.2)));
+}
+
+/// Why Go would not read the URL: a broken escape, or a port that is none.
+fn unreadable(url: &str, host: &str) -> Option<String> {
+    for (at, _) in url.match_indices('%') {
+        let escape: String = url[at..].chars().take(3).collect();
+        if escape.len() < 3 || !escape[1..].chars().all(|c| c.is_ascii_hexdigit()) {
+            return Some(format!("invalid URL escape {}", field::go_quote(&escape)));
+        }
+    }
+    let (_, port) = host.rsplit_once(']').unwrap_or(("", host)).1.split_once(':')?;
+    let fine = port.chars().all(|c| c.is_ascii_digit());
+    (!fine).then(|| format!("invalid port {} after host", field::go_quote(&format!(":{port}"))))
+}
+
+/// ValidateWebhookService.
+fn service_of(service: &Map, path: &Path, errors: &mut Errors) {
+    for name in ["name", "namespace"] {
+        if service.str(name).is_empty() {
+            errors.push(field::required(&path.child(name), ""));
+        }
+    }
+    let port = service.i64("port").unwrap_or(0);
+    let wrong = names::is_valid_port_num(port);
+    if !wrong.is_empty() {
+        let why = format!("port is not valid: {}", wrong.join(", "));
+        errors.push(field::invalid(&path.child("port"), port, why));
+    }
+    let (text, at) = (service.str("path"), path.child("path"));
+    if matches!(text, "" | "/") {
+        return;
+    }
+    if text == "//" {
+        return errors.push(field::invalid(&at, text, "segment[0] may not be empty"));
+    }
+    if !text.starts_with('/') {
+        errors.push(field::invalid(&at, text, "must start with a '/'"));
+    }
+    let rest: String = text.chars().skip(1).collect();
+    for (index, step) in rest.strip_suffix('/').unwrap_or(&rest).split('/').enumerate() {
+        if step.is_empty() {
+            errors.push(field::invalid(&at, text, format!("segment[{index}] may not be empty")));
+            continue;
+        }
+        let wrong = names::is_dns1123_subdomain(step).into_iter();
+        errors.extend(wrong.map(|why| field::invalid(&at, text, format!("segment[{index}]: {why}"))));
+    }
+}
+
+fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
+    let operations = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+    let asked = rule.list("operations");
+    if asked.is_empty() {
+        errors.push(field::required(&path.child("operations"), ""));
+    }
+    if asked.len() > 1 && asked.iter().any(|operation| operation.as_str() == Some("*")) {
+        let why = "if '*' is present, must not specify other operations";
+        errors.push(field::invalid(&path.child("operations"), Value::List(asked.to_vec()), why));
+    }
+    for (at, operation) in asked.iter().filter_map(Value::as_str).enumerate() {
+        if !operations.contains(&operation) {
+            errors.push(field::not_supported(&path.child("operations").index(at), operation, &operations));
+        }
+    }
+    resources(rule.list("resources"), &path.child("resources"), errors);
+    for (at, version) in rule.list("apiVersions").iter().enumerate() {
+        if version.as_str() == Some("") {
+            errors.push(field::required(&path.child("apiVersions").index(at), ""));
+        }
+    }
+    for name in ["apiGroups", "apiVersions"] {
+        let list = rule.list(name);
+        if list.is_empty() {
+            errors.push(field::required(&path.child(name), ""));
+        }
+        if list.len() > 1 && list.iter().any(|item| item.as_str() == Some("*")) {
+            let words = if name == "apiGroups" { "API groups" } else { "API versions" };
+            let why = format!("if '*' is present, must not specify other {words}");
+            errors.push(field::invalid(&path.child(name), Value::List(list.to_vec()), why));
+        }
+    }
+    check::optional_one_of(rule.str("scope"), &["*", "Cluster", "Namespaced"], &path.child("scope"), errors);
+}
+
+/// What one entry takes in must not be named by another.
+fn resources(list: &[Value], path: &Path, errors: &mut Errors) {
+    if list.is_empty() {
+        errors.push(field::required(path, ""));
+    }
+    let shown = || Value::List(list.to_vec());
+    let names: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+    let (mut all_of, mut of_all): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut plain = false;
+    for (at, name) in names.iter().enumerate() {
+        let path = path.index(at);
+        if name.is_empty() {
+            errors.push(field::required(&path, ""));
+            continue;
+        }
+        let Some((resource, sub)) = name.split_once('/') else {
+            plain = *name != "*";
+            continue;
+        };
+        if all_of.contains(&resource) {
+            let why = format!("if '{resource}/*' is present, must not specify {name}");
+            errors.push(field::invalid(&path, *name, why));
+        }
+        if of_all.contains(&sub) {
+            errors.push(field::invalid(&path, *name, format!("if '*/{sub}' is present, must not specify {name}")));
+        }
+        if sub == "*" {
+            all_of.push(resource);
+        }
+        if resource == "*" {
+            of_all.push(sub);
+        }
+    }
+    if names.len() > 1 && names.contains(&"*/*") {
+        errors.push(field::invalid(path, shown(), "if '*/*' is present, must not specify other resources"));
+    }
+    if names.contains(&"*") && plain {
+        let why = "if '*' is present, must not specify other resources without subresources";
+        errors.push(field::invalid(path, shown(), why));
+    }
+}
+
+/// Most conditions of one webhook.
+const CONDITIONS_MAX: usize = 64;
+
+/// Names and presence; what an expression says is not looked at here.
+fn conditions(webhook: &Map, path: &Path, errors: &mut Errors) {
+    let names: Vec<&str> = webhook.maps("matchConditions").map(|condition| condition.str("name")).collect();
+    if names.len() > CONDITIONS_MAX {
+        errors.push(field::too_many(path, names.len(), CONDITIONS_MAX));
+    }
+    for (at, condition) in webhook.maps("matchConditions").enumerate() {
+        let (path, name) = (path.index(at), names[at]);
+        if condition.str("expression").trim().is_empty() {
+            errors.push(field::required(&path.child("expression"), ""));
+        }
+        if name.is_empty() {
+            errors.push(field::required(&path.child("name"), ""));
+            continue;
+        }
+        errors.extend(check::said(&path.child("name"), name, &names::is_qualified_name(name)));
+        if names[..at].contains(&name) {
+            errors.push(field::duplicate(&path.child("name"), name));
+        }
+    }
+}
+
+fn review_versions(webhook: &Map, path: &Path, errors: &mut Errors) {
+    let versions = webhook.list("admissionReviewVersions");
+    let known = |version: &Value| matches!(version.as_str(), Some("v1" | "v1beta1"));
+    if versions.is_empty() {
+        errors.push(field::required(path, "must specify one of v1, v1beta1"));
+        return;
+    }
+    for (at, version) in versions.iter().filter_map(Value::as_str).enumerate() {
+        if versions[..at].iter().any(|other| other.as_str() == Some(version)) {
+            errors.push(field::invalid(&path.index(at), version, "duplicate version"));
+        } else {
+            errors.extend(check::said(&path.index(at), version, &names::is_dns1035_label(version)));
+        }
+    }
+    if !versions.iter().any(known) {
+        let why = "must include at least one of v1, v1beta1";
+        errors.push(field::invalid(path, Value::List(versions.to_vec()), why));
+    }
+}

@@ -1,0 +1,102 @@
+//! The spec of a claim for storage, as ephemeral volumes and stateful sets carry it
+//! (pkg/apis/core/validation/validation.go@v1.37.2: ValidatePersistentVolumeClaimTemplate,
+//! ValidatePersistentVolumeClaimSpec).
+
+use api::field::{self, Errors, Path};
+use api::names;
+use api::value::{Map, Value};
+
+use super::resources;
+use crate::resources::common;
+use crate::resources::common::internal::Plain;
+
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ONCE_POD: &str = "ReadWriteOncePod";
+
+pub(super) fn template(template: &Map, path: &Path, errors: &mut Errors) {
+    let meta = template.map("metadata").unwrap_or(Map::EMPTY);
+    let at = path.child("metadata");
+    crate::rest::metadata::validate_annotations(meta.map("annotations"), &at.child("annotations"), errors);
+    crate::rest::metadata::validate_labels(meta.map("labels"), &at.child("labels"), errors);
+    for (name, value) in meta.iter() {
+        if !matches!(name.as_str(), "annotations" | "labels") && !value.is_zero() {
+            errors.push(field::forbidden(&at.child(name), "cannot be set"));
+        }
+    }
+    spec(template.map("spec").unwrap_or(Map::EMPTY), &path.child("spec"), errors);
+}
+
+pub(crate) fn spec(spec: &Map, path: &Path, errors: &mut Errors) {
+    modes(spec, "at least 1 access mode is required", &path.child("accessModes"), errors);
+    common::label_selector(spec.map("selector"), false, &path.child("selector"), errors);
+    let storage = path.child("resources").key("storage");
+    match spec.value_at(&["resources", "requests", "storage"]).and_then(common::quantity) {
+        None => errors.push(field::required(&storage, "")),
+        Some(quantity) if quantity.sign() <= 0 => {
+            errors.push(field::invalid(&storage, quantity.to_string(), "must be greater than zero"));
+        }
+        Some(quantity) => resources::quantity_value("storage", &quantity, &storage, errors),
+    }
+    class_name(spec, "storageClassName", path, errors);
+    common::one_of(spec, "volumeMode", &["Block", "Filesystem"], path, errors);
+    sources(spec, path, errors);
+    class_name(spec, "volumeAttributesClassName", path, errors);
+}
+
+fn class_name(spec: &Map, name: &str, path: &Path, errors: &mut Errors) {
+    let class = spec.str(name);
+    if !class.is_empty() {
+        common::each(&path.child(name), class, names::name_is_dns_subdomain(class, false), errors);
+    }
+}
+
+/// Access modes; `why` is said when there is none.
+pub(crate) fn modes(spec: &Map, why: &str, path: &Path, errors: &mut Errors) {
+    let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
+    if modes.is_empty() {
+        errors.push(field::required(path, why));
+    }
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.push(field::not_supported(path, *mode, &ACCESS_MODES));
+    }
+    let others = modes.iter().any(|mode| *mode != ONCE_POD && ACCESS_MODES.contains(mode));
+    if others && modes.contains(&ONCE_POD) {
+        errors.push(field::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
+}
+
+fn sources(spec: &Map, path: &Path, errors: &mut Errors) {
+    let (source, reference) = (spec.map("dataSource"), spec.map("dataSourceRef"));
+    for (name, source) in [("dataSource", source), ("dataSourceRef", reference)] {
+        if let Some(source) = source {
+            self::source(source, &path.child(name), errors);
+        }
+    }
+    let Some(reference) = reference else { return };
+    let other_namespace = !reference.str("namespace").is_empty();
+    let Some(source) = source else { return };
+    // Upstream shows a path where the value should be, which as JSON is an empty object.
+    let shown = || Plain("{}".to_string());
+    if other_namespace {
+        errors.push(field::invalid(path, shown(), "may not be specified when dataSourceRef.namespace is specified"));
+    } else if ["apiGroup", "kind", "name"].iter().any(|name| source.get(name) != reference.get(name)) {
+        errors.push(field::invalid(path, shown(), "must match dataSourceRef"));
+    }
+}
+
+fn source(source: &Map, path: &Path, errors: &mut Errors) {
+    common::required(source, "name", path, errors);
+    common::required(source, "kind", path, errors);
+    let (group, kind) = (source.str("apiGroup"), source.str("kind"));
+    if group.is_empty() && kind != "PersistentVolumeClaim" {
+        let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(field::invalid(path, kind, why));
+    }
+    if !group.is_empty() {
+        common::dns_subdomain(group, &path.child("apiGroup"), errors);
+    }
+    let namespace = source.str("namespace");
+    if !namespace.is_empty() {
+        common::dns_label(namespace, &path.child("namespace"), errors);
+    }
+}
