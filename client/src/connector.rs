@@ -26,6 +26,9 @@ use crate::{Error, Result};
 /// The least that the token of a service-account client must still be valid.
 const TOKEN_REFRESH_BEFORE: Duration = Duration::from_secs(600);
 const TOKEN_SECONDS: i64 = 3600;
+/// How long the head of an answer may take. The server itself gives up after 60 s (--request-timeout); what lasts
+/// longer, a watch, has its head at once.
+const ANSWER_LIMIT: Duration = Duration::from_secs(75);
 
 type Transport = BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>;
 
@@ -80,7 +83,11 @@ fn over_https(config: Config) -> Result<Transport> {
     let client = builder.build();
     let service = tower::service_fn(move |request: Request<Body>| {
         let client = client.clone();
-        async move { client.send(request).await.map_err(BoxError::from) }
+        async move {
+            // hyper's pool has been seen to wait forever for a connection of a server that was killed.
+            let answer = tokio::time::timeout(ANSWER_LIMIT, client.send(request)).await;
+            answer.map_err(BoxError::from)?.map_err(BoxError::from)
+        }
     });
     Ok(BoxCloneSyncService::new(service))
 }

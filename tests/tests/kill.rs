@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 const CLIENTS: usize = 50;
 const ROUNDS: &str = "KEELSON_KILL_ROUNDS";
 const DEFAULT_ROUNDS: u64 = 3;
+/// How long clients of a server that is gone are waited for.
+const END_LIMIT: Duration = Duration::from_secs(5);
 const SELECTOR: &str = "written=true";
 
 /// What the server has acknowledged.
@@ -102,8 +104,16 @@ async fn kill_often(cluster: &mut Cluster, check: impl AsyncFn(Client) -> Result
         // Another moment each round.
         tokio::time::sleep(Duration::from_millis(round * 137 % 600)).await;
         cluster.kill().await?;
-        while let Some(ended) = writers.join_next().await {
-            ended??;
+        let ended = tokio::time::timeout(END_LIMIT, async {
+            while let Some(ended) = writers.join_next().await {
+                ended??;
+            }
+            anyhow::Ok(())
+        });
+        match ended.await {
+            Ok(ended) => ended?,
+            // hyper's pool may wait forever for a connection of a server that is gone: nothing was acknowledged.
+            Err(_) => writers.shutdown().await,
         }
         let time = cluster.restart().await?;
         let acknowledged = acknowledged.counters();
