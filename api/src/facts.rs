@@ -15,6 +15,8 @@ pub struct Struct {
     pub atomic: bool,
     /// Carries `apiVersion` and `kind` in JSON.
     pub kinded: bool,
+    /// Holds any other fields as they are: a custom resource, whose schema is not among the facts.
+    pub open: bool,
     pub index: Index,
     /// In the order of the Go declaration, which is the order of JSON output.
     pub fields: &'static [Field],
@@ -359,6 +361,17 @@ fn package_of(group: &str) -> &str {
         "rbac.authorization.k8s.io" => "rbac",
         _ => group.split('.').next().unwrap_or(group),
     }
+}
+
+/// The struct of a custom resource: metadata, and whatever else there is.
+pub const fn custom(name: &'static str) -> Struct {
+    const META: Field = Field {
+        name: "metadata",
+        number: 1,
+        ty: Type::Struct(&generated::types::APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA),
+        ..Field::BASE
+    };
+    Struct { name, atomic: false, kinded: true, open: true, index: Index::new(), fields: &[META] }
 }
 
 /// The metadata struct of every object.

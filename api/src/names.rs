@@ -593,6 +593,25 @@ pub fn generate_name(base: &str, mut random: impl FnMut() -> u32) -> String {
     name
 }
 
+/// How versions are ordered, the best the greatest: v10, v2, v1, v11beta2, v1beta1, v3alpha1, then other names, of
+/// which the alphabetically first is the best (k8s.io/apimachinery/pkg/version/helpers.go@v0.37.2).
+pub fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
+    match (version_rank(a), version_rank(b)) {
+        (None, None) => b.cmp(a),
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// Stability, major and minor number of `v1`, `v1beta2`, `v1alpha3`.
+fn version_rank(version: &str) -> Option<(u8, u64, u64)> {
+    let number = |text: &str| if text.starts_with('0') { None } else { text.parse::<u64>().ok() };
+    let rest = version.strip_prefix('v')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (major, rest) = (number(&rest[..end])?, &rest[end..]);
+    let stage = |name: &str, rank| Some((rank, major, number(rest.strip_prefix(name)?)?));
+    if rest.is_empty() { Some((2, major, 0)) } else { stage("beta", 1).or_else(|| stage("alpha", 0)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -778,5 +797,14 @@ mod tests {
         assert_eq!((long.len(), &long[..58]), (63, "x".repeat(58).as_str()));
         // Never in the middle of a character.
         assert_eq!(generate_name(&format!("{}é", "x".repeat(57)), &mut random).len(), 62);
+    }
+
+    #[test]
+    fn versions_are_ordered_as_kubectl_does() {
+        let best_first =
+            ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"];
+        let mut sorted = best_first.to_vec();
+        sorted.sort_by(|a, b| compare_versions(b, a));
+        assert_eq!(sorted, best_first);
     }
 }

@@ -319,7 +319,7 @@ mod tests {
         let view: Pod = of(&pod).expect("view");
         assert_eq!(view.metadata.name.as_deref(), Some("a"));
         let back = object(&view).expect("back");
-        assert_eq!(back.value_at(&["spec", "containers"]).is_some(), true);
+        assert!(back.value_at(&["spec", "containers"]).is_some());
         let again = decode(&encode(&back), ty, Strictness::Strict).expect("again").value;
         assert_eq!(again, pod);
     }

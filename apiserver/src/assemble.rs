@@ -10,8 +10,9 @@ use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
+use crate::custom::controller::{self, Queue};
 use crate::health::Health;
-use crate::hub::{Hub, Network};
+use crate::hub::{Hub, Network, Observer};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::rest::Api;
@@ -23,7 +24,7 @@ fn wrong(error: impl std::fmt::Display) -> Error {
     Error::Config(error.to_string())
 }
 
-pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
+pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error> {
     let modes = config.authorization_modes.iter().map(|mode| match mode.as_str() {
         "Node" => Ok(Mode::Node),
         "RBAC" => Ok(Mode::Rbac),
@@ -32,13 +33,15 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
     let authz = Arc::new(Authorizers::new(modes.collect::<Result<_, _>>()?));
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
-    let hub = Arc::new(Hub::new(store, registry, network, vec![Box::new(AuthorizerViews(authz.clone()))]));
+    let (changes, queue) = controller::changes();
+    let observers: Vec<Box<dyn Observer>> = vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes)];
+    let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
     let mut plugins = admission::plugins(enable, disable, &authz).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
-    Ok(Core {
+    let core = Core {
         api: Api {
             hub,
             admission: Chain::new(plugins),
@@ -52,8 +55,10 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<Core, Error> {
         health: Health::default(),
         metrics: Metrics::new().map_err(wrong)?,
         version: nonresource::Version::default(),
+        openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
-    })
+    };
+    Ok((core, queue))
 }
 
 fn audiences(config: &Config) -> Vec<String> {

@@ -32,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) health: health::Health,
     pub(crate) metrics: Metrics,
     pub(crate) version: nonresource::Version,
+    pub(crate) openapi: crate::openapi::Cache,
     pub(crate) backends: subresource::connect::Backends,
 }
 
@@ -222,7 +223,7 @@ impl Asked<'_> {
             api: &self.core.api,
             info,
             user: self.user,
-            entry,
+            entry: &entry,
             accepted,
             headers: self.headers,
             now: self.now_text(),

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use crate::negotiate::Format;
 use crate::request::Query;
 use crate::respond::Body;
+use crate::strategy::Strategy;
 
 /// Largest body of a write, in bytes (k8s.io/apiserver/pkg/server/config.go@v0.37.2: MaxRequestBodyBytes).
 pub(crate) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
@@ -64,6 +65,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) version: &'a str,
     pub(crate) kind: &'a str,
     pub(crate) ty: &'static Struct,
+    /// Brings the object into a schema that is not among the facts (`Strategy::settle`).
+    pub(crate) hooks: &'a dyn Strategy,
 }
 
 impl Expected<'_> {
@@ -81,16 +84,27 @@ pub(crate) fn decode(
     expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<(Map, Vec<String>), Status> {
-    let (mut object, strict) = match format {
+    let (mut object, mut strict) = match format {
         Format::Json => decode_json(body, expected, validation)?,
         Format::Yaml => {
             let text = yaml::to_json(body).map_err(|error| Status::bad_request(error.to_string()))?;
-            decode_json(&text, expected, validation)?
+            let (object, mut strict) = decode_json(&text, expected, validation)?;
+            if validation != FieldValidation::Ignore
+                && let Some(duplicate) = yaml::duplicate_key(body)
+            {
+                let why = duplicate.to_string();
+                strict.insert(0, why.trim_start_matches("error converting YAML to JSON: ").to_owned());
+            }
+            (object, strict)
         }
         Format::Protobuf => (decode_protobuf(body, expected)?, Vec::new()),
     };
     check_kind(&object, expected)?;
     object::set_kind(&mut object, &facts::api_version(expected.group, expected.version), expected.kind);
+    if expected.ty.open {
+        let unknown = expected.hooks.settle(&mut object).map_err(|why| expected.failed("", "", &why))?;
+        strict.extend(unknown.into_iter().filter(|_| validation != FieldValidation::Ignore));
+    }
     if !strict.is_empty() && validation == FieldValidation::Strict {
         let why = format!("strict decoding error: {}", strict.join(", "));
         return Err(expected.failed("", "", &why));

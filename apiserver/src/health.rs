@@ -24,6 +24,7 @@ pub(crate) const HOOKS: &[&str] = &[
     "poststarthook/bootstrap-controller",
     "poststarthook/start-kubernetes-service-cidr-controller",
     "poststarthook/apiservice-discovery-controller",
+    "poststarthook/crd-informer-synced",
 ];
 
 /// State of the checks.

@@ -11,12 +11,12 @@ use api::value::Map;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use store::{Outcome, Range, Store, Watched, Write};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::Reader;
 use crate::authn::{Found, Lookup};
 use crate::cache::Item;
-use crate::registry::{Registry, Storage, relative_key, set_resource_version};
+use crate::registry::{Entry, Registry, Storage, relative_key, set_resource_version};
 
 /// How long a consistent read waits for the caches (k8s.io/apiserver/pkg/storage/cacher@v0.37.2: blockTimeout).
 const FRESHNESS_WAIT: Duration = Duration::from_secs(3);
@@ -32,6 +32,15 @@ pub(crate) struct Hub {
     pub(crate) network: Network,
     applied: watch::Sender<u64>,
     observers: Vec<Box<dyn Observer>>,
+    /// Storages that the feed is to fill and keep from now on.
+    joins: (mpsc::UnboundedSender<Join>, tokio::sync::Mutex<mpsc::UnboundedReceiver<Join>>),
+}
+
+/// A custom resource that begins to be served: its storage, and what serves it.
+struct Join {
+    entries: Vec<Arc<Entry>>,
+    storage: Arc<Storage>,
+    done: oneshot::Sender<()>,
 }
 
 /// --service-cluster-ip-range, --service-node-port-range (first and last).
@@ -59,7 +68,9 @@ pub(crate) fn store_failure(error: &store::Error) -> Status {
 
 impl Hub {
     pub(crate) fn new(store: Store, registry: Registry, network: Network, observers: Vec<Box<dyn Observer>>) -> Self {
-        Hub { store, registry, network, applied: watch::channel(0).0, observers }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let joins = (sender, tokio::sync::Mutex::new(receiver));
+        Hub { store, registry, network, applied: watch::channel(0).0, observers, joins }
     }
 
     fn observe(&self, storage: &Storage, key: &str, item: Option<&Item>) {
@@ -70,7 +81,7 @@ impl Hub {
 
     /// Fills every cache from the store; returns the revision they are complete at.
     pub(crate) async fn fill(&self) -> Result<u64, store::Error> {
-        let mut items: std::collections::HashMap<&str, Vec<Arc<Item>>> = std::collections::HashMap::new();
+        let mut items: std::collections::HashMap<String, Vec<Arc<Item>>> = std::collections::HashMap::new();
         let (mut start, mut at) = (Bytes::from_static(b"/registry/"), 0);
         let end = Bytes::from_static(b"/registry0");
         loop {
@@ -82,8 +93,8 @@ impl Hub {
                     std::str::from_utf8(&kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
                 {
                     let item = Arc::new(Item::new(key, kv.mod_revision, kv.value.clone()));
-                    self.observe(storage, key, Some(&item));
-                    items.entry(storage.prefix.as_str()).or_default().push(item);
+                    self.observe(&storage, key, Some(&item));
+                    items.entry(storage.prefix.clone()).or_default().push(item);
                 }
             }
             match page.items.last() {
@@ -92,7 +103,7 @@ impl Hub {
             }
         }
         for storage in self.registry.storages() {
-            storage.cache.fill(items.remove(storage.prefix.as_str()).unwrap_or_default(), at);
+            storage.cache.fill(items.remove(&storage.prefix).unwrap_or_default(), at);
         }
         self.applied.send_replace(at);
         Ok(at)
@@ -102,8 +113,16 @@ impl Hub {
     pub(crate) async fn follow(&self, revision: u64) -> Result<(), store::Error> {
         let end = Bytes::from_static(b"/registry0");
         let mut watch = self.store.watch(Bytes::from_static(b"/registry/"), end, revision + 1).await?;
+        let mut joins = self.joins.1.lock().await;
         loop {
-            let applied = match watch.next().await? {
+            let next = tokio::select! {
+                next = watch.next() => next?,
+                Some(join) = joins.recv() => {
+                    self.join(join).await?;
+                    continue;
+                }
+            };
+            let applied = match next {
                 Watched::Events(events) => {
                     let mut last = 0;
                     for event in events {
@@ -122,6 +141,38 @@ impl Hub {
         }
     }
 
+    /// Between two batches of events the feed is the only one that knows at which revision a new cache begins.
+    async fn join(&self, join: Join) -> Result<(), store::Error> {
+        let storage = &join.storage;
+        let end = Bytes::from(format!("{}0", storage.prefix.trim_end_matches('/')));
+        let (mut start, at) = (Bytes::from(storage.prefix.clone()), self.applied());
+        let mut items = Vec::new();
+        loop {
+            let range = Range { start, end: end.clone(), at, limit: FILL_PAGE_KEYS, keys_only: false };
+            let page = self.store.range(range).await?;
+            for kv in &page.items {
+                let key = std::str::from_utf8(&kv.key).ok().and_then(|key| key.strip_prefix(&storage.prefix));
+                items.extend(key.map(|key| Arc::new(Item::new(key, kv.mod_revision, kv.value.clone()))));
+            }
+            match page.items.last() {
+                Some(last) if page.more => start = [&last.key[..], b"\0"].concat().into(),
+                _ => break,
+            }
+        }
+        storage.cache.fill(items, at);
+        self.registry.replace_custom(storage.group, storage.plural, join.entries);
+        // Whoever asked may have gone.
+        let _ = join.done.send(());
+        Ok(())
+    }
+
+    /// Serves a custom resource, in place of what was served under its name; returns when its cache is complete.
+    pub(crate) async fn serve(&self, storage: Arc<Storage>, entries: Vec<Arc<Entry>>) {
+        let (done, ready) = oneshot::channel();
+        let _ = self.joins.0.send(Join { entries, storage, done });
+        let _ = ready.await;
+    }
+
     fn apply(&self, event: store::Event) {
         let Some((storage, key)) =
             std::str::from_utf8(&event.kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
@@ -133,7 +184,7 @@ impl Hub {
             store::EventKind::Put => Some(Arc::new(Item::new(key, revision, event.kv.value))),
             store::EventKind::Delete => None,
         };
-        self.observe(storage, key, item.as_deref());
+        self.observe(&storage, key, item.as_deref());
         storage.cache.apply(key, revision, item);
     }
 
@@ -214,7 +265,7 @@ impl Reader for Hub {
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         let storage = self.registry.storage_of(group, resource)?;
         let item = storage.cache.get(&relative_key(namespace, name))?;
-        Some(Arc::new(item.object(storage)))
+        Some(Arc::new(item.object(&storage)))
     }
 
     fn live<'a>(
@@ -226,7 +277,7 @@ impl Reader for Hub {
     ) -> BoxFuture<'a, Result<Option<Map>, Status>> {
         Box::pin(async move {
             match self.registry.storage_of(group, resource) {
-                Some(storage) => Ok(self.read(storage, namespace, name).await?.map(|(object, _)| object)),
+                Some(storage) => Ok(self.read(&storage, namespace, name).await?.map(|(object, _)| object)),
                 None => Ok(None),
             }
         })
@@ -236,7 +287,7 @@ impl Reader for Hub {
         let Some(storage) = self.registry.storage_of(group, resource) else { return Vec::new() };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let (items, _) = storage.cache.list(&prefix);
-        items.iter().map(|item| Arc::new(item.object(storage))).collect()
+        items.iter().map(|item| Arc::new(item.object(&storage))).collect()
     }
 
     fn update<'a>(
@@ -250,9 +301,9 @@ impl Reader for Hub {
         Box::pin(async move {
             let storage = self.registry.storage_of(group, resource).ok_or_else(Status::no_such_path)?;
             for _ in 0..CONFLICT_RETRIES_MAX {
-                let found = self.read(storage, namespace, name).await?;
+                let found = self.read(&storage, namespace, name).await?;
                 let (mut object, revision) = found.ok_or_else(|| Status::not_found(group, resource, name))?;
-                if !change(&mut object)? || self.write(storage, namespace, name, &object, revision, 0).await?.is_some()
+                if !change(&mut object)? || self.write(&storage, namespace, name, &object, revision, 0).await?.is_some()
                 {
                     return Ok(());
                 }

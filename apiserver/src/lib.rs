@@ -13,6 +13,7 @@ mod codec;
 mod compaction;
 mod compress;
 mod config;
+mod custom;
 mod discovery;
 mod health;
 mod hub;
@@ -78,7 +79,8 @@ impl Server {
     /// # Errors
     /// A certificate, key or flag that cannot be used; an address in use; a store that cannot be read.
     pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
-        let core = Arc::new(assemble::core(&config, store)?);
+        let (core, definitions) = assemble::core(&config, store)?;
+        let core = Arc::new(core);
         let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone())
             .map_err(Error::Config)?;
         let wanted = SocketAddr::new(config.bind_address, config.secure_port);
@@ -95,7 +97,7 @@ impl Server {
         };
         server.spawn_feed(revision);
         server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
-        server.spawn_duties();
+        server.spawn_duties(definitions);
         Ok(server)
     }
 
@@ -148,7 +150,12 @@ impl Server {
         });
     }
 
-    fn spawn_duties(&self) {
+    fn spawn_duties(&self, definitions: custom::controller::Queue) {
+        let (core, stop) = (self.core.clone(), self.stop.clone());
+        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
+            let served = || core.health.done("poststarthook/crd-informer-synced");
+            custom::controller::run(core.clone(), definitions, served).await;
+        }));
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;

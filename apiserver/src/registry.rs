@@ -1,16 +1,20 @@
 //! The table of what is served: one [`Entry`] a group, version and resource, one [`Storage`] a stored resource.
 //!
 //! Invariant: an entry is made from a row of facts and an optional strategy, nothing else; routes,
-//! discovery, OpenAPI and caches follow from the table.
+//! discovery, OpenAPI and caches follow from the table. What custom resources add is replaced as a whole,
+//! so that a request sees one state of it.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::facts::{self, Resource, Struct, Subresource};
 use api::json;
 use api::value::Map;
 use api::{object, proto};
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 use crate::cache::Cache;
 use crate::resources;
@@ -22,13 +26,31 @@ pub(crate) struct Conversion {
     pub(crate) from_storage: fn(&Map) -> Map,
 }
 
+/// The strategy of a built-in kind, or of one version of a custom resource.
+#[derive(Clone)]
+pub(crate) enum Hooks {
+    Fixed(&'static dyn Strategy),
+    Custom(Arc<dyn Strategy>),
+}
+
+impl Deref for Hooks {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Hooks::Fixed(strategy) => *strategy,
+            Hooks::Custom(strategy) => strategy.as_ref(),
+        }
+    }
+}
+
 /// A served resource of one version.
 pub(crate) struct Entry {
     pub(crate) facts: &'static Resource,
     pub(crate) api_version: String,
     /// Where its objects are kept; kinds that are only asked (reviews) have none.
     pub(crate) storage: Option<Arc<Storage>>,
-    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) strategy: Hooks,
     conversion: Option<&'static Conversion>,
 }
 
@@ -41,7 +63,7 @@ pub(crate) struct Storage {
     /// The storage version's facts.
     pub(crate) stored: &'static Resource,
     api_version: String,
-    pub(crate) strategy: &'static dyn Strategy,
+    pub(crate) strategy: Hooks,
     pub(crate) cache: Cache,
 }
 
@@ -61,6 +83,9 @@ impl Storage {
 
     /// Bytes as upstream stores them; resourceVersion is not among what is stored.
     pub(crate) fn encode(&self, stored: &Map) -> Vec<u8> {
+        if self.stored.ty.open {
+            return json::encode(stored);
+        }
         proto::wrap(&self.api_version, self.stored.kind, &proto::encode(stored, self.stored.ty))
     }
 
@@ -76,6 +101,7 @@ impl Storage {
         };
         object::set_kind(&mut object, &self.api_version, self.stored.kind);
         set_resource_version(&mut object, revision);
+        self.strategy.read(&mut object);
         Ok(object)
     }
 }
@@ -142,88 +168,164 @@ impl Entry {
     }
 }
 
+/// Entries and storages, looked up by their names.
+#[derive(Default)]
+struct Table {
+    /// By group/version/plural.
+    entries: HashMap<String, Arc<Entry>>,
+    ordered: Vec<Arc<Entry>>,
+    /// By prefix.
+    storages: HashMap<String, Arc<Storage>>,
+}
+
+impl Table {
+    fn add(&mut self, entry: Arc<Entry>) {
+        let facts = entry.facts;
+        self.entries.insert(name(facts.group, facts.version, facts.plural), entry.clone());
+        self.ordered.push(entry);
+    }
+
+    fn storage_of_key<'k>(&self, key: &'k str) -> Option<(Arc<Storage>, &'k str)> {
+        let rest = key.strip_prefix(BASE)?;
+        let one = rest.find('/')?;
+        let two = rest[one + 1..].find('/').map(|at| one + 1 + at);
+        for end in [two, Some(one)].into_iter().flatten() {
+            if let Some(storage) = self.storages.get(&key[..BASE.len() + end + 1]) {
+                return Some((storage.clone(), &rest[end + 1..]));
+            }
+        }
+        None
+    }
+}
+
+const BASE: &str = "/registry/";
+
+fn name(group: &str, version: &str, plural: &str) -> String {
+    format!("{group}/{version}/{plural}")
+}
+
 /// What is served now.
 pub(crate) struct Registry {
-    entries: HashMap<(&'static str, &'static str, &'static str), Arc<Entry>>,
     /// In the order of the facts.
-    ordered: Vec<Arc<Entry>>,
-    storages: HashMap<String, Arc<Storage>>,
+    fixed: Table,
+    custom: RwLock<Arc<Table>>,
+    /// Grows with every change of what is served.
+    generation: AtomicU64,
 }
 
 impl Registry {
     /// Every resource of the versions that are served.
     pub(crate) fn new(served: impl Fn(&Resource) -> bool) -> Self {
-        let mut registry = Registry { entries: HashMap::new(), ordered: Vec::new(), storages: HashMap::new() };
-        for resource in facts::resources().iter().filter(|resource| served(resource)) {
-            let entry = Arc::new(registry.entry(resource));
-            registry.entries.insert((resource.group, resource.version, resource.plural), entry.clone());
-            registry.ordered.push(entry);
+        let mut fixed = Table::default();
+        for facts in facts::resources().iter().filter(|resource| served(resource)) {
+            let strategy = Hooks::Fixed(resources::strategy(facts.group, facts.plural));
+            let storage = (!facts.storage_prefix.is_empty()).then(|| fixed_storage(&mut fixed, facts));
+            let conversion = resources::conversion(facts.group, facts.version, facts.plural);
+            fixed.add(Arc::new(Entry { facts, api_version: facts.api_version(), storage, strategy, conversion }));
         }
-        registry
+        Registry { fixed, custom: RwLock::default(), generation: AtomicU64::new(0) }
     }
 
-    fn entry(&mut self, facts: &'static Resource) -> Entry {
-        let strategy = resources::strategy(facts.group, facts.plural);
-        let storage = (!facts.storage_prefix.is_empty()).then(|| self.storage(facts));
-        let conversion = resources::conversion(facts.group, facts.version, facts.plural);
-        Entry { facts, api_version: facts.api_version(), storage, strategy, conversion }
+    /// A version of a custom resource.
+    pub(crate) fn custom_entry(facts: &'static Resource, storage: Arc<Storage>, strategy: Arc<dyn Strategy>) -> Entry {
+        let strategy = Hooks::Custom(strategy);
+        Entry { facts, api_version: facts.api_version(), storage: Some(storage), strategy, conversion: None }
     }
 
-    fn storage(&mut self, facts: &'static Resource) -> Arc<Storage> {
-        let prefix = format!("/registry/{}/", facts.storage_prefix);
-        let made = self.storages.entry(prefix.clone()).or_insert_with(|| {
-            let stored = storage_version(facts);
-            Arc::new(Storage {
-                group: stored.group,
-                plural: stored.plural,
-                prefix,
-                stored,
-                api_version: stored.api_version(),
-                strategy: resources::strategy(stored.group, stored.plural),
-                cache: Cache::new(),
-            })
-        });
-        made.clone()
+    /// The storage of a custom resource; nothing is in it yet.
+    pub(crate) fn custom_storage(stored: &'static Resource, strategy: Arc<dyn Strategy>) -> Arc<Storage> {
+        new_storage(stored, format!("{BASE}{}/", stored.storage_prefix), Hooks::Custom(strategy))
     }
 
-    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Entry>> {
-        // Keys are static; looking up by borrowed text needs an iteration-free detour through the facts.
-        let facts =
-            facts::resources().iter().find(|r| r.plural == plural && r.group == group && r.version == version)?;
-        self.entries.get(&(facts.group, facts.version, facts.plural))
+    /// Takes the entries of a custom resource; those of its old state go, whatever their versions.
+    pub(crate) fn replace_custom(&self, group: &str, plural: &str, entries: Vec<Arc<Entry>>) {
+        let mut custom = self.custom.write();
+        let mut table = Table::default();
+        let others = |entry: &&Arc<Entry>| (entry.facts.group, entry.facts.plural) != (group, plural);
+        for gone in custom.ordered.iter().filter(|entry| !others(entry)) {
+            gone.storage.iter().for_each(|storage| storage.cache.close());
+        }
+        let all: Vec<Arc<Entry>> = custom.ordered.iter().filter(others).cloned().chain(entries).collect();
+        for entry in all {
+            if let Some(storage) = &entry.storage {
+                table.storages.insert(storage.prefix.clone(), storage.clone());
+            }
+            table.add(entry);
+        }
+        *custom = Arc::new(table);
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
-    pub(crate) fn entries(&self) -> &[Arc<Entry>] {
-        &self.ordered
+    /// Grows with every change of what is served.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn custom(&self) -> Arc<Table> {
+        self.custom.read().clone()
+    }
+
+    pub(crate) fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Entry>> {
+        let name = name(group, version, plural);
+        self.fixed.entries.get(&name).or(self.custom().entries.get(&name)).cloned()
+    }
+
+    /// The built-in entries first.
+    pub(crate) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.fixed.ordered.iter().chain(&self.custom().ordered).cloned().collect()
+    }
+
+    /// The built-in entries.
+    pub(crate) fn fixed_entries(&self) -> &[Arc<Entry>] {
+        &self.fixed.ordered
+    }
+
+    /// What custom resources add.
+    pub(crate) fn custom_entries(&self) -> Vec<Arc<Entry>> {
+        self.custom().ordered.clone()
     }
 
     /// The entry of the preferred version of a resource.
-    pub(crate) fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Entry>> {
-        self.ordered.iter().find(|entry| entry.facts.group == group && entry.facts.plural == plural)
+    pub(crate) fn preferred(&self, group: &str, plural: &str) -> Option<Arc<Entry>> {
+        let fits = |entry: &&Arc<Entry>| entry.facts.group == group && entry.facts.plural == plural;
+        self.fixed.ordered.iter().find(fits).or(self.custom().ordered.iter().find(fits)).cloned()
     }
 
-    pub(crate) fn storages(&self) -> impl Iterator<Item = &Arc<Storage>> {
-        self.storages.values()
+    pub(crate) fn storages(&self) -> Vec<Arc<Storage>> {
+        self.fixed.storages.values().chain(self.custom().storages.values()).cloned().collect()
     }
 
     /// The storage of a resource by its storage group, or any group it is served in.
-    pub(crate) fn storage_of(&self, group: &str, plural: &str) -> Option<&Arc<Storage>> {
-        self.preferred(group, plural)?.storage.as_ref()
+    pub(crate) fn storage_of(&self, group: &str, plural: &str) -> Option<Arc<Storage>> {
+        self.preferred(group, plural)?.storage.clone()
     }
 
     /// The storage that a key belongs to, and the key relative to it.
-    pub(crate) fn storage_of_key<'k>(&self, key: &'k str) -> Option<(&Arc<Storage>, &'k str)> {
-        let rest = key.strip_prefix("/registry/")?;
-        let one = rest.find('/')?;
-        let two = rest[one + 1..].find('/').map(|at| one + 1 + at);
-        let base = "/registry/".len();
-        for end in [two, Some(one)].into_iter().flatten() {
-            if let Some(storage) = self.storages.get(&key[..base + end + 1]) {
-                return Some((storage, &rest[end + 1..]));
-            }
-        }
-        None
+    pub(crate) fn storage_of_key<'k>(&self, key: &'k str) -> Option<(Arc<Storage>, &'k str)> {
+        self.fixed.storage_of_key(key).or_else(|| self.custom().storage_of_key(key))
     }
+}
+
+fn fixed_storage(table: &mut Table, facts: &'static Resource) -> Arc<Storage> {
+    let prefix = format!("{BASE}{}/", facts.storage_prefix);
+    let made = table.storages.entry(prefix.clone()).or_insert_with(|| {
+        let stored = storage_version(facts);
+        let strategy = Hooks::Fixed(resources::strategy(stored.group, stored.plural));
+        new_storage(stored, prefix, strategy)
+    });
+    made.clone()
+}
+
+fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Arc<Storage> {
+    Arc::new(Storage {
+        group: stored.group,
+        plural: stored.plural,
+        prefix,
+        stored,
+        api_version: stored.api_version(),
+        strategy,
+        cache: Cache::new(),
+    })
 }
 
 /// The facts of the version that upstream stores; the row's own when that version is not in the facts.

@@ -5,8 +5,10 @@
 
 use api::field::Errors;
 use api::value::Map;
+use structural::columns::Column;
 
 use crate::authn::User;
+use crate::custom::{Owners, ScalePaths};
 
 /// What a hook may know of the request.
 pub(crate) struct Context<'a> {
@@ -37,6 +39,18 @@ pub(crate) enum Grace {
 pub(crate) trait Strategy: Send + Sync {
     /// Fills what upstream's SetDefaults functions fill; the facts' own defaults are there already.
     fn default(&self, _object: &mut Map) {}
+
+    /// Brings an object that a client sent into the kind's schema, before its defaults; what does not belong there is
+    /// told in strict decoding's words. The facts have done this for built-in kinds.
+    ///
+    /// # Errors
+    /// What makes the object undecodable.
+    fn settle(&self, _object: &mut Map) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// As [`Strategy::settle`] and the defaults after it, for an object of the store.
+    fn read(&self, _object: &mut Map) {}
 
     /// Drops what a client may not set, sets what the server decides. Status was dropped already when
     /// the kind has a status subresource.
@@ -119,6 +133,26 @@ pub(crate) trait Strategy: Send + Sync {
     /// A deletion answers with the object instead of a Status (upstream: ReturnDeletedObject).
     fn returns_deleted_object(&self) -> bool {
         false
+    }
+
+    /// Why no more objects may be created.
+    fn refuses_new(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The schema by which server-side apply merges, when it is not the facts'.
+    fn owners(&self) -> Option<&Owners> {
+        None
+    }
+
+    /// The columns of tables after the name, when they come from a definition.
+    fn columns(&self) -> Option<&[Column]> {
+        None
+    }
+
+    /// Where the scale subresource finds its numbers, when it is not where built-in kinds have them.
+    fn scale(&self) -> Option<&ScalePaths> {
+        None
     }
 
     /// Without propagationPolicy, dependents are orphaned (only legacy kinds do that).

@@ -57,7 +57,8 @@ fn headers() -> HeaderMap {
     headers
 }
 
-fn now() -> String {
+/// Now as metav1.Time text.
+pub(crate) fn now() -> String {
     api::time::from_unix(jiff::Timestamp::now().as_second(), 0, false)
 }
 
@@ -116,6 +117,37 @@ pub(crate) async fn apply(
         Ok(wanted)
     };
     call.change(&mut change, false).await.map(drop)
+}
+
+/// Changes an object that is there, through a subresource when one is named; `None` leaves it.
+pub(crate) async fn update(
+    core: &Core,
+    identity: &Map,
+    subresource: &str,
+    make: &mut (dyn FnMut(&Map) -> Option<Map> + Send),
+) -> Result<(), Status> {
+    let entry = entry(core, identity)?;
+    let (info, user, headers) = (info(&entry, "update", identity), user(), headers());
+    let info = Info { subresource: subresource.into(), ..info };
+    let call = Call {
+        api: &core.api,
+        info: &info,
+        user: &user,
+        entry: &entry,
+        accepted: Accepted::json(),
+        headers: &headers,
+        now: now(),
+    };
+    let mut change = |existing: &Existing| {
+        let Some(mut wanted) = make(&existing.object) else { return Ok(existing.object.clone()) };
+        call.default(&mut wanted);
+        call.track(&existing.object, &mut wanted);
+        Ok(wanted)
+    };
+    match call.change(&mut change, false).await {
+        Err(status) if status.code == 404 => Ok(()),
+        outcome => outcome.map(drop),
+    }
 }
 
 /// Deletes the object if it is there.

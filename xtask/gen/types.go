@@ -262,7 +262,7 @@ func (t *types) render() string {
 }
 
 func (s *structType) render(b *strings.Builder) {
-	fmt.Fprintf(b, "pub static %s: Struct = Struct { name: %q, atomic: %t, kinded: %t, index: Index::new(), fields: &[\n", ident(s.name), s.name, s.atomic, s.kinded)
+	fmt.Fprintf(b, "pub static %s: Struct = Struct { name: %q, atomic: %t, kinded: %t, open: false, index: Index::new(), fields: &[\n", ident(s.name), s.name, s.atomic, s.kinded)
 	for _, f := range s.fields {
 		name := f.json
 		if f.inline {

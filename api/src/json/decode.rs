@@ -72,6 +72,8 @@ enum Expect {
 
 enum Step {
     Name(Str),
+    /// Of a map: Go's type errors do not name it.
+    Key(Str),
     Index(usize),
 }
 
@@ -115,12 +117,13 @@ impl Context {
         }
     }
 
-    /// The path so far: `spec.containers[0].ports`, or without indexes as Go's type errors have it.
+    /// The path so far: `spec.containers[0].ports`, or without indexes and keys as Go's type errors have it.
     fn path_text(&self, indexes: bool) -> String {
         let mut text = String::new();
         for step in self.path.borrow().iter() {
             match step {
-                Step::Name(name) => {
+                Step::Key(_) if !indexes => {}
+                Step::Name(name) | Step::Key(name) => {
                     if !text.is_empty() {
                         text.push('.');
                     }
@@ -357,7 +360,7 @@ impl Seed<'_> {
 
     fn structure<'de, A: MapAccess<'de>>(self, structure: &'static Struct, mut map: A) -> Result<Value, A::Error> {
         let mut found: Vec<(u16, &'static Field, Value)> = Vec::with_capacity(8);
-        let mut head = Map::new();
+        let (mut head, mut rest) = (Map::new(), Map::new());
         self.context.structs.borrow_mut().push(structure);
         while let Some(name) = map.next_key_seed(NameSeed(structure))? {
             match name {
@@ -368,6 +371,14 @@ impl Seed<'_> {
                         self.context.note("duplicate", name);
                     }
                     head.set(name, value);
+                }
+                Name::Unknown(name) if structure.open => {
+                    let seed = Seed { ty: Expect::Any, context: self.context };
+                    let value = self.context.within(Step::Name(name.as_str().into()), || map.next_value_seed(seed))?;
+                    if rest.contains(&name) {
+                        self.context.note("duplicate", &name);
+                    }
+                    rest.set(name, value);
                 }
                 Name::Unknown(name) => {
                     self.context.note("unknown", &name);
@@ -388,14 +399,19 @@ impl Seed<'_> {
             }
         }
         self.context.structs.borrow_mut().pop();
-        Ok(Value::Map(canonical(structure, head, found)))
+        let mut object = canonical(structure, head, found);
+        rest.sort();
+        for (name, value) in rest {
+            object.push(name, value);
+        }
+        Ok(Value::Map(object))
     }
 
     fn entries<'de, A: MapAccess<'de>>(self, inner: Expect, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Map::new();
         let seed = Seed { ty: inner, context: self.context };
         while let Some(name) = map.next_key_seed(KeySeed)? {
-            let value = self.context.within(Step::Name(name.clone()), || map.next_value_seed(seed))?;
+            let value = self.context.within(Step::Key(name.clone()), || map.next_value_seed(seed))?;
             let value = if value.is_null() { zero(inner) } else { value };
             if entries.contains(&name) {
                 self.context.note("duplicate", &name);

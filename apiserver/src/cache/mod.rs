@@ -8,9 +8,9 @@ mod item;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 
 pub(crate) use item::{Change, Event, Item, Seen, json_frame, proto_frame, put_field, put_object, put_varint};
@@ -22,8 +22,16 @@ const LAG_EVENTS_MAX: usize = 2048;
 
 pub(crate) struct Cache {
     state: RwLock<State>,
-    /// Made for the first watcher: its slots are allocated up front, and most resources are never watched.
-    live: OnceLock<broadcast::Sender<Arc<Event>>>,
+    live: Mutex<Live>,
+}
+
+/// Who is told of events.
+enum Live {
+    /// The slots of a channel are allocated up front, and most resources are never watched.
+    Unasked,
+    Open(broadcast::Sender<Arc<Event>>),
+    /// The resource is not served any more, or in another way.
+    Closed,
 }
 
 struct State {
@@ -44,7 +52,7 @@ pub(crate) struct Registration {
 impl Cache {
     pub(crate) fn new() -> Self {
         let state = State { objects: BTreeMap::new(), history: VecDeque::new(), oldest: 0, newest: 0 };
-        Cache { state: RwLock::new(state), live: OnceLock::new() }
+        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked) }
     }
 
     /// Fills the cache from the first list, read at `revision`.
@@ -82,7 +90,7 @@ impl Cache {
         state.history.push_back(event.clone());
         state.newest = revision;
         // Sent under the lock, so that a registering watcher sees each event once: in the past or live.
-        if let Some(live) = self.live.get() {
+        if let Live::Open(live) = &*self.live.lock() {
             let _ = live.send(event);
         }
     }
@@ -110,7 +118,20 @@ impl Cache {
 
     /// Called with the state locked, so that no event slips between history and the subscription.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.live.get_or_init(|| broadcast::channel(LAG_EVENTS_MAX).0).subscribe()
+        let mut live = self.live.lock();
+        if let Live::Unasked = &*live {
+            *live = Live::Open(broadcast::channel(LAG_EVENTS_MAX).0);
+        }
+        match &*live {
+            Live::Open(sender) => sender.subscribe(),
+            // A channel without a sender: the watcher ends at once.
+            _ => broadcast::channel(1).1,
+        }
+    }
+
+    /// Ends every watcher, once it has had what was sent, and those to come.
+    pub(crate) fn close(&self) {
+        *self.live.lock() = Live::Closed;
     }
 
     /// The objects now and a registration for everything after them.

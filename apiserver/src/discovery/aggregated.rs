@@ -57,7 +57,7 @@ pub(super) fn document(registry: &Registry, core: bool) -> Map {
 }
 
 fn version_of(registry: &Registry, group: &str, version: &str) -> Map {
-    let mut entries: Vec<_> = plain::entries(registry, group, version).collect();
+    let mut entries = plain::entries(registry, group, version);
     entries.sort_by_key(|facts| facts.plural);
     let resources: Vec<Value> = entries.into_iter().map(|facts| Value::Map(resource(facts))).collect();
     map! { "version" => version, "resources" => resources, "freshness" => "Current" }

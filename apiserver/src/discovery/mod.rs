@@ -112,7 +112,7 @@ fn accept(headers: &HeaderMap) -> &str {
 fn own_address(asked: &Asked<'_>) -> String {
     let published = || {
         let storage = asked.core.api.hub.registry.storage_of("", "endpoints")?;
-        let endpoints = storage.cache.get("default/kubernetes")?.object(storage);
+        let endpoints = storage.cache.get("default/kubernetes")?.object(&storage);
         let subset = endpoints.maps("subsets").next()?;
         let ip: std::net::IpAddr = subset.maps("addresses").next()?.str("ip").parse().ok()?;
         let port = subset.maps("ports").next()?.i64("port")?;

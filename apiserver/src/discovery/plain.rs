@@ -4,31 +4,37 @@ use api::facts::{self, Resource};
 use api::map;
 use api::value::{Map, Value};
 
-use crate::registry::{Entry, Registry};
+use crate::registry::Registry;
 
 /// The served versions of a group, best first.
 pub(super) fn versions(registry: &Registry, group: &str) -> Vec<&'static str> {
-    let served = |version: &&str| entries(registry, group, version).next().is_some();
+    let of_group = registry.entries().into_iter().filter(|entry| entry.facts.group == group);
+    let mut served: Vec<&'static str> = of_group.map(|entry| entry.facts.version).collect();
     match facts::groups().iter().find(|known| known.0 == group) {
-        Some((_, versions)) => versions.iter().copied().filter(served).collect(),
-        None => Vec::new(),
+        Some((_, versions)) => versions.iter().copied().filter(|version| served.contains(version)).collect(),
+        None => {
+            served.sort_by(|a, b| api::names::compare_versions(b, a));
+            served.dedup();
+            served
+        }
     }
 }
 
-/// The served groups with their versions in upstream's order; the core group is none of them.
+/// The served groups with their versions in upstream's order, groups of custom resources last and by name; the
+/// core group is none of them.
 pub(super) fn groups(registry: &Registry) -> Vec<(&'static str, Vec<&'static str>)> {
-    let named = facts::groups().iter().filter(|group| !group.0.is_empty());
-    named.map(|group| (group.0, versions(registry, group.0))).filter(|group| !group.1.is_empty()).collect()
+    let fixed = facts::groups().iter().map(|group| group.0).filter(|group| !group.is_empty());
+    let mut custom: Vec<&'static str> = registry.custom_entries().iter().map(|entry| entry.facts.group).collect();
+    custom.sort_unstable();
+    custom.dedup();
+    custom.retain(|group| facts::groups().iter().all(|fixed| fixed.0 != *group));
+    fixed.chain(custom).map(|group| (group, versions(registry, group))).filter(|group| !group.1.is_empty()).collect()
 }
 
 /// What is served of a version.
-pub(super) fn entries<'r>(
-    registry: &'r Registry,
-    group: &'r str,
-    version: &'r str,
-) -> impl Iterator<Item = &'static Resource> + 'r {
-    let facts = registry.entries().iter().map(|entry: &std::sync::Arc<Entry>| entry.facts);
-    facts.filter(move |facts| facts.group == group && facts.version == version)
+pub(super) fn entries(registry: &Registry, group: &str, version: &str) -> Vec<&'static Resource> {
+    let facts = registry.entries().into_iter().map(|entry| entry.facts);
+    facts.filter(|facts| facts.group == group && facts.version == version).collect()
 }
 
 pub(super) fn api_versions(address: &str) -> Map {
@@ -58,7 +64,7 @@ fn group_of(name: &str, versions: &[&str]) -> Map {
 
 /// Nothing when no resource of the version is served.
 pub(super) fn resource_list(registry: &Registry, group: &str, version: &str) -> Option<Map> {
-    let mut rows: Vec<Map> = entries(registry, group, version).flat_map(rows).collect();
+    let mut rows: Vec<Map> = entries(registry, group, version).into_iter().flat_map(rows).collect();
     if rows.is_empty() {
         return None;
     }

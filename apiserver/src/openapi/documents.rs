@@ -1,6 +1,7 @@
 //! The documents of what a server serves: made when first asked for, kept compressed.
 //!
-//! Invariant: a document is a function of the list of what is served, so servers in one process share them.
+//! Invariant: a document is a function of the list of what is served, so servers in one process share those of
+//! built-in kinds. Those of custom resources are made anew when what is served has changed.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -9,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use api::facts::Resource;
 use api::json;
 use api::map;
+use api::object::Meta;
 use api::value::{Map, Value};
 use bytes::Bytes;
 use flate2::Compression;
@@ -16,9 +18,10 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha512};
+use structural::publish::{self, Flavor};
 
 use super::operation::Path;
-use super::schema::value;
+use super::schema::{Given, value};
 use super::words::Words;
 use super::{gnostic, paths, v2, v3};
 use crate::registry::Registry;
@@ -90,8 +93,8 @@ static MADE: Mutex<Vec<(String, Arc<Documents>)>> = Mutex::new(Vec::new());
 
 impl Documents {
     /// The documents of a registry; the first caller waits until they are made.
-    pub(super) fn of(registry: &Registry) -> Arc<Documents> {
-        let served: Vec<&'static Resource> = registry.entries().iter().map(|entry| entry.facts).collect();
+    fn of(registry: &Registry) -> Arc<Documents> {
+        let served: Vec<&'static Resource> = registry.fixed_entries().iter().map(|entry| entry.facts).collect();
         let key: String = served.iter().map(|facts| format!("{}/{},", facts.api_version(), facts.plural)).collect();
         let mut made = MADE.lock();
         if let Some((_, documents)) = made.iter().find(|known| known.0 == key) {
@@ -106,7 +109,7 @@ impl Documents {
         let words = Words::new();
         let mut v3 = BTreeMap::new();
         let mut add = |name: String, paths: Vec<Path>, versions: Vec<Version>| {
-            v3.insert(name, Document::new(&v3::document(&words, paths, versions), gnostic::v3));
+            v3.insert(name, Document::new(&v3::document(&words, paths, versions, Given::new()), gnostic::v3));
         };
         add("apis".into(), vec![paths::group(None)], Vec::new());
         for (name, path) in paths::others() {
@@ -131,32 +134,137 @@ impl Documents {
     }
 
     /// What `/openapi/v3` answers.
-    pub(super) fn index(&self) -> Vec<u8> {
+    fn index(&self, custom: &BTreeMap<String, Document>) -> Vec<u8> {
         let path = |(name, document): (&String, &Document)| {
             let url = format!("/openapi/v3/{name}?hash={}", document.etag);
             (name.as_str().into(), Value::Map(map! { "serverRelativeURL" => url }))
         };
-        let paths: Map = self.v3.iter().map(path).collect();
+        let paths: Map = self.v3.iter().chain(custom).map(path).collect();
         let mut text = json::encode(&map! { "paths" => paths });
         text.pop();
         text
     }
 
     pub(super) fn v2(&self) -> &Document {
-        self.v2.get_or_init(|| {
-            let mut all = vec![paths::group(None)];
-            all.extend(paths::others().into_iter().map(|(_, path)| path));
-            let mut known: Vec<Version> = Vec::new();
-            for (group, versions) in versions(&self.served) {
+        self.v2.get_or_init(|| v2_of(&self.served, Vec::new(), Given::new()))
+    }
+}
+
+/// The one v2 document of all that is served. `custom` and the schemas of its kinds are added to `fixed`.
+fn v2_of(fixed: &[&'static Resource], custom: Vec<&'static Resource>, schemas: Given) -> Document {
+    let mut all = vec![paths::group(None)];
+    all.extend(paths::others().into_iter().map(|(_, path)| path));
+    let mut known: Vec<Version> = Vec::new();
+    let fixed_groups: Vec<&str> = versions(fixed).into_keys().collect();
+    for (served, is_custom) in [(fixed, false), (&custom, true)] {
+        for (group, versions) in versions(served) {
+            if !is_custom {
                 all.push(paths::group(Some(group)));
-                for version in versions {
-                    all.extend(paths::version(group, version, &of_version(&self.served, group, version)));
-                    known.push((group, version));
-                }
             }
-            known.sort_unstable();
-            all.sort_by(|a, b| a.path.cmp(&b.path));
-            Document::new(&v2::document(&Words::new(), all, known), gnostic::v2)
+            for version in versions {
+                let paths = paths::version(group, version, &of_version(served, group, version));
+                // Upstream documents of a group of custom resources only the resources.
+                let listing = if is_custom && !fixed_groups.contains(&group) { 1 } else { 0 };
+                all.extend(paths.into_iter().skip(listing));
+                known.push((group, version));
+            }
+        }
+    }
+    known.sort_unstable();
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    Document::new(&v2::document(&Words::new(), all, known, schemas), gnostic::v2)
+}
+
+/// The documents of a server.
+pub(super) struct Published {
+    generation: u64,
+    fixed: Arc<Documents>,
+    /// By the path below `/openapi/v3/`.
+    custom: BTreeMap<String, Document>,
+    resources: Vec<&'static Resource>,
+    definitions: Vec<Map>,
+    v2: OnceLock<Document>,
+}
+
+/// The documents of what was served last.
+#[derive(Default)]
+pub(crate) struct Cache(Mutex<Option<Arc<Published>>>);
+
+impl Cache {
+    /// The documents of a registry as it is now.
+    pub(super) fn of(&self, registry: &Registry) -> Arc<Published> {
+        let mut kept = self.0.lock();
+        // Read first: what changes meanwhile is seen next time.
+        let generation = registry.generation();
+        if let Some(known) = kept.as_ref().filter(|known| known.generation == generation) {
+            return known.clone();
+        }
+        let made = Arc::new(Published::new(registry, generation));
+        *kept = Some(made.clone());
+        made
+    }
+}
+
+impl Published {
+    fn new(registry: &Registry, generation: u64) -> Self {
+        let fixed = Documents::of(registry);
+        let resources: Vec<&'static Resource> = registry.custom_entries().iter().map(|entry| entry.facts).collect();
+        let storage = registry.storage_of("apiextensions.k8s.io", "customresourcedefinitions");
+        let definitions: Vec<Map> = match &storage {
+            Some(storage) if !resources.is_empty() => {
+                storage.cache.list("").0.iter().map(|item| item.object(storage)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let mut made =
+            Published { generation, fixed, custom: BTreeMap::new(), resources, definitions, v2: OnceLock::new() };
+        let words = if made.resources.is_empty() { None } else { Some(Words::new()) };
+        for (group, versions) in versions(&made.resources) {
+            for version in versions {
+                let Some(words) = &words else { continue };
+                let of_version = of_version(&made.resources, group, version);
+                let schemas = made.schemas(&of_version, Flavor::V3, words);
+                let paths = paths::version(group, version, &of_version).into_iter().skip(1).collect();
+                let document = v3::document(words, paths, vec![("", "v1"), (group, version)], schemas);
+                let name = paths::base(group, version);
+                made.custom.insert(name.trim_start_matches('/').into(), Document::new(&document, gnostic::v3));
+            }
+        }
+        made
+    }
+
+    fn schemas(&self, resources: &[&'static Resource], flavor: Flavor, words: &Words) -> Given {
+        let of_field = |field| words.of_field("io.k8s.api.core.v1.ConfigMap", field);
+        let told = publish::Words {
+            api_version: of_field("apiVersion"),
+            kind: of_field("kind"),
+            metadata: of_field("metadata"),
+            list_metadata: words.of_field("io.k8s.api.core.v1.ConfigMapList", "metadata"),
+        };
+        let schemas = resources.iter().flat_map(|facts| {
+            let name = format!("{}.{}", facts.plural, facts.group);
+            let definition = self.definitions.iter().find(|definition| definition.name() == name);
+            let made = definition.and_then(|found| publish::definitions(found, facts.version, flavor, told));
+            made.unwrap_or_default()
+        });
+        schemas.filter_map(|(name, schema)| Some((name.to_string(), schema.as_map()?.clone()))).collect()
+    }
+
+    pub(super) fn v3(&self, name: &str) -> Option<&Document> {
+        self.fixed.v3(name).or_else(|| self.custom.get(name))
+    }
+
+    pub(super) fn index(&self) -> Vec<u8> {
+        self.fixed.index(&self.custom)
+    }
+
+    pub(super) fn v2(&self) -> &Document {
+        if self.resources.is_empty() {
+            return self.fixed.v2();
+        }
+        self.v2.get_or_init(|| {
+            let schemas = self.schemas(&self.resources, Flavor::V2, &Words::new());
+            v2_of(&self.fixed.served, self.resources.clone(), schemas)
         })
     }
 }

@@ -19,7 +19,8 @@ use api::value::Map;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-use self::documents::{Document, Documents, decompress, etag};
+pub(crate) use self::documents::Cache;
+use self::documents::{Document, decompress, etag};
 use self::operation::Operation;
 use crate::chain::Asked;
 use crate::respond::{self, Body, full};
@@ -40,13 +41,13 @@ const V3: [&str; 2] = [
 
 /// Answers /openapi/...; `None` for other paths.
 pub(crate) fn answer(asked: &Asked<'_>, path: &str) -> Option<Result<Response<Body>, Status>> {
-    let registry = &asked.core.api.hub.registry;
+    let (registry, documents) = (&asked.core.api.hub.registry, &asked.core.openapi);
     match path {
-        "/openapi/v2" => Some(Ok(document(asked, Documents::of(registry).v2(), V2, None))),
-        "/openapi/v3" => Some(Ok(index(asked, Documents::of(registry).index()))),
+        "/openapi/v2" => Some(Ok(document(asked, documents.of(registry).v2(), V2, None))),
+        "/openapi/v3" => Some(Ok(index(asked, documents.of(registry).index()))),
         _ => {
             let name = path.strip_prefix("/openapi/v3/")?;
-            let documents = Documents::of(registry);
+            let documents = documents.of(registry);
             Some(Ok(match documents.v3(name) {
                 Some(found) => document(asked, found, V3, Some(name)),
                 None => empty(StatusCode::NOT_FOUND),

@@ -29,11 +29,20 @@ pub(super) struct Schemas<'w> {
     versions: Vec<(&'static str, &'static str)>,
     done: BTreeMap<String, Option<Map>>,
     pending: Vec<String>,
+    given: Given,
 }
 
+/// Schemas that do not come from the facts, by name.
+pub(super) type Given = BTreeMap<String, Map>;
+
 impl<'w> Schemas<'w> {
-    pub(super) fn new(dialect: Dialect, words: &'w Words, versions: Vec<(&'static str, &'static str)>) -> Self {
-        Schemas { dialect, words, versions, done: BTreeMap::new(), pending: Vec::new() }
+    pub(super) fn new(
+        dialect: Dialect,
+        words: &'w Words,
+        versions: Vec<(&'static str, &'static str)>,
+        given: Given,
+    ) -> Self {
+        Schemas { dialect, words, versions, done: BTreeMap::new(), pending: Vec::new(), given }
     }
 
     /// A reference to a schema, which will be defined.
@@ -58,7 +67,26 @@ impl<'w> Schemas<'w> {
         self.done.into_iter().map(|(name, schema)| (name.into(), Value::Map(schema.unwrap_or_default()))).collect()
     }
 
+    /// Defines what a schema that was given refers to.
+    fn follow(&mut self, value: &Value) {
+        match value {
+            Value::Map(map) => {
+                if let Some((_, name)) = map.str("$ref").rsplit_once('/') {
+                    self.reference(name);
+                }
+                map.iter().for_each(|(_, value)| self.follow(value));
+            }
+            Value::List(list) => list.iter().for_each(|value| self.follow(value)),
+            _ => {}
+        }
+    }
+
     fn define(&mut self, name: &str) -> Map {
+        if let Some(schema) = self.given.remove(name) {
+            let schema = Value::Map(schema);
+            self.follow(&schema);
+            return schema.as_map().cloned().unwrap_or_default();
+        }
         let mut schema = match self.named(name) {
             Some(schema) => schema,
             None => match facts::structure(name) {

@@ -6,11 +6,16 @@ use api::map;
 use api::value::{Map, Value};
 
 use super::operation::{Answer, Body, Operation, Parameter, Path, reason};
-use super::schema::{Dialect, Schemas};
+use super::schema::{Dialect, Given, Schemas};
 use super::words::Words;
 
-pub(super) fn document(words: &Words, paths: Vec<Path>, versions: Vec<(&'static str, &'static str)>) -> Map {
-    let mut schemas = Schemas::new(Dialect::V2, words, versions);
+pub(super) fn document(
+    words: &Words,
+    paths: Vec<Path>,
+    versions: Vec<(&'static str, &'static str)>,
+    given: Given,
+) -> Map {
+    let mut schemas = Schemas::new(Dialect::V2, words, versions, given);
     let rendered: Map =
         paths.into_iter().map(|p| (p.path.as_str().into(), Value::Map(path(&mut schemas, p)))).collect();
     let token = map! { "description" => "Bearer Token authentication", "type" => "apiKey", "name" => "authorization", "in" => "header" };

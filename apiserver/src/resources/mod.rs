@@ -3,6 +3,7 @@
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
 mod admission_registration;
+mod apiextensions;
 pub(crate) mod apps;
 mod autoscaling;
 mod batch;
@@ -67,7 +68,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &admission_registration::BINDING),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &admission_registration::VALIDATING_WEBHOOKS),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &admission_registration::MUTATING_WEBHOOKS),
-    ("apiextensions.k8s.io", "customresourcedefinitions", &VERSIONED),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &apiextensions::Definition),
     ("certificates.k8s.io", "certificatesigningrequests", &certificates::CertificateSigningRequest),
     (
         "certificates.k8s.io",

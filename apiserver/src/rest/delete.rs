@@ -22,7 +22,7 @@ use crate::negotiate;
 use crate::registry::{Storage, set_resource_version};
 use crate::resources;
 use crate::respond::{self, Body};
-use crate::strategy::Grace;
+use crate::strategy::{Grace, Plain};
 
 /// Races lost before a delete gives up.
 const DELETE_RETRIES_MAX: usize = 100;
@@ -360,7 +360,7 @@ fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version:
     let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
     let mut last = None;
     for (group, version) in kinds {
-        let expected = Expected { group, version, kind: "DeleteOptions", ty };
+        let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
         match codec::decode(bytes, format, expected, FieldValidation::Ignore) {
             Ok((object, _)) => return Ok(object),
             Err(status) => last.get_or_insert(status),

@@ -5,6 +5,7 @@
 //! itself, which is the `apply` crate's.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use api::facts::{Resource, split_api_version};
 use api::field::{self, Errors, Path};
@@ -30,22 +31,32 @@ const MANAGER_BYTES_MAX: usize = 128;
 /// The versions of a resource, for owners that wrote through another than the request's.
 struct Kinds<'a> {
     registry: &'a Registry,
-    entry: &'a Entry,
+    entry: &'a Arc<Entry>,
 }
 
 impl Kinds<'_> {
-    fn entry(&self, version: &str) -> Option<&Entry> {
+    fn entry(&self, version: &str) -> Option<Arc<Entry>> {
         if version == self.entry.api_version {
-            return Some(self.entry);
+            return Some(self.entry.clone());
         }
         let (group, version) = split_api_version(version);
-        self.registry.get(group, version, self.entry.facts.plural).map(AsRef::as_ref)
+        self.registry.get(group, version, self.entry.facts.plural)
     }
 }
 
 impl Versions for Kinds<'_> {
     fn schema(&self, version: &str) -> Option<Ref<'_>> {
-        self.entry(version).map(|entry| Ref::Struct(entry.facts.ty))
+        if version == self.entry.api_version
+            && let Some(owners) = self.entry.strategy.owners()
+        {
+            return Some(Ref::Custom(owners, 0));
+        }
+        let entry = self.entry(version)?;
+        match entry.facts.ty.open {
+            // Of another version nothing is known for as long as this borrow; its sets are read without a schema.
+            true => Some(Ref::Deduced),
+            false => Some(Ref::Struct(entry.facts.ty)),
+        }
     }
 
     fn convert<'o>(&self, object: &'o Map, from: &str, to: &str) -> Option<Cow<'o, Map>> {

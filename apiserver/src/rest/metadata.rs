@@ -200,7 +200,7 @@ fn validate_finalizers(meta: &Map, path: &Path, errors: &mut Errors) {
         errors.extend(wrong.iter().map(|message| field::invalid(path, *finalizer, message)));
     }
     if finalizers.contains(&ORPHAN_FINALIZER) && finalizers.contains(&FOREGROUND_FINALIZER) {
-        let why = format!("finalizer {FOREGROUND_FINALIZER} and {ORPHAN_FINALIZER} cannot be both set");
+        let why = format!("finalizer {ORPHAN_FINALIZER} and {FOREGROUND_FINALIZER} cannot be both set");
         errors.push(field::invalid(path, meta.get("finalizers").cloned().unwrap_or_default(), why));
     }
 }

@@ -60,8 +60,15 @@ impl Call<'_> {
     async fn apply(&self, patch: &Patch, dry_run: bool) -> Result<Response<Body>, Status> {
         let config = patch.config()?;
         let name = &self.info.name;
+        let duplicate = match patch.validation {
+            FieldValidation::Ignore => None,
+            _ => api::yaml::duplicate_key(&patch.text).map(|error| error.to_string()),
+        };
         let mut make = |existing: &Existing| {
             let mut object = self.applied(&existing.object, &config)?;
+            if let Some(why) = duplicate.as_ref().filter(|_| patch.validation == FieldValidation::Strict) {
+                return Err(Status::bad_request(format!("error strict decoding YAML: {why}")));
+            }
             if object.name().is_empty() {
                 let text =
                     format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
@@ -75,7 +82,8 @@ impl Call<'_> {
             }
             Ok(object)
         };
-        let done = self.change_or_create(&mut make, dry_run, true).await?;
+        let mut done = self.change_or_create(&mut make, dry_run, true).await?;
+        done.warnings.splice(0..0, duplicate);
         Ok(self.finish(done))
     }
 
@@ -91,7 +99,8 @@ impl Call<'_> {
         match content_type.split(';').next().unwrap_or_default().trim() {
             "application/json-patch+json" => Ok(Kind::Json),
             "application/merge-patch+json" => Ok(Kind::Merge),
-            "application/strategic-merge-patch+json" => Ok(Kind::Strategic),
+            // Without the facts nobody knows how the lists of a kind merge.
+            "application/strategic-merge-patch+json" if !self.entry.facts.ty.open => Ok(Kind::Strategic),
             "application/apply-patch+yaml" => Ok(Kind::Apply),
             // Upstream's router refuses what the route does not take, in its own words.
             _ => Err(Status {
@@ -115,6 +124,10 @@ impl Call<'_> {
         let mut decoded = decoded.map_err(|error| self.unpatchable(&error.to_string()))?;
         managed::copy_reset(&patched, &mut decoded.value);
         strict.extend(decoded.strict);
+        if ty.open {
+            let unknown = self.entry.strategy.settle(&mut decoded.value).map_err(|why| self.unpatchable(&why))?;
+            strict.extend(unknown.into_iter().filter(|_| patch.validation != FieldValidation::Ignore));
+        }
         if patch.validation == FieldValidation::Strict && !strict.is_empty() {
             return Err(self.unpatchable(&format!("strict decoding error: {}", strict.join(", "))));
         }

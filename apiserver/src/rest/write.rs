@@ -44,12 +44,13 @@ pub(crate) struct Done {
 
 impl Call<'_> {
     fn expected(&self) -> Expected<'_> {
-        let facts = self.entry.facts;
+        let (facts, hooks) = (self.entry.facts, &*self.entry.strategy);
         match self.entry.subresource(&self.info.subresource) {
             Some(sub) if sub.kind != facts.kind => {
-                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty.unwrap_or(facts.ty) }
+                let ty = sub.ty.unwrap_or(facts.ty);
+                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty, hooks }
             }
-            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty },
+            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty, hooks },
         }
     }
 
@@ -109,6 +110,9 @@ impl Call<'_> {
         let storage = self.storage()?;
         metadata::fill_for_create(self.entry, &mut object, &self.now);
         let name = object.name().to_string();
+        if let Some(why) = self.entry.strategy.refuses_new() {
+            return Err(Status::forbidden(self.entry.facts.group, self.entry.facts.plural, &name, why));
+        }
         let warnings = self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
         // What a kind takes beside its object comes first: what it took is validated with the rest (store.go: BeginCreate).
         let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
@@ -349,7 +353,7 @@ impl Call<'_> {
     fn prepare_for_update(&self, object: &mut Map, old: &Map) -> field::Errors {
         let (entry, cx) = (self.entry, self.context());
         metadata::keep_for_update(object, old);
-        let strategy = entry.strategy;
+        let strategy = &entry.strategy;
         match self.info.subresource.as_str() {
             "" => {
                 if entry.has_status() {

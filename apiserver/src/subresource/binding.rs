@@ -73,11 +73,11 @@ fn validate(binding: &Map) -> field::Errors {
 async fn assign(hub: &Hub, namespace: &str, name: &str, binding: &Map, now: &str, dry_run: bool) -> Result<(), Status> {
     let storage = hub.registry.storage_of("", "pods").ok_or_else(Status::no_such_path)?;
     for _ in 0..RETRIES_MAX {
-        let found = hub.read(storage, namespace, name).await?;
+        let found = hub.read(&storage, namespace, name).await?;
         let (mut pod, revision) = found.ok_or_else(|| Status::not_found("", "pods", name))?;
         check(&pod, name, binding)?;
         set_node(&mut pod, binding, now);
-        if dry_run || hub.write(storage, namespace, name, &pod, revision, 0).await?.is_some() {
+        if dry_run || hub.write(&storage, namespace, name, &pod, revision, 0).await?.is_some() {
             return Ok(());
         }
     }

@@ -175,11 +175,11 @@ async fn charge(call: &Call<'_>, budget: &str, pod: &str, dry_run: bool) -> Resu
     let hub = call.hub();
     let storage = hub.registry.storage_of("policy", "poddisruptionbudgets").ok_or_else(Status::no_such_path)?;
     for _ in 0..ATTEMPTS_MAX {
-        let found = hub.read(storage, &call.info.namespace, budget).await?;
+        let found = hub.read(&storage, &call.info.namespace, budget).await?;
         let (mut object, revision) =
             found.ok_or_else(|| Status::not_found("policy", "poddisruptionbudgets", budget))?;
         decrement(&mut object, pod, &call.now)?;
-        if dry_run || hub.write(storage, &call.info.namespace, budget, &object, revision, 0).await?.is_some() {
+        if dry_run || hub.write(&storage, &call.info.namespace, budget, &object, revision, 0).await?.is_some() {
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;

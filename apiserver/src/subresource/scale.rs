@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{Incoming, Special};
 use crate::chain::Asked;
+use crate::custom::ScalePaths;
 use crate::respond::{self, Body};
 use crate::rest::managed::{self, One};
 use crate::rest::write::Existing;
@@ -46,7 +47,7 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let storage = call.storage()?;
     let found = call.hub().read(storage, call.namespace(), &call.info.name).await?;
     let (stored, _) = found.ok_or_else(|| call.not_found())?;
-    Ok(respond::object(200, &scale_of(&call.entry.from_storage(&stored)), &call.accepted))
+    Ok(respond::object(200, &scale_of(&call.entry.from_storage(&stored), call.entry.strategy.scale()), &call.accepted))
 }
 
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
@@ -79,7 +80,9 @@ fn owners<T>(call: &Call<'_>, existing: &Existing, act: impl FnOnce(&Handler<'_>
     let registry = &call.hub().registry;
     let replicas = |version: &str| {
         let (group, version) = facts::split_api_version(version);
-        registry.get(group, version, call.entry.facts.plural).map(|_| Path::fields(&["spec", "replicas"]))
+        let entry = registry.get(group, version, call.entry.facts.plural)?;
+        let path = entry.strategy.scale().map_or(SPEC_REPLICAS, |paths| &paths.spec_replicas);
+        Some(Path::fields(&names(path)))
     };
     let parent = existing.object.meta().list("managedFields");
     act(&Handler { parent, version: &call.entry.api_version, replicas: &replicas })
@@ -94,7 +97,7 @@ fn owned_scale(call: &Call<'_>, existing: &Existing) -> Result<Map, Status> {
     if existing.object.is_empty() {
         return Err(call.not_found());
     }
-    let mut scale = scale_of(&existing.object);
+    let mut scale = scale_of(&existing.object, call.entry.strategy.scale());
     manager::set_managed(&mut scale, owners(call, existing, |owners| owners.to_scale()).map_err(undecodable)?);
     Ok(scale)
 }
@@ -151,7 +154,7 @@ async fn write(
 ) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(&call.info.query, "UpdateOptions")?;
     let done = call.change(make, dry_run).await?;
-    Ok(respond::object(200, &scale_of(&done.object), &call.accepted))
+    Ok(respond::object(200, &scale_of(&done.object, call.entry.strategy.scale()), &call.accepted))
 }
 
 /// The object with the replicas of a Scale.
@@ -166,7 +169,10 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
         return Err(Status::invalid("autoscaling", "Scale", &call.info.name, &[error]));
     }
     let mut object = existing.object.clone();
-    object.map_mut("spec").set("replicas", replicas);
+    let path = call.entry.strategy.scale().map_or(SPEC_REPLICAS, |paths| &paths.spec_replicas);
+    if let Some((last, parents)) = names(path).split_last() {
+        parents.iter().fold(&mut object, |map, name| map.map_mut(name)).set(*last, replicas);
+    }
     let version = scale.resource_version().to_string();
     object.meta_mut().set("resourceVersion", version);
     let entries = owners(call, existing, |owners| owners.to_parent(scale.meta().list("managedFields")));
@@ -174,8 +180,21 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
     Ok(object)
 }
 
+/// Where built-in kinds have their replicas.
+const SPEC_REPLICAS: &str = ".spec.replicas";
+const STATUS_REPLICAS: &str = ".status.replicas";
+
+/// The value at a path such as `.spec.replicas`.
+fn at<'o>(object: &'o Map, path: &str) -> Option<&'o Value> {
+    object.value_at(&names(path))
+}
+
+fn names(path: &str) -> Vec<&str> {
+    path.trim_start_matches('.').split('.').collect()
+}
+
 /// The Scale of an object.
-fn scale_of(object: &Map) -> Map {
+fn scale_of(object: &Map, paths: Option<&ScalePaths>) -> Map {
     let meta = object.meta();
     let mut scale_meta = Map::new();
     for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -183,13 +202,20 @@ fn scale_of(object: &Map) -> Map {
             scale_meta.set(name, value.clone());
         }
     }
-    let number = |part: &str| object.map(part).and_then(|part| part.i64("replicas")).unwrap_or(0);
+    let number = |path: &str| at(object, path).and_then(Value::as_i64).unwrap_or(0);
+    let (wanted, is) = paths.map_or((SPEC_REPLICAS, STATUS_REPLICAS), |p| (&p.spec_replicas, &p.status_replicas));
     let mut spec = Map::new();
-    if number("spec") != 0 {
-        spec.set("replicas", number("spec"));
+    if number(wanted) != 0 {
+        spec.set("replicas", number(wanted));
     }
-    let mut status = map! { "replicas" => number("status") };
-    let selector = selector_text(object);
+    let mut status = map! { "replicas" => number(is) };
+    let selector = match paths {
+        None => selector_text(object),
+        Some(paths) => {
+            let found = paths.label_selector.as_deref().and_then(|path| at(object, path)?.as_str());
+            found.unwrap_or_default().to_string()
+        }
+    };
     if !selector.is_empty() {
         status.set("selector", selector);
     }

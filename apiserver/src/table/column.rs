@@ -86,6 +86,11 @@ pub(super) const DEFAULT: &[Column] = &[NAME, CREATED_AT];
 
 type Descriptions = HashMap<(&'static str, &'static str), String>;
 
+/// The description of a field of metadata.
+pub(super) fn described_meta(field: &'static str) -> &'static str {
+    described(META, field)
+}
+
 /// Only the descriptions that columns use are kept of all there are.
 fn described(ty: &'static str, field: &'static str) -> &'static str {
     static KEPT: OnceLock<Descriptions> = OnceLock::new();

@@ -19,6 +19,7 @@ use api::facts;
 use api::map;
 use api::object::Meta;
 use api::value::{Map, Value};
+use structural::columns::Column as Printed;
 
 use self::cells::Now;
 use self::column::{Column, DEFAULT};
@@ -72,6 +73,9 @@ const UNPRINTED: Printer =
 
 /// The table of some objects of one kind. `meta` is its ListMeta.
 pub(crate) fn of(entry: &Entry, objects: &[Map], meta: Map, version: &str, options: Options, now: &str) -> Map {
+    if let Some(columns) = entry.strategy.columns() {
+        return custom(columns, objects, meta, version, &options, Now::of(now));
+    }
     let (group, plural) = (entry.facts.group, entry.facts.plural);
     let found = printers().find(|printer| printer.plural == plural && printer.group == group);
     let printer = found.unwrap_or(&UNPRINTED);
@@ -88,12 +92,45 @@ pub(crate) fn of(entry: &Entry, objects: &[Map], meta: Map, version: &str, optio
     map! { "kind" => "Table", "apiVersion" => api_version, "metadata" => meta, "columnDefinitions" => columns, "rows" => rows }
 }
 
+/// The description of the age of custom resources whose definition has no columns.
+pub(crate) fn age_description() -> &'static str {
+    column::described_meta("creationTimestamp")
+}
+
+/// A table whose columns come from a definition.
+fn custom(columns: &[Printed], objects: &[Map], meta: Map, version: &str, options: &Options, now: Now) -> Map {
+    let rows = objects.iter().map(|object| {
+        let value = Value::Map(object.clone());
+        let cells = columns.iter().map(|column| column.cell(&value, |time| now.since(time)));
+        let cells: Vec<Value> = std::iter::once(Value::from(object.name())).chain(cells).collect();
+        shown(map! { "cells" => cells }, object, version, options)
+    });
+    let rows: Vec<Value> = rows.collect();
+    let definition = |column: &Printed| {
+        Value::Map(map! {
+            "name" => column.name.as_str(), "type" => column.ty.as_str(), "format" => column.format.as_str(),
+            "description" => column.description.as_str(), "priority" => column.priority,
+        })
+    };
+    let definitions: Vec<Value> = match options.headers {
+        true => std::iter::once(column::NAME.definition()).chain(columns.iter().map(definition)).collect(),
+        false => Vec::new(),
+    };
+    let api_version = facts::api_version("meta.k8s.io", version);
+    map! { "kind" => "Table", "apiVersion" => api_version, "metadata" => meta, "columnDefinitions" => definitions, "rows" => rows }
+}
+
 fn row(printer: &Printer, object: &Map, version: &str, options: &Options, now: Now) -> Value {
     let mut row = map! { "cells" => (printer.cells)(object, now) };
     let conditions = (printer.conditions)(object);
     if !conditions.is_empty() {
         row.set("conditions", conditions);
     }
+    shown(row, object, version, options)
+}
+
+/// A row with as much of its object as is asked for.
+fn shown(mut row: Map, object: &Map, version: &str, options: &Options) -> Value {
     match options.include.as_str() {
         // Upstream writes the object that is left out as null.
         "None" => row.set("object", Value::Null),

@@ -166,7 +166,7 @@ async fn hold(hub: &Hub, ip: IpAddr, (namespace, name): (&str, &str)) -> Result<
     };
     let parent = map! { "resource" => "services", "namespace" => namespace, "name" => name };
     let object = map! { "metadata" => meta, "spec" => map! { "parentRef" => Value::Map(parent) } };
-    Ok(hub.write(storage, "", &key, &object, 0, 0).await?.is_some())
+    Ok(hub.write(&storage, "", &key, &object, 0, 0).await?.is_some())
 }
 
 /// Gives addresses back; what cannot be given back now, the repair duty will find.
@@ -174,8 +174,8 @@ pub(super) async fn release(hub: &Hub, ips: &[IpAddr]) {
     let Some(storage) = hub.registry.storage_of(GROUP, "ipaddresses") else { return };
     for ip in ips {
         let key = ip.to_string();
-        let removed = match hub.read(storage, "", &key).await {
-            Ok(Some((_, revision))) => hub.remove(storage, "", &key, revision).await.map(drop),
+        let removed = match hub.read(&storage, "", &key).await {
+            Ok(Some((_, revision))) => hub.remove(&storage, "", &key, revision).await.map(drop),
             other => other.map(drop),
         };
         if let Err(status) = removed {
