@@ -32,7 +32,6 @@ mod strategy;
 mod subresource;
 mod system;
 mod table;
-mod tls;
 mod views;
 
 use std::net::SocketAddr;
