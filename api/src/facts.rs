@@ -3,7 +3,7 @@
 //! Invariant: a fact is written once; routes, discovery, OpenAPI, codecs and apply schemas derive from here.
 //! Non-goal: behaviour. What a kind does beyond its schema lives in the API server's strategies.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use crate::generated;
 
@@ -321,6 +321,28 @@ pub fn split_api_version(api_version: &str) -> (&str, &str) {
 /// Every resource of every version, in the order of upstream's discovery files.
 pub fn resources() -> &'static [Resource] {
     generated::resources::ALL
+}
+
+/// The row of the version that a resource is stored in, which need not be served.
+pub fn storage_version(resource: &'static Resource) -> &'static Resource {
+    static UNSERVED: LazyLock<Vec<Resource>> = LazyLock::new(|| {
+        resources().iter().filter(|row| stored(resources(), row).is_none()).filter_map(unserved).collect()
+    });
+    stored(resources(), resource).or_else(|| stored(&UNSERVED, resource)).unwrap_or(resource)
+}
+
+fn stored<'r>(rows: &'r [Resource], resource: &Resource) -> Option<&'r Resource> {
+    let is_it = |row: &&Resource| {
+        row.plural == resource.plural && row.group == resource.storage_group && row.version == resource.storage_version
+    };
+    rows.iter().find(is_it)
+}
+
+/// The row of a resource in its storage version, when only the types know that one.
+fn unserved(resource: &Resource) -> Option<Resource> {
+    let (group, version) = (resource.storage_group, resource.storage_version);
+    let ty = kind(group, version, resource.kind)?;
+    Some(Resource { group, version, ty, ..*resource })
 }
 
 /// Every group with its versions, in upstream's order of preference.

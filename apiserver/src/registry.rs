@@ -62,7 +62,7 @@ pub(crate) struct Storage {
     pub(crate) prefix: String,
     /// The storage version's facts.
     pub(crate) stored: &'static Resource,
-    api_version: String,
+    pub(crate) api_version: String,
     pub(crate) strategy: Hooks,
     pub(crate) cache: Cache,
 }
@@ -91,19 +91,58 @@ impl Storage {
 
     /// The object of stored bytes in the storage version, with its resourceVersion.
     pub(crate) fn decode(&self, bytes: &[u8], revision: u64) -> Result<Map, Undecodable> {
-        let failed = |why: String| Undecodable { key: self.prefix.clone(), why };
-        let mut object = match proto::unwrap(bytes).map_err(|error| failed(error.to_string()))? {
-            Some(unknown) => proto::decode(unknown.raw, self.stored.ty).map_err(|error| failed(error.to_string()))?,
-            None => {
-                let decoded = api::json::decode(bytes, self.stored.ty, api::json::Strictness::Lenient);
-                decoded.map_err(|error| failed(error.to_string()))?.value
-            }
-        };
+        let decoded = self.decode_any_version(bytes).map_err(|why| Undecodable { key: self.prefix.clone(), why });
+        let mut object = decoded?;
         object::set_kind(&mut object, &self.api_version, self.stored.kind);
         set_resource_version(&mut object, revision);
         self.strategy.read(&mut object);
         Ok(object)
     }
+
+    /// Another server may have stored it in a version that it preferred.
+    fn decode_any_version(&self, bytes: &[u8]) -> Result<Map, String> {
+        match proto::unwrap(bytes).map_err(|error| error.to_string())? {
+            Some(unknown) if unknown.api_version == self.api_version => from_proto(unknown.raw, self.stored.ty),
+            Some(unknown) => self.decode_version(unknown.api_version, |ty| from_proto(unknown.raw, ty)),
+            None => {
+                let object = from_json(bytes, self.stored.ty)?;
+                if self.stored.ty.open || object.str("apiVersion") == self.api_version {
+                    return Ok(object);
+                }
+                self.decode_version(object.str("apiVersion"), |ty| from_json(bytes, ty))
+            }
+        }
+    }
+
+    fn decode_version(
+        &self,
+        api_version: &str,
+        decode: impl FnOnce(&'static Struct) -> Result<Map, String>,
+    ) -> Result<Map, String> {
+        let (group, version) = facts::split_api_version(api_version);
+        let kind = self.stored.kind;
+        let ty = facts::kind(group, version, kind)
+            .ok_or_else(|| format!("no kind {kind:?} is registered for version {api_version:?}"))?;
+        let object = decode(ty)?;
+        match resources::conversion(group, version, self.plural) {
+            Some(conversion) => Ok((conversion.to_storage)(&object)),
+            None => reshaped(&object, self.stored.ty),
+        }
+    }
+}
+
+fn from_proto(raw: &[u8], ty: &'static Struct) -> Result<Map, String> {
+    proto::decode(raw, ty).map_err(|error| error.to_string())
+}
+
+fn from_json(text: &[u8], ty: &'static Struct) -> Result<Map, String> {
+    let decoded = json::decode(text, ty, json::Strictness::Lenient);
+    decoded.map(|decoded| decoded.value).map_err(|error| error.to_string())
+}
+
+/// Between versions of one shape: fields that only one of them has are dropped.
+fn reshaped(object: &Map, ty: &'static Struct) -> Result<Map, String> {
+    from_json(&json::encode(object), ty)
 }
 
 /// `namespace/name`, or `name`.
@@ -127,8 +166,10 @@ impl Entry {
 
     /// An object of this version in the storage version.
     pub(crate) fn to_storage(&self, object: &Map) -> Map {
-        let ty = self.storage.as_ref().map_or(self.facts.ty, |storage| storage.stored.ty);
-        self.convert(object, ty, |conversion| conversion.to_storage)
+        let Some(storage) = self.storage.as_ref().filter(|_| !self.is_storage_version()) else { return object.clone() };
+        let mut stored = self.convert(object, storage.stored.ty, |conversion| conversion.to_storage);
+        object::set_kind(&mut stored, &storage.api_version, storage.stored.kind);
+        stored
     }
 
     /// An object of the storage version in this version.
@@ -143,14 +184,10 @@ impl Entry {
         match self.conversion {
             Some(conversion) => way(conversion)(object),
             None if self.is_storage_version() => object.clone(),
-            // Versions of one shape: fields that only one of them has are dropped.
-            None => match json::decode(&json::encode(object), ty, json::Strictness::Lenient) {
-                Ok(decoded) => decoded.value,
-                Err(error) => {
-                    tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
-                    object.clone()
-                }
-            },
+            None => reshaped(object, ty).unwrap_or_else(|error| {
+                tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
+                object.clone()
+            }),
         }
     }
 
@@ -309,7 +346,7 @@ impl Registry {
 fn fixed_storage(table: &mut Table, facts: &'static Resource) -> Arc<Storage> {
     let prefix = format!("{BASE}{}/", facts.storage_prefix);
     let made = table.storages.entry(prefix.clone()).or_insert_with(|| {
-        let stored = storage_version(facts);
+        let stored = facts::storage_version(facts);
         let strategy = Hooks::Fixed(resources::strategy(stored.group, stored.plural));
         new_storage(stored, prefix, strategy)
     });
@@ -328,10 +365,46 @@ fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Ar
     })
 }
 
-/// The facts of the version that upstream stores; the row's own when that version is not in the facts.
-fn storage_version(facts: &'static Resource) -> &'static Resource {
-    let wanted = |r: &&Resource| {
-        r.plural == facts.plural && r.group == facts.storage_group && r.version == facts.storage_version
-    };
-    facts::resources().iter().find(wanted).unwrap_or(facts)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the storage of a resource reads of an object that another server stored.
+    fn check(group: &str, plural: &str, api_version: &str, stored: &str, expect: &str) {
+        let registry = Registry::new(Resource::served_by_default);
+        let storage = registry.storage_of(group, plural).expect("a resource");
+        let (of_group, version) = facts::split_api_version(api_version);
+        let ty = facts::kind(of_group, version, storage.stored.kind).expect("a kind");
+        let object = from_json(stored.as_bytes(), ty).expect("JSON");
+        let as_json = json::encode(&from_json(expect.as_bytes(), storage.stored.ty).expect("JSON"));
+        let wrapped = proto::wrap(api_version, storage.stored.kind, &proto::encode(&object, ty));
+        for bytes in [wrapped, stored.into()] {
+            let mut read = storage.decode(&bytes, 1).expect("decoded");
+            read.map_mut("metadata").remove("resourceVersion");
+            assert_eq!(json::encode(&read), as_json);
+        }
+    }
+
+    #[test]
+    fn objects_in_versions_that_others_preferred_are_read() {
+        let conversion = r#""conversion":{"strategy":"None"}"#;
+        check(
+            "apiextensions.k8s.io",
+            "customresourcedefinitions",
+            "apiextensions.k8s.io/v1",
+            &format!(
+                r#"{{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{{"name":"x"}},"spec":{{"group":"g","names":{{"plural":"p","kind":"K"}},"scope":"Cluster","versions":[{{"name":"v1","served":true,"storage":true,"subresources":{{"status":{{}}}}}}],{conversion}}},"status":{{}}}}"#
+            ),
+            &format!(
+                r#"{{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1beta1","metadata":{{"name":"x"}},"spec":{{"group":"g","version":"v1","names":{{"plural":"p","kind":"K"}},"scope":"Cluster","subresources":{{"status":{{}}}},"versions":[{{"name":"v1","served":true,"storage":true}}],{conversion},"preserveUnknownFields":false}},"status":{{}}}}"#
+            ),
+        );
+        check(
+            "discovery.k8s.io",
+            "endpointslices",
+            "discovery.k8s.io/v1beta1",
+            r#"{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1beta1","metadata":{"name":"x","namespace":"n"},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{}}],"ports":null}"#,
+            r#"{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"name":"x","namespace":"n"},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"],"conditions":{}}],"ports":null}"#,
+        );
+    }
 }

@@ -6,15 +6,14 @@
 //! Non-goal: latency under load; it would measure the machine.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::pki::Authority;
+use crate::plane::{self, Side};
 use crate::process::{self, Server};
 use crate::{cluster, paths, upstream};
 
@@ -23,10 +22,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const READY_LIMIT: &str = "60s";
 /// Each side is started this often; the median ready time counts.
 const STARTS: usize = 3;
-const SERVICE_CIDR: &str = "10.0.0.0/16";
-const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// The endpoint of the kubernetes Service; upstream refuses loopback. An address for documentation: nobody connects.
-const ADVERTISED: &str = "192.0.2.1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -42,12 +37,6 @@ pub(crate) struct Options {
     /// Also write the measurements as JSON here
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Side {
-    Upstream,
-    Keelson,
 }
 
 /// One line of the table; `more_is_better` says which way the ratio goes.
@@ -117,15 +106,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-impl Side {
-    fn name(self) -> &'static str {
-        match self {
-            Side::Upstream => "upstream",
-            Side::Keelson => "keelson",
-        }
-    }
-}
-
 fn measure(side: Side, options: &Options) -> Result<Measured> {
     let mut ready = Vec::new();
     for _ in 1..STARTS {
@@ -172,7 +152,7 @@ struct ControlPlane {
 impl ControlPlane {
     fn start(side: Side, options: &Options) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-bench-").tempdir()?;
-        certificates(dir.path())?;
+        plane::certificates(dir.path())?;
         let [port, client, peer] = process::free_ports()?;
         let mut plane = ControlPlane { servers: Vec::new(), dir, url: format!("https://127.0.0.1:{port}"), ready: 0.0 };
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
@@ -195,14 +175,9 @@ impl ControlPlane {
 
     fn start_upstream(&mut self, port: u16, client: u16, peer: u16) -> Result<()> {
         let dir = self.dir.path();
-        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-        let mut etcd = Command::new(paths::upstream("etcd"));
-        etcd.arg("--data-dir").arg(dir.join("etcd")).args(["--initial-cluster", &format!("default={peer}")]);
-        etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
-        etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        let etcd = Server::start("etcd", &mut etcd, dir)?;
-        let mut apiserver = Command::new(paths::upstream("kube-apiserver"));
-        apiserver.arg(format!("--etcd-servers={client}")).args(flags(dir, port));
+        let etcd = plane::etcd(dir, client, peer)?;
+        let mut apiserver = Side::Upstream.program("kube-apiserver");
+        apiserver.arg(format!("--etcd-servers={}", plane::url(client))).args(plane::apiserver_flags(dir, port));
         self.servers.push(Server::start("kube-apiserver", &mut apiserver, dir)?);
         self.servers.push(etcd);
         Ok(())
@@ -210,8 +185,8 @@ impl ControlPlane {
 
     fn start_keelson(&mut self, port: u16) -> Result<()> {
         let dir = self.dir.path();
-        let mut apiserver = Command::new(paths::keelson());
-        apiserver.arg("kube-apiserver").arg("--data-dir").arg(dir.join("store")).args(flags(dir, port));
+        let mut apiserver = Side::Keelson.program("kube-apiserver");
+        apiserver.arg("--data-dir").arg(dir.join("store")).args(plane::apiserver_flags(dir, port));
         self.servers.push(Server::start("keelson", &mut apiserver, dir)?);
         Ok(())
     }
@@ -241,41 +216,6 @@ impl ControlPlane {
         let each = self.servers.iter().map(|server| process::memory_kib(server.pid(), line));
         Ok(each.sum::<Result<u64>>()? as f64 / 1024.0)
     }
-}
-
-fn certificates(dir: &Path) -> Result<()> {
-    let authority = Authority::new(dir)?;
-    authority.server("server", SERVICE_ADDRESS)?;
-    authority.client("admin", "admin", "system:masters")?;
-    authority.client("front-proxy", "front-proxy-client", "front-proxy")?;
-    authority.key_pair("sa")
-}
-
-/// The flags of both API servers.
-fn flags(dir: &Path, port: u16) -> Vec<String> {
-    let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
-    vec![
-        format!("--secure-port={port}"),
-        "--bind-address=127.0.0.1".into(),
-        format!("--advertise-address={ADVERTISED}"),
-        format!("--service-cluster-ip-range={SERVICE_CIDR}"),
-        file("tls-cert-file", "server.crt"),
-        file("tls-private-key-file", "server.key"),
-        file("client-ca-file", "ca.crt"),
-        file("service-account-key-file", "sa.pub"),
-        file("service-account-signing-key-file", "sa.key"),
-        "--service-account-issuer=https://kubernetes.default.svc".into(),
-        "--authorization-mode=Node,RBAC".into(),
-        "--enable-admission-plugins=NodeRestriction".into(),
-        file("requestheader-client-ca-file", "ca.crt"),
-        "--requestheader-allowed-names=front-proxy-client".into(),
-        "--requestheader-username-headers=X-Remote-User".into(),
-        "--requestheader-group-headers=X-Remote-Group".into(),
-        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
-        file("proxy-client-cert-file", "front-proxy.crt"),
-        file("proxy-client-key-file", "front-proxy.key"),
-        "--allow-privileged=true".into(),
-    ]
 }
 
 /// Both sides and how many times better the second is.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{conformance, paths, tidy, upstream};
+use crate::{conformance, paths, swap, tidy, upstream};
 
 /// Upstream's programs that tests need: the store's suite runs on a real etcd, tests compare with a
 /// real kube-apiserver, and the rest runs the conformance tests.
@@ -48,6 +48,7 @@ const STEPS: &[(&str, Step)] = &[
         if options.quick { Ok(Tally::default()) } else { upstream::build(PROGRAMS).map(|()| one(true)) }
     }),
     ("cargo test", |_| cargo_test()),
+    ("swap", swap_step),
     ("conformance", conformance_step),
 ];
 
@@ -135,6 +136,14 @@ fn counted(line: &str) -> Option<Tally> {
         part.split_whitespace().next()?.parse::<u64>().ok()
     };
     Some(Tally { passed: number("passed")?, failed: number("failed")? + number("ignored")? })
+}
+
+fn swap_step(options: &Options) -> Result<Tally> {
+    if options.quick {
+        return Ok(Tally::default());
+    }
+    let (passed, failed) = swap::run()?;
+    Ok(Tally { passed, failed })
 }
 
 fn conformance_step(options: &Options) -> Result<Tally> {

@@ -1,4 +1,4 @@
-//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench`.
+//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench | swap`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -10,7 +10,9 @@ mod conformance;
 mod generate;
 mod paths;
 mod pki;
+mod plane;
 mod process;
+mod swap;
 mod tidy;
 mod upstream;
 
@@ -50,6 +52,8 @@ enum Command {
     Conformance(conformance::Options),
     /// Run one load against Keelson's API server and against upstream's on etcd, and print the ratios
     Bench(bench::Options),
+    /// Put upstream's components and ours in each other's places, on one etcd
+    Swap,
 }
 
 fn main() -> ExitCode {
@@ -60,6 +64,10 @@ fn main() -> ExitCode {
         Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Swap => swap::run().map(|(held, failed)| {
+            println!("{held} held, {failed} did not");
+            failed == 0
+        }),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -75,6 +75,11 @@ impl Server {
         bail!("{} ended: {status}\n{}", self.name, tail(&self.log))
     }
 
+    /// Its name, and the last lines of its log.
+    pub(crate) fn log_end(&self) -> String {
+        format!("{}:\n{}", self.name, tail(&self.log))
+    }
+
     fn stop(&mut self) {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         if matches!(self.child.try_wait(), Ok(Some(_))) || kill(pid, Signal::SIGTERM).is_err() {

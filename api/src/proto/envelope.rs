@@ -94,9 +94,13 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// `None` when the bytes are not those of a stored protobuf object.
-    pub fn find(stored: &[u8]) -> Option<Self> {
-        let raw = unwrap(stored).ok()??.raw;
+    /// `None` when the bytes are not those of a protobuf object stored in this version.
+    pub fn find(stored: &[u8], api_version: &str) -> Option<Self> {
+        let unknown = unwrap(stored).ok()??;
+        if unknown.api_version != api_version {
+            return None;
+        }
+        let raw = unknown.raw;
         let mut reader = Reader { bytes: raw };
         let Ok(Some((METADATA, super::BYTES))) = reader.tag() else { return None };
         let metadata = reader.length_delimited().ok()?;
@@ -237,7 +241,7 @@ mod tests {
             let raw = crate::proto::encode(&object, ty);
             for revision in [0, 1, 9, 10, 123_456_789, u64::MAX] {
                 let stored = wrap("v1", "ConfigMap", &raw);
-                let slot = Slot::find(&stored).expect("a stored object");
+                let slot = Slot::find(&stored, "v1").expect("a stored object");
                 let revised = Revised::new(&stored, slot, revision);
                 let spliced = revised.to_vec();
                 assert_eq!(revised.size(), spliced.len());

@@ -14,7 +14,7 @@ pub(crate) struct Item {
     pub(crate) key: Arc<str>,
     pub(crate) revision: u64,
     pub(crate) value: Bytes,
-    /// Where the resourceVersion goes; `None` for objects stored as JSON.
+    /// Where the resourceVersion goes; `None` for objects stored as JSON or not in the storage version.
     slot: Option<Slot>,
     /// JSON of the storage version without kind and apiVersion.
     json: OnceLock<Bytes>,
@@ -28,8 +28,9 @@ pub(crate) struct Attributes {
 }
 
 impl Item {
-    pub(crate) fn new(key: &str, revision: u64, value: Bytes) -> Self {
-        let slot = Slot::find(&value);
+    /// `api_version`: the storage version.
+    pub(crate) fn new(key: &str, revision: u64, value: Bytes, api_version: &str) -> Self {
+        let slot = Slot::find(&value, api_version);
         Item { key: key.into(), revision, value, slot, json: OnceLock::new(), attributes: OnceLock::new() }
     }
 
@@ -80,7 +81,7 @@ impl Item {
         Some(Bytes::copy_from_slice(&text))
     }
 
-    /// By way of the value: objects stored as JSON, and what cannot be decoded.
+    /// By way of the value: objects stored as JSON or in another version, and what cannot be decoded.
     fn encoded(&self, storage: &Storage) -> Bytes {
         let mut object = self.object(storage);
         object.remove("kind");
@@ -100,11 +101,12 @@ impl Item {
 
     /// One text field of the object without decoding the rest; `None` when the stored form does not allow it.
     pub(crate) fn peek(&self, storage: &Storage, path: &[&str]) -> Option<&str> {
+        self.slot?;
         let unknown = api::proto::unwrap(&self.value).ok()??;
         api::proto::peek_text(unknown.raw, storage.stored.ty, path)
     }
 
-    /// The stored message with the resourceVersion in place; `None` for objects stored as JSON.
+    /// The stored message with the resourceVersion in place; `None` where there is no slot for it.
     fn revised(&self) -> Option<Revised<'_>> {
         self.slot.map(|slot| Revised::new(&self.value, slot, self.revision))
     }

@@ -22,6 +22,7 @@ use crate::cache::Item;
 use crate::chain::Core;
 use crate::hub::Observer;
 use crate::registry::{Registry, Storage};
+use crate::resources::apiextensions;
 use crate::{system, table};
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -109,7 +110,7 @@ impl Controller {
         let Some(item) = storage.cache.get(name) else {
             return self.gone(name).await;
         };
-        let found = item.object(&storage);
+        let found = apiextensions::served(&item, &storage);
         if let Some(status) = wanted_status(&found, &rivals(&storage, &found), &system::now()) {
             self.tell(&found, status).await?;
             // What follows from the new status is done when it comes back as an event.
@@ -231,7 +232,7 @@ fn rivals(storage: &Storage, found: &Map) -> Vec<Map> {
     }
     in_group(storage, found.map("spec").map_or("", |spec| spec.str("group")))
         .iter()
-        .map(|item| item.object(storage))
+        .map(|item| apiextensions::served(item, storage))
         .collect()
 }
 

@@ -25,6 +25,7 @@ use super::schema::{Given, value};
 use super::words::Words;
 use super::{gnostic, paths, v2, v3};
 use crate::registry::{Entry, Registry, Storage};
+use crate::resources::apiextensions;
 
 /// Go's gzip default.
 const COMPRESSION: Compression = Compression::new(6);
@@ -262,7 +263,7 @@ impl Published {
         let schemas = resources.iter().flat_map(|facts| {
             let stored = self.definitions.as_ref().and_then(|storage| {
                 let item = storage.cache.get(&format!("{}.{}", facts.plural, facts.group))?;
-                Some(item.object(storage))
+                Some(apiextensions::served(&item, storage))
             });
             let made = stored.and_then(|found| publish::definitions(&found, facts.version, flavor, told));
             made.unwrap_or_default()

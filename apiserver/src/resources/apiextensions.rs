@@ -2,6 +2,8 @@
 //!
 //! Non-goal: what is served of a definition; `crate::custom` follows the stored objects.
 
+pub(crate) mod convert;
+
 use api::field::Errors;
 use api::map;
 use api::object::Meta;
@@ -10,8 +12,15 @@ use structural::definition::{self, Compilation, CompileError, Compiled, Compiler
 use structural::rules::Rules;
 use structural::schema::Schema;
 
+use crate::cache::Item;
 use crate::custom::FINALIZER;
+use crate::registry::Storage;
 use crate::strategy::{Context, Generation, Strategy};
+
+/// A stored definition in the form that is served.
+pub(crate) fn served(item: &Item, storage: &Storage) -> Map {
+    convert::from_storage(&item.object(storage))
+}
 
 pub(crate) struct Definition;
 

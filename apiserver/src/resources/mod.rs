@@ -3,7 +3,7 @@
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
 mod admission_registration;
-mod apiextensions;
+pub(crate) mod apiextensions;
 pub(crate) mod apps;
 mod autoscaling;
 mod batch;
@@ -115,6 +115,15 @@ pub(crate) fn strategy(group: &str, plural: &str) -> &'static dyn Strategy {
 
 /// Conversions between a served version and the storage version whose shapes differ: group, version, plural.
 const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
+    (
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        Conversion {
+            to_storage: apiextensions::convert::to_storage,
+            from_storage: apiextensions::convert::from_storage,
+        },
+    ),
     (
         "autoscaling",
         "v1",

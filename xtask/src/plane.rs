@@ -1,0 +1,153 @@
+//! Control planes for runs of this tool: certificates, kubeconfigs and the flags that upstream's components and
+//! ours both take. A component is named by its program; which of the two builds runs is the caller's choice.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::paths;
+use crate::pki::Authority;
+use crate::process::Server;
+
+const SERVICE_CIDR: &str = "10.0.0.0/16";
+const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// The endpoint of the kubernetes Service; upstream refuses loopback. An address for documentation: nobody connects.
+const ADVERTISED: &str = "192.0.2.1";
+
+/// Whose build of a component runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Side {
+    Upstream,
+    Keelson,
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Side::Upstream => "upstream",
+            Side::Keelson => "keelson",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Side::Upstream => Side::Keelson,
+            Side::Keelson => Side::Upstream,
+        }
+    }
+
+    /// The command that starts this side's `component`.
+    pub(crate) fn program(self, component: &str) -> Command {
+        match self {
+            Side::Upstream => Command::new(paths::upstream(component)),
+            Side::Keelson => {
+                let mut command = Command::new(paths::keelson());
+                command.arg(component);
+                command
+            }
+        }
+    }
+}
+
+/// Makes the certificates of a control plane in `dir`: that of the server, of the administrator, of the front proxy
+/// and of each component, and the keys of service accounts.
+pub(crate) fn certificates(dir: &Path) -> Result<()> {
+    let authority = Authority::new(dir)?;
+    authority.server("server", SERVICE_ADDRESS)?;
+    authority.client("admin", "admin", "system:masters")?;
+    authority.client("front-proxy", "front-proxy-client", "front-proxy")?;
+    for component in ["kube-controller-manager", "kube-scheduler"] {
+        authority.client(component, &format!("system:{component}"), "system:authenticated")?;
+    }
+    authority.key_pair("sa")
+}
+
+/// Starts upstream's etcd with its files in `dir`.
+pub(crate) fn etcd(dir: &Path, client: u16, peer: u16) -> Result<Server> {
+    let (client, peer) = (url(client), url(peer));
+    let mut etcd = Command::new(paths::upstream("etcd"));
+    etcd.arg("--data-dir").arg(dir.join("etcd")).args(["--initial-cluster", &format!("default={peer}")]);
+    etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+    etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+    Server::start("etcd", &mut etcd, dir)
+}
+
+/// The address of a program that speaks without TLS.
+pub(crate) fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// The flags of both API servers.
+pub(crate) fn apiserver_flags(dir: &Path, port: u16) -> Vec<String> {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
+    vec![
+        format!("--secure-port={port}"),
+        "--bind-address=127.0.0.1".into(),
+        format!("--advertise-address={ADVERTISED}"),
+        format!("--service-cluster-ip-range={SERVICE_CIDR}"),
+        file("tls-cert-file", "server.crt"),
+        file("tls-private-key-file", "server.key"),
+        file("client-ca-file", "ca.crt"),
+        file("service-account-key-file", "sa.pub"),
+        file("service-account-signing-key-file", "sa.key"),
+        "--service-account-issuer=https://kubernetes.default.svc".into(),
+        "--authorization-mode=Node,RBAC".into(),
+        "--enable-admission-plugins=NodeRestriction".into(),
+        file("requestheader-client-ca-file", "ca.crt"),
+        "--requestheader-allowed-names=front-proxy-client".into(),
+        "--requestheader-username-headers=X-Remote-User".into(),
+        "--requestheader-group-headers=X-Remote-Group".into(),
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-".into(),
+        file("proxy-client-cert-file", "front-proxy.crt"),
+        file("proxy-client-key-file", "front-proxy.key"),
+        "--allow-privileged=true".into(),
+    ]
+}
+
+/// Writes the kubeconfig of who has the certificate `name`, and returns its path.
+pub(crate) fn kubeconfig(dir: &Path, name: &str, port: u16) -> Result<PathBuf> {
+    let file = |name: String| dir.join(name).display().to_string();
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {
+            "server": format!("https://127.0.0.1:{port}"), "certificate-authority": file("ca.crt".into()),
+        }}],
+        "users": [{"name": "it", "user": {
+            "client-certificate": file(format!("{name}.crt")), "client-key": file(format!("{name}.key")),
+        }}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    });
+    let path = dir.join(format!("{name}.kubeconfig"));
+    std::fs::write(&path, config.to_string())?;
+    Ok(path)
+}
+
+/// The flags of both controller managers and both schedulers; `port` is for their own server.
+pub(crate) fn component_flags(component: &str, dir: &Path, kubeconfig: &Path, port: u16) -> Vec<String> {
+    let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
+    let kubeconfig = kubeconfig.display();
+    let mut flags = vec![
+        format!("--kubeconfig={kubeconfig}"),
+        format!("--authentication-kubeconfig={kubeconfig}"),
+        format!("--authorization-kubeconfig={kubeconfig}"),
+        "--bind-address=127.0.0.1".into(),
+        format!("--secure-port={port}"),
+        // The one that was there a moment ago has not always given its lease back.
+        "--leader-elect=false".into(),
+    ];
+    if component == "kube-controller-manager" {
+        flags.extend([
+            file("root-ca-file", "ca.crt"),
+            file("service-account-private-key-file", "sa.key"),
+            file("cluster-signing-cert-file", "ca.crt"),
+            file("cluster-signing-key-file", "ca.key"),
+            "--use-service-account-credentials".into(),
+            format!("--cluster-cidr={CLUSTER_CIDR}"),
+            "--allocate-node-cidrs".into(),
+        ]);
+    }
+    flags
+}
