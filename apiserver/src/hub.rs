@@ -92,7 +92,7 @@ impl Hub {
                 if let Some((storage, key)) =
                     std::str::from_utf8(&kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
                 {
-                    let item = Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), &storage.api_version));
+                    let item = Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), storage.plain_version()));
                     self.observe(&storage, key, Some(&item));
                     items.entry(storage.prefix.clone()).or_default().push(item);
                 }
@@ -153,7 +153,7 @@ impl Hub {
             for kv in &page.items {
                 let key = std::str::from_utf8(&kv.key).ok().and_then(|key| key.strip_prefix(&storage.prefix));
                 items.extend(
-                    key.map(|key| Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), &storage.api_version))),
+                    key.map(|key| Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), storage.plain_version()))),
                 );
             }
             match page.items.last() {
@@ -183,7 +183,7 @@ impl Hub {
         };
         let revision = event.kv.mod_revision;
         let item = match event.kind {
-            store::EventKind::Put => Some(Arc::new(Item::new(key, revision, event.kv.value, &storage.api_version))),
+            store::EventKind::Put => Some(Arc::new(Item::new(key, revision, event.kv.value, storage.plain_version()))),
             store::EventKind::Delete => None,
         };
         self.observe(&storage, key, item.as_deref());

@@ -62,7 +62,7 @@ pub(crate) struct Storage {
     pub(crate) prefix: String,
     /// The storage version's facts.
     pub(crate) stored: &'static Resource,
-    pub(crate) api_version: String,
+    api_version: String,
     pub(crate) strategy: Hooks,
     pub(crate) cache: Cache,
 }
@@ -95,8 +95,16 @@ impl Storage {
         let mut object = decoded?;
         object::set_kind(&mut object, &self.api_version, self.stored.kind);
         set_resource_version(&mut object, revision);
+        if self.strategy.completes_on_read() {
+            self.strategy.default(&mut object);
+        }
         self.strategy.read(&mut object);
         Ok(object)
+    }
+
+    /// The version of stored objects whose bytes are shown as they are; `None` when all are decoded first.
+    pub(crate) fn plain_version(&self) -> Option<&str> {
+        (!self.strategy.completes_on_read()).then_some(&self.api_version)
     }
 
     /// Another server may have stored it in a version that it preferred.

@@ -49,6 +49,11 @@ pub(crate) trait Strategy: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// True when upstream stores objects without all of their defaults: those are put in when one is read.
+    fn completes_on_read(&self) -> bool {
+        false
+    }
+
     /// As [`Strategy::settle`] and the defaults after it, for an object of the store.
     fn read(&self, _object: &mut Map) {}
 

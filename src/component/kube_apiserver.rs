@@ -76,7 +76,9 @@ async fn store(values: &Values) -> Result<Store> {
         cert: file(values, "etcd-certfile")?,
         key: file(values, "etcd-keyfile")?,
     };
-    Ok(Store::etcd(config).await?)
+    let store = Store::etcd(config).await?;
+    store.wait().await?;
+    Ok(store)
 }
 
 fn file(values: &Values, flag: &str) -> Result<Option<Vec<u8>>> {

@@ -190,6 +190,17 @@ impl Store {
         Ok(Store(Backend::Etcd(Etcd::new(&config)?)))
     }
 
+    /// Returns when the store answers: an etcd that starts beside us may be a moment later.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no member answers in 20 s.
+    pub async fn wait(&self) -> Result<()> {
+        match &self.0 {
+            Backend::Etcd(etcd) => etcd.wait().await,
+            _ => Ok(()),
+        }
+    }
+
     /// The current revision, linearizable.
     pub async fn revision(&self) -> Result<Revision> {
         each!(self, backend => backend.revision().await)

@@ -14,13 +14,14 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes `ca.crt` in `dir`.
+    /// Makes `ca.crt` and `ca.key` in `dir`.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "keelson-bench-ca");
+        params.distinguished_name.push(DnType::CommonName, "keelson-xtask-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         std::fs::write(dir.join("ca.crt"), params.self_signed(&key)?.pem())?;
+        std::fs::write(dir.join("ca.key"), key.serialize_pem())?;
         Ok(Authority { dir: dir.to_path_buf(), issuer: Issuer::new(params, key) })
     }
 

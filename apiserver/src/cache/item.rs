@@ -14,7 +14,7 @@ pub(crate) struct Item {
     pub(crate) key: Arc<str>,
     pub(crate) revision: u64,
     pub(crate) value: Bytes,
-    /// Where the resourceVersion goes; `None` for objects stored as JSON or not in the storage version.
+    /// Where the resourceVersion goes; `None` when the stored bytes are not shown as they are.
     slot: Option<Slot>,
     /// JSON of the storage version without kind and apiVersion.
     json: OnceLock<Bytes>,
@@ -28,9 +28,9 @@ pub(crate) struct Attributes {
 }
 
 impl Item {
-    /// `api_version`: the storage version.
-    pub(crate) fn new(key: &str, revision: u64, value: Bytes, api_version: &str) -> Self {
-        let slot = Slot::find(&value, api_version);
+    /// `plain`: the version of objects whose stored bytes are shown as they are.
+    pub(crate) fn new(key: &str, revision: u64, value: Bytes, plain: Option<&str>) -> Self {
+        let slot = plain.and_then(|version| Slot::find(&value, version));
         Item { key: key.into(), revision, value, slot, json: OnceLock::new(), attributes: OnceLock::new() }
     }
 

@@ -157,7 +157,7 @@ mod tests {
     use bytes::Bytes;
 
     fn put(cache: &Cache, key: &str, revision: u64) {
-        cache.apply(key, revision, Some(Arc::new(Item::new(key, revision, Bytes::new(), "v1"))));
+        cache.apply(key, revision, Some(Arc::new(Item::new(key, revision, Bytes::new(), None))));
     }
 
     #[test]

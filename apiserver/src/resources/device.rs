@@ -1,5 +1,7 @@
 //! resource.k8s.io: claims, classes and slices of devices (pkg/registry/resource, pkg/apis/resource/v1/defaults.go@v1.37.2).
 
+pub(super) mod convert;
+
 use api::field::{Errors, Path};
 use api::value::Map;
 

@@ -136,6 +136,9 @@ const CONVERSIONS: &[(&str, &str, &str, Conversion)] = &[
         "events",
         Conversion { to_storage: core::event::to_core, from_storage: core::event::from_core },
     ),
+    ("resource.k8s.io", "v1beta1", "resourceclaims", device::convert::CLAIM),
+    ("resource.k8s.io", "v1beta1", "resourceclaimtemplates", device::convert::CLAIM_TEMPLATE),
+    ("resource.k8s.io", "v1beta1", "resourceslices", device::convert::SLICE),
 ];
 
 /// The conversion of a served version, if it needs one.

@@ -19,6 +19,8 @@ pub(crate) struct Simple {
     /// What is wrong with a name, or with a generateName prefix.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
     pub(crate) default: fn(&mut Map),
+    /// Upstream stores objects without all of their defaults.
+    pub(crate) completes_on_read: bool,
     /// Before a create: what a client may not set goes.
     pub(crate) create: fn(&Context, &mut Map),
     /// Before an update, with the old object.
@@ -47,6 +49,7 @@ impl Simple {
         fields: &[],
         name: api::names::name_is_dns_subdomain,
         default: |_| {},
+        completes_on_read: false,
         create: |_, _| {},
         update: |_, _, _| {},
         update_status: |_, _, _| {},
@@ -87,6 +90,10 @@ pub(crate) fn field_text(object: &Map, path: &str) -> String {
 impl Strategy for Simple {
     fn default(&self, object: &mut Map) {
         (self.default)(object);
+    }
+
+    fn completes_on_read(&self) -> bool {
+        self.completes_on_read
     }
 
     fn prepare_for_create(&self, cx: &Context, object: &mut Map) {

@@ -183,7 +183,7 @@ impl Call<'_> {
 fn shared(storage: &Storage, key: &str, revision: u64, value: Bytes) -> Arc<Item> {
     match storage.cache.get(key) {
         Some(item) if item.revision == revision => item,
-        _ => Arc::new(Item::new(key, revision, value, &storage.api_version)),
+        _ => Arc::new(Item::new(key, revision, value, storage.plain_version())),
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{Error, EtcdConfig, Got, KeyValue, Outcome, Range, Ranged, Result, Re
 const PAGE: usize = 10_000;
 /// How long etcd has to prove its health (`pkg/storage/storagebackend/config.go@v0.37.2`, DefaultHealthcheckTimeout).
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long etcd may take to be there at the start (`pkg/storage/storagebackend/factory/etcd3.go@v0.37.2`, dialTimeout).
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_RETRY: Duration = Duration::from_millis(50);
 /// The key kube-apiserver reads to learn whether etcd serves.
 const HEALTH_KEY: &[u8] = b"health";
 
@@ -40,6 +43,18 @@ pub(crate) struct Etcd {
 impl Etcd {
     pub(crate) fn new(config: &EtcdConfig) -> Result<Etcd> {
         Ok(Etcd { client: Arc::new(Client::new(config)?), closed: tokio::sync::watch::Sender::new(false) })
+    }
+
+    /// Returns when a member answers. A connection that is refused has no event to wait for.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + START_TIMEOUT;
+        loop {
+            match self.revision().await {
+                Err(Error::Unavailable(_)) if tokio::time::Instant::now() < deadline => {}
+                answered => return answered.map(drop),
+            }
+            tokio::time::sleep(START_RETRY).await;
+        }
     }
 
     async fn call<Q, A>(&self, path: &'static str, call: Call, request: Q) -> Result<A>

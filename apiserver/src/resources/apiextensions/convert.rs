@@ -4,9 +4,10 @@
 //! Invariant: in v1beta1 what all versions have alike stands in the spec and in no version.
 
 use api::facts;
-use api::json::{self, Strictness};
 use api::map;
 use api::value::{Map, Value};
+
+use crate::resources::common::versions;
 
 const V1: &str = "apiextensions.k8s.io/v1";
 const V1BETA1: &str = "apiextensions.k8s.io/v1beta1";
@@ -136,18 +137,10 @@ fn rename_paths(holder: &mut Map, from: &'static str, to: &'static str) {
     }
 }
 
-/// With fields in the order of its type, and those that are always there.
 fn shaped(object: Map, api_version: &str) -> Map {
     let (_, version) = facts::split_api_version(api_version);
     let name = format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version}.{KIND}");
-    let ty = facts::structure(&name).expect("the facts have both versions");
-    let mut shaped = match json::decode(&json::encode(&object), ty, Strictness::Lenient) {
-        Ok(decoded) => decoded.value,
-        Err(error) => {
-            tracing::error!(%error, "definition does not fit its other version");
-            object
-        }
-    };
+    let mut shaped = versions::shaped(object, &name);
     api::object::set_kind(&mut shaped, api_version, KIND);
     shaped
 }
@@ -157,7 +150,7 @@ mod tests {
     use super::*;
 
     fn value(text: &str, api_version: &str) -> Map {
-        let (object, _) = json::decode_any(text.as_bytes(), Strictness::Lenient).expect("JSON");
+        let (object, _) = api::json::decode_any(text.as_bytes(), api::json::Strictness::Lenient).expect("JSON");
         shaped(object.as_map().expect("an object").clone(), api_version)
     }
 

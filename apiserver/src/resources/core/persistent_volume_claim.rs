@@ -15,6 +15,7 @@ pub(in crate::resources) const CLAIM: Simple = Simple {
     returns_deleted: true,
     fields: &["name"],
     default,
+    completes_on_read: true,
     create: |_, object| {
         object.set("status", api::map! { "phase" => "Pending" });
         drop_gated(object, None);
