@@ -95,11 +95,17 @@ fn turn(
     waker: &Waker,
 ) -> Poll<()> {
     let mut cx = Context::from_waker(waker);
+    // Answers first: the connection sends in the same turn what they have to say.
+    while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
     let ended = connection.poll_unpin(&mut cx);
+    let before = running.len();
     while let Ok(request) = begun.0.try_recv() {
         running.push(request);
     }
-    while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
+    // A new request is polled in the next turn.
+    if running.len() > before {
+        waker.wake_by_ref();
+    }
     ended
 }
 

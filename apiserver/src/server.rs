@@ -23,6 +23,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::authn::Peer;
 use crate::chain::Core;
@@ -49,7 +50,7 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let graceful = Arc::new(GracefulShutdown::new());
     let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
-    let tasks = tokio_util::task::TaskTracker::new();
+    let tasks = TaskTracker::new();
     loop {
         let permit = handshakes.clone().acquire_owned().await;
         let accepted = tokio::select! {
@@ -66,12 +67,12 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
             }
         };
         let (core, acceptor, watcher) = (core.clone(), acceptor.clone(), graceful.watcher());
-        let stop = stop.clone();
+        let (stop, writes) = (stop.clone(), tasks.clone());
         tasks.spawn(async move {
             let Some((peer, stream)) = handshake(acceptor, stream).await else { return };
             drop(permit);
             tokio::select! {
-                () = connection(core, peer, stream, watcher) => {}
+                () = connection(core, peer, stream, watcher, writes) => {}
                 _ = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
             }
         });
@@ -81,10 +82,16 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
 }
 
 /// Serves one connection to its end.
-fn connection(core: Arc<Core>, peer: Arc<Peer>, stream: Stream, watcher: Watcher) -> BoxFuture<'static, ()> {
+fn connection(
+    core: Arc<Core>,
+    peer: Arc<Peer>,
+    stream: Stream,
+    watcher: Watcher,
+    writes: TaskTracker,
+) -> BoxFuture<'static, ()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-        let answer = answer(core.clone(), peer.clone(), request);
+        let answer = answer(core.clone(), peer.clone(), request, writes.clone());
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let (requests, begun) = connection::requests();
@@ -95,11 +102,11 @@ fn connection(core: Arc<Core>, peer: Arc<Peer>, stream: Stream, watcher: Watcher
 
 /// Reads are answered by the connection's task. A write is a task of its own: it takes longer, and once
 /// begun it is brought to its end, even if the client is gone meanwhile.
-async fn answer(core: Arc<Core>, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
+async fn answer(core: Arc<Core>, peer: Arc<Peer>, request: Request<Body>, writes: TaskTracker) -> Response<Body> {
     if request.method().is_safe() {
         return core.answer(&peer, request).await;
     }
-    let answering = tokio::spawn(async move { core.answer(&peer, request).await });
+    let answering = writes.spawn(async move { core.answer(&peer, request).await });
     answering.await.unwrap_or_else(|_| {
         // Panics are caught inside; the process is ending.
         respond::failure(&Status::internal("the server is stopping"), &Accepted::json())

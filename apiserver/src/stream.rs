@@ -1,11 +1,11 @@
-//! The TLS stream under a connection. HTTP/2 writes frame by frame and asks for a flush after each; mostly the next
-//! frame is right behind it: more of a list, the same event for other watchers. So small frames are gathered into one
-//! TLS record, and a flush waits for the connection's next turn: many frames cost one system call.
+//! The TLS stream under a connection. HTTP/2 asks for a flush after each data frame; a frame that is
+//! full mostly has a next one right behind it, so the flush after it waits for the connection's next
+//! turn: a large answer costs one system call for many frames, a small one is sent at once.
 //!
-//! Invariant: what was written is on its way at the latest when a turn of the connection has written nothing, and
-//! putting off a flush asks for the next turn. Only HTTP/2 connections put off: they flush whenever they are polled.
+//! Invariant: what was written is on its way at the latest when the connection is polled again, which
+//! putting off a flush asks for. Only HTTP/2 connections put off: they flush whenever they are polled.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,20 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// What one TLS record holds at most.
-const RECORD_BYTES: usize = 16 * 1024;
+/// A write of so many bytes is a full data frame.
+const FULL_FRAME_BYTES: usize = 16 * 1024;
 /// Encrypted bytes held back at most.
 const HELD_BYTES_MAX: usize = 128 * 1024;
 
 pub(crate) struct Stream {
     tls: TlsStream<TcpStream>,
     puts_off: bool,
-    /// Small writes that are not encrypted yet: less than a record.
-    gathered: Vec<u8>,
     /// Bytes written since the last flush.
     held: usize,
-    /// Something was written, and the flush after it was not put off yet.
-    fresh: bool,
+    /// The last write was a full frame, and the flush after it was not put off yet.
+    more: bool,
 }
 
 impl Stream {
@@ -34,43 +32,7 @@ impl Stream {
         let (_, session) = tls.get_mut();
         session.set_buffer_limit(Some(HELD_BYTES_MAX));
         let puts_off = session.alpn_protocol() == Some(b"h2");
-        Stream { tls, puts_off, gathered: Vec::new(), held: 0, fresh: false }
-    }
-
-    /// Takes the bytes, all or some.
-    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if self.gathered.len() + len < RECORD_BYTES {
-            bufs.iter().for_each(|buf| self.gathered.extend_from_slice(buf));
-            return Poll::Ready(Ok(len));
-        }
-        ready!(self.poll_encrypt(cx))?;
-        loop {
-            let written = self.tls.get_mut().1.writer().write_vectored(bufs)?;
-            if written > 0 {
-                return Poll::Ready(Ok(written));
-            }
-            ready!(self.poll_send(cx))?;
-        }
-    }
-
-    /// Encrypts what was gathered.
-    fn poll_encrypt(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.gathered.is_empty() {
-            let written = self.tls.get_mut().1.writer().write(&self.gathered)?;
-            self.gathered.drain(..written);
-            if written == 0 {
-                ready!(self.poll_send(cx))?;
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what is encrypted.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
-        self.held = self.gathered.len();
-        Poll::Ready(Ok(()))
+        Stream { tls, puts_off, held: 0, more: false }
     }
 }
 
@@ -90,13 +52,21 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        use std::io::Write as _;
         if !self.puts_off {
             return Pin::new(&mut self.tls).poll_write_vectored(cx, bufs);
         }
-        let written = ready!(self.poll_take(cx, bufs))?;
-        self.held += written;
-        self.fresh = written > 0;
-        Poll::Ready(Ok(written))
+        loop {
+            let written = self.tls.get_mut().1.writer().write_vectored(bufs)?;
+            if written > 0 || bufs.iter().all(|buf| buf.is_empty()) {
+                self.held += written;
+                self.more = written >= FULL_FRAME_BYTES;
+                return Poll::Ready(Ok(written));
+            }
+            // As much is encrypted as may be held.
+            ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+            self.held = 0;
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -104,16 +74,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.fresh) && self.held < HELD_BYTES_MAX - RECORD_BYTES {
+        if std::mem::take(&mut self.more) && self.held < HELD_BYTES_MAX - FULL_FRAME_BYTES {
             cx.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_encrypt(cx))?;
-        self.poll_send(cx)
+        ready!(Pin::new(&mut self.tls).poll_flush(cx))?;
+        self.held = 0;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_encrypt(cx))?;
         Pin::new(&mut self.tls).poll_shutdown(cx)
     }
 }
