@@ -29,7 +29,7 @@ fn output(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Rules, links, namespaces, mounts, cgroups and files where a node works, one a line.
+/// Rules, links, namespaces, processes, mounts, cgroups and files where a node works, one a line.
 #[derive(Debug)]
 pub struct Footprint(BTreeSet<String>);
 
@@ -42,6 +42,7 @@ impl Footprint {
         add("iptables", &rules.lines().filter(|line| !line.starts_with(['#', ':'])).collect::<Vec<_>>().join("\n"));
         add("link", &names_of_links()?);
         add("netns", &output("ip", &["netns", "list"])?);
+        add("process", &processes()?.join("\n"));
         add("mount", &mounts()?);
         for dir in ["/run/containerd", "/run/netns", "/var/lib/cni", "/opt", "/etc/cni", "/sys/fs/cgroup"] {
             add(dir, &below(Path::new(dir), 2).join("\n"));
@@ -62,6 +63,23 @@ fn names_of_links() -> Result<String> {
         .filter_map(|line| line.split(": ").nth(1))
         .collect::<Vec<_>>()
         .join("\n"))
+}
+
+/// Processes in namespaces of their own, as those of containers are, and those that look after containers.
+fn processes() -> Result<Vec<String>> {
+    let namespaces = |process: &Path| ["mnt", "net", "pid"].map(|kind| process.join("ns").join(kind).read_link().ok());
+    let own = namespaces(Path::new("/proc/self"));
+    let mut all = vec![];
+    for process in std::fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path())) {
+        let Ok(name) = std::fs::read_to_string(process.join("comm")) else { continue };
+        let theirs = namespaces(&process);
+        // A process that just ends has none any more.
+        let apart = theirs.iter().zip(&own).any(|(theirs, own)| theirs.is_some() && theirs != own);
+        if apart || name.starts_with("containerd") {
+            all.push(format!("{} {}", process.display(), name.trim()));
+        }
+    }
+    Ok(all)
 }
 
 /// Mount points with what is mounted there; their numbers change.

@@ -24,11 +24,11 @@ const READY_POLL: Duration = Duration::from_millis(100);
 /// How long kubectl waits for the Deployment.
 const ROLLOUT_LIMIT: &str = "--timeout=90s";
 const NODES: u32 = 2;
-/// Kinds that are not served unless asked for are stored, too; nothing makes service accounts. CBOR in etcd is left
-/// out: it is an alpha feature that upstream's older versions cannot read either.
+/// Kinds that are not served unless asked for are stored, too; nothing makes service accounts. Two alpha features
+/// stay off that change what is stored: CBOR, which older versions of upstream cannot read either, and a default.
 const EVERYTHING: [&str; 3] = [
     "--runtime-config=api/all=true",
-    "--feature-gates=AllAlpha=true,AllBeta=true,CBORServingAndStorage=false",
+    "--feature-gates=AllAlpha=true,AllBeta=true,CBORServingAndStorage=false,PodGroupPreemptionPolicy=false",
     "--disable-admission-plugins=ServiceAccount",
 ];
 

@@ -17,10 +17,18 @@ pub(super) const CLAIM_TEMPLATE: Simple = Simple {
     check_change: |new, old| spec_fixed(new, old),
     ..BASE
 };
+pub(super) const TAINT_RULE: Simple = Simple {
+    generation: true,
+    create: |cx, object| stamp(object.map_mut("spec").map_mut("taint"), cx.now),
+    update: |cx, object, _| stamp(object.map_mut("spec").map_mut("taint"), cx.now),
+    ..Simple::BASE
+};
 pub(super) const DEVICE_CLASS: Simple = Simple { generation: true, ..BASE };
 pub(super) const SLICE: Simple = Simple {
     generation: true,
     fields: &["spec.driver", "spec.nodeName"],
+    create: |cx, object| stamp_devices(object, cx.now),
+    update: |cx, object, _| stamp_devices(object, cx.now),
     check_change: |new, old| {
         let mut errors = Errors::new();
         let text = |object: &Map, name: &str| object.map("spec").map_or("", |spec| spec.str(name)).to_string();
@@ -31,6 +39,17 @@ pub(super) const SLICE: Simple = Simple {
     },
     ..BASE
 };
+
+/// A taint is as old as the object unless it says otherwise.
+fn stamp(taint: &mut Map, now: &str) {
+    check::set_absent(taint, "timeAdded", now);
+}
+
+fn stamp_devices(slice: &mut Map, now: &str) {
+    for device in slice.map_mut("spec").maps_mut("devices").filter(|device| !device.list("taints").is_empty()) {
+        device.maps_mut("taints").for_each(|taint| stamp(taint, now));
+    }
+}
 
 fn spec_fixed(new: &Map, old: &Map) -> Errors {
     let mut errors = Errors::new();

@@ -32,9 +32,6 @@ use crate::registry::{Conversion, Entry};
 use crate::strategy::{Plain, Strategy};
 use simple::Simple;
 
-/// Kinds with a generation.
-const VERSIONED: Simple = Simple { generation: true, ..Simple::BASE };
-
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "pods", &core::pod::Pod),
@@ -91,7 +88,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("networking.k8s.io", "servicecidrs", &networking::SERVICE_CIDR),
     ("node.k8s.io", "runtimeclasses", &runtime_class::RUNTIME_CLASS),
     ("resource.k8s.io", "deviceclasses", &device::DEVICE_CLASS),
-    ("resource.k8s.io", "devicetaintrules", &VERSIONED),
+    ("resource.k8s.io", "devicetaintrules", &device::TAINT_RULE),
     ("resource.k8s.io", "resourceclaims", &device::CLAIM),
     ("resource.k8s.io", "resourceclaimtemplates", &device::CLAIM_TEMPLATE),
     ("resource.k8s.io", "resourceslices", &device::SLICE),
