@@ -125,6 +125,7 @@ impl Shown for Value {
     fn shown(&self) -> String {
         match self {
             Value::String(text) => go_quote(text),
+            Value::Float(number) => number.shown(),
             other => {
                 let mut out = Vec::new();
                 crate::json::encode_value(&mut out, other);
@@ -137,7 +138,13 @@ impl Shown for Value {
 macro_rules! shown {
     ($($ty:ty),*) => { $(impl Shown for $ty { fn shown(&self) -> String { self.to_string() } })* };
 }
-shown!(i32, i64, u32, usize, bool, f64);
+shown!(i32, i64, u32, usize, bool);
+
+impl Shown for f64 {
+    fn shown(&self) -> String {
+        go_float(*self)
+    }
+}
 
 impl<T: Shown + ?Sized> Shown for &T {
     fn shown(&self) -> String {
@@ -152,6 +159,21 @@ impl<T: serde::Serialize> Shown for Json<'_, T> {
     fn shown(&self) -> String {
         let text = serde_json::to_string(self.0).unwrap_or_default();
         text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    }
+}
+
+/// Go's `%v` of a float64: shortest, with an exponent below 1e-4 and from 1e6.
+pub fn go_float(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific.replace("inf", "Inf");
+    };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => number.to_string(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod duration;
 pub mod facts;
 pub mod field;
 pub mod generated;
+pub mod goregex;
 pub mod intstr;
 pub mod json;
 pub mod names;

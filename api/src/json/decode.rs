@@ -72,6 +72,8 @@ enum Expect {
 
 enum Step {
     Name(Str),
+    /// Of a map: Go's type errors do not name it.
+    Key(Str),
     Index(usize),
 }
 
@@ -115,12 +117,13 @@ impl Context {
         }
     }
 
-    /// The path so far: `spec.containers[0].ports`, or without indexes as Go's type errors have it.
+    /// The path so far: `spec.containers[0].ports`, or without indexes and keys as Go's type errors have it.
     fn path_text(&self, indexes: bool) -> String {
         let mut text = String::new();
         for step in self.path.borrow().iter() {
             match step {
-                Step::Name(name) => {
+                Step::Key(_) if !indexes => {}
+                Step::Name(name) | Step::Key(name) => {
                     if !text.is_empty() {
                         text.push('.');
                     }
@@ -395,7 +398,7 @@ impl Seed<'_> {
         let mut entries = Map::new();
         let seed = Seed { ty: inner, context: self.context };
         while let Some(name) = map.next_key_seed(KeySeed)? {
-            let value = self.context.within(Step::Name(name.clone()), || map.next_value_seed(seed))?;
+            let value = self.context.within(Step::Key(name.clone()), || map.next_value_seed(seed))?;
             let value = if value.is_null() { zero(inner) } else { value };
             if entries.contains(&name) {
                 self.context.note("duplicate", &name);
