@@ -201,7 +201,8 @@ fn nested<'a>(object: &'a Map, path: &str) -> Result<Option<&'a Value>, String> 
         match value {
             Value::Null => return Ok(None),
             Value::Map(below) => map = below,
-            other => return Err(accessor_error(&names[..=at], other, "map[string]interface {}")),
+            // Upstream names the field it was after.
+            other => return Err(accessor_error(&names[..at + 2], other, "map[string]interface {}")),
         }
     }
     Ok(None)
