@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use super::builder::Builder;
-use super::lexer::{self, Lexeme, Token};
+use super::diagnose;
+use super::lexer::{self, Lexeme, Token, Unrecognized};
 use super::{MAX_DEPTH, Syntax, text};
 use crate::ast::{Element, Entry, Expr, Field, Id, Kind, Places, Select, Struct};
 use crate::source::{Issues, Location, Source};
@@ -91,20 +92,25 @@ pub(super) fn read(source: &Source, syntax: &Syntax) -> Result<(Expr, Places), I
     let mut reader = Reader { tokens, at: 0, build: Builder::new(source, syntax), depths: [0; 3] };
     let result = reader.expr().and_then(|node| reader.expect(Token::End).map(|_| node.expr));
     let mut build = reader.build;
-    for bad in &unread {
-        let text = source.slice(bad.start, bad.end);
-        build.issues.report(source.location(bad.start), format!("Syntax error: token recognition error at: '{text}'"));
-    }
+    unrecognized(source, &unread, &mut build.issues);
     match result {
         Ok(expr) if unread.is_empty() && build.issues.is_empty() => return Ok((expr, build.places)),
         Err(Stop::Depth(message)) => build.issues.report(Location::NONE, message),
         Err(Stop::Syntax) => {
-            let at = reader.tokens[reader.at];
-            build.issues.report(source.location(at.start), "Syntax error");
+            build.issues = Issues::new(source);
+            unrecognized(source, &unread, &mut build.issues);
+            diagnose::diagnose(source, &reader.tokens, &unread, &mut build.issues);
         }
         Ok(_) => {}
     }
     Err(build.issues)
+}
+
+fn unrecognized(source: &Source, unread: &[Unrecognized], issues: &mut Issues) {
+    for bad in unread {
+        let text = source.slice(bad.start, bad.end);
+        issues.report(source.location(bad.start), format!("Syntax error: token recognition error at: '{text}'"));
+    }
 }
 
 impl Reader<'_> {

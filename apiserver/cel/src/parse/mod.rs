@@ -4,6 +4,7 @@
 //! errors. Non-goal: types.
 
 mod builder;
+mod diagnose;
 mod grammar;
 mod lexer;
 pub(crate) mod macros;
