@@ -29,6 +29,11 @@ pub trait ListObject: Debug + Send + Sync {
         None
     }
 
+    /// `element in list`, where it is not whether any element is equal.
+    fn contains(&self, _element: &Value) -> Option<Result<bool, Fault>> {
+        None
+    }
+
     /// `+`, where it is not one after the other.
     fn plus(&self, _other: &List) -> Option<Result<List, Fault>> {
         None
@@ -151,6 +156,11 @@ impl List {
 
     /// `element in list`.
     pub(crate) fn contains(&self, element: &Value) -> Result<bool, Fault> {
+        if let Kind::Object(object) = &self.0
+            && let Some(result) = object.contains(element)
+        {
+            return result;
+        }
         for own in self.iter() {
             if element.equals(&own?) == Ok(true) {
                 return Ok(true);

@@ -48,6 +48,11 @@ impl Timestamp {
         (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some(Timestamp { seconds, nanos, offset: 0 })
     }
 
+    /// A time of RFC 3339, with its offset.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        parse_timestamp(text).ok()
+    }
+
     pub fn seconds(&self) -> i64 {
         self.seconds
     }
