@@ -202,6 +202,28 @@ impl Quantity {
         self.amount.scaled(MILLI)
     }
 
+    /// Upstream's `AsInt64`: the amount when it is kept as whole units, None for all others even if they are whole.
+    pub fn as_i64(&self) -> Option<i64> {
+        match &self.amount {
+            Amount::Small { value, scale } if *scale >= 0 => pow10_i64(i64::from(*scale))?.checked_mul(*value),
+            _ => None,
+        }
+    }
+
+    /// Upstream's `AsApproximateFloat64`.
+    pub fn as_approximate_f64(&self) -> f64 {
+        let (base, exponent) = match &self.amount {
+            Amount::Small { value, scale } => (*value as f64, i64::from(*scale)),
+            Amount::Big { value, scale } => (value.to_string().parse().unwrap_or(f64::INFINITY), *scale),
+        };
+        match i32::try_from(exponent) {
+            Ok(0) => base,
+            // The nearest double to the power, as Go's table has it.
+            Ok(exponent) => base * format!("1e{exponent}").parse().unwrap_or(f64::INFINITY),
+            Err(_) => base * if exponent > 0 { f64::INFINITY } else { 0.0 },
+        }
+    }
+
     /// The exact amount in billionths, saturating at the ends of i128.
     pub fn as_nanos(&self) -> i128 {
         let saturated = if self.sign() < 0 { i128::MIN } else { i128::MAX };
@@ -729,6 +751,10 @@ mod tests {
         for (made, want) in cases {
             assert_eq!(made.to_string(), want);
         }
+        let whole = ["10", "1k", "1Ki", "1000m", "10E", "99999999999999999999"].map(|text| quantity(text).as_i64());
+        assert_eq!(whole, [Some(10), Some(1000), Some(1024), None, None, None]);
+        let doubles = ["1.5", "50k", "1e2000000000", "-1n"].map(|text| quantity(text).as_approximate_f64());
+        assert_eq!(doubles, [1.5, 50_000.0, f64::INFINITY, -1e-9]);
         assert_eq!(quantity("1.5").as_nanos(), 1_500_000_000);
         assert_eq!(quantity("-1e40").as_nanos(), i128::MIN);
     }
