@@ -10,6 +10,7 @@ use std::sync::Arc;
 use api::object::Meta;
 use api::status::Status;
 use api::value::{Map, Value};
+use rules::evaluate::Compiled;
 use structural::conditions::{self, Condition};
 use structural::schema::Schema;
 use structural::{columns, default};
@@ -257,6 +258,7 @@ fn strategy(found: &Map, version: &Map, terminating: bool) -> Custom {
         api_version: api::facts::api_version(spec.str("group"), version.str("name")),
         kind: found.at(&["status", "acceptedNames"]).map_or("", |names| names.str("kind")).to_owned(),
         owners: Owners::new(schema.as_ref()),
+        rules: schema.as_ref().filter(|schema| schema.has_rules).map(Compiled::of),
         schema,
         scale,
         preserve_unknown_fields: spec.bool("preserveUnknownFields") == Some(true),
