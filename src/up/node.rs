@@ -27,6 +27,9 @@ const OUTSIDE: [&str; 7] = [
     "/opt/containerd",
 ];
 
+/// Below this much free disk the node takes no more pods.
+const DISK_KEPT_FREE: &str = "1Gi";
+
 /// The node before there is an API server: what it needs from the host.
 pub(crate) struct Host {
     containerd: Containerd,
@@ -174,6 +177,10 @@ fn kubelet_config(plan: &Plan, name: &str) -> kubelet::config::Config {
     config.server.tls_cert_file = Some(place.pki().join(format!("{served}.crt")));
     config.server.tls_private_key_file = Some(place.pki().join(format!("{served}.key")));
     config.server.client_ca_file = Some(place.pki().join("ca.crt"));
+    // Tenths of a disk, upstream's thresholds, are a lot on a machine that has other uses.
+    for signal in ["nodefs.available", "imagefs.available"] {
+        config.eviction_hard.insert(signal.into(), DISK_KEPT_FREE.into());
+    }
     config.static_pod_path = Some(place.at("manifests")).filter(|path| path.is_dir());
     config
 }
