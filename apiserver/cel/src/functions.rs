@@ -28,12 +28,15 @@ pub(crate) struct Overload {
     pub(crate) member: bool,
     pub(crate) args: Vec<Type>,
     pub(crate) result: Type,
+    /// Whether arguments of other types are refused before they are computed with.
+    guarded: bool,
     compute: Option<Compute>,
 }
 
 impl Overload {
     fn admits(&self, args: &[Value]) -> bool {
-        self.args.len() == args.len() && self.args.iter().zip(args).all(|(of, arg)| of.admits(arg))
+        let fits = || self.args.iter().zip(args).all(|(of, arg)| of.admits(arg));
+        self.args.len() == args.len() && (!self.guarded || fits())
     }
 }
 
@@ -78,8 +81,11 @@ impl Functions {
             Some(dot) => (Some(&args[..dot]), &args[dot + 2..]),
             None => (None, args.strip_prefix('(').expect("arguments begin with a parenthesis")),
         };
+        let guarded = !id.ends_with('!');
+        let id = id.trim_end_matches('!');
         let overload = Overload {
             id: Arc::from(id),
+            guarded,
             member: target.is_some(),
             args: target.into_iter().chain(split(args)).map(parse_type).collect(),
             result: parse_type(result),
