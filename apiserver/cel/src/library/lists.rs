@@ -58,8 +58,14 @@ fn compute(overload: &str) -> Option<Compute> {
         "list_double_sum_double" => |args| sum(args, Value::Double(0.0)),
         "list_duration_sum_duration" => |args| sum(args, Value::Duration(0)),
         // Computed for all element types at once.
-        "sort" => |args| sort(args, list(args, 0)?),
-        "@sortByAssociatedKeys" => |args| sort(args, list(args, 1)?),
+        "sort" => |args| match args {
+            [Value::List(list)] => sort(args, list),
+            _ => Err(Fault::new("no such overload: sort")),
+        },
+        "@sortByAssociatedKeys" => |args| match args {
+            [Value::List(_), Value::List(keys)] => sort(args, keys),
+            _ => Err(Fault::new("no such overload: @sortByAssociatedKeys")),
+        },
         _ if overload.ends_with("_is_sorted_bool") => is_sorted,
         _ if overload.contains("_max_") => |args| best(args, "max", Ordering::Less),
         _ if overload.contains("_min_") => |args| best(args, "min", Ordering::Greater),
