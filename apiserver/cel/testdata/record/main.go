@@ -72,7 +72,7 @@ func record() error {
 		switch {
 		case strings.HasPrefix(line, "# env "):
 			name = strings.TrimPrefix(line, "# env ")
-			env = map[string]func() environ{"vars": vars, "self": self}[name]()
+			env = map[string]func() environ{"vars": vars, "self": self, "authz": authz}[name]()
 			continue
 		case line == "" || strings.HasPrefix(line, "# "):
 			continue
