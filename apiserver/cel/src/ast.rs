@@ -131,6 +131,11 @@ impl Expr {
         }
     }
 
+    /// How many nodes are within each other, this one included.
+    pub fn height(&self) -> usize {
+        1 + self.children().into_iter().map(Expr::height).max().unwrap_or(0)
+    }
+
     /// Calls `visit` on the expression and everything in it, parents first, with the calls around each.
     pub fn walk<'a>(&'a self, visit: &mut impl FnMut(&'a Expr, &[&'a str])) {
         fn descend<'a>(at: &'a Expr, calls: &mut Vec<&'a str>, visit: &mut impl FnMut(&'a Expr, &[&'a str])) {

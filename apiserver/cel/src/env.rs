@@ -19,6 +19,18 @@ use crate::types::{Type, TypeProvider};
 use crate::validate;
 use crate::value::{Fault, Value};
 
+/// Stack that the deepest expression needs at most, without optimisation, in bytes.
+const STACK_NEEDED: usize = 6 << 20;
+/// Stack that is added where less is left; only what is touched takes memory.
+const STACK_ADDED: usize = 8 << 20;
+/// Nodes within each other that run on what every thread has left.
+const SHALLOW: usize = 50;
+
+/// Expressions nest 250 deep, macros make several nodes of one, and threads of an async runtime have 2 MiB.
+fn on_deep_stack<T>(run: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK_NEEDED, STACK_ADDED, run)
+}
+
 /// Why a text becomes no program.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CompileError {
@@ -129,7 +141,12 @@ impl Env {
         self
     }
 
+    /// Reads, checks and plans an expression.
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
+        on_deep_stack(|| self.compile_here(text))
+    }
+
+    fn compile_here(&self, text: &str) -> Result<Program, CompileError> {
         let parsed = parse::parse(text, &self.syntax).map_err(CompileError::Issues)?;
         let declarations = Declarations {
             functions: &self.functions,
@@ -142,7 +159,8 @@ impl Env {
         validate::validate(&checked, &context).map_err(CompileError::Issues)?;
         let plan = plan::plan(&checked, &context)
             .map_err(|fault| CompileError::Program { message: fault.to_string(), of: checked.output().clone() })?;
-        Ok(Program { checked, plan, types: self.types.clone() })
+        let deep = checked.parsed.expr.height() > SHALLOW;
+        Ok(Program { checked, plan, types: self.types.clone(), deep })
     }
 }
 
@@ -152,6 +170,8 @@ pub struct Program {
     checked: Checked,
     plan: Node,
     types: Arc<dyn TypeProvider>,
+    /// Whether running it can take more stack than a thread may have left.
+    deep: bool,
 }
 
 impl Program {
@@ -172,12 +192,13 @@ impl Program {
 
     /// What running it can cost, given the sizes of variables.
     pub fn estimate(&self, sizes: &dyn SizeEstimator) -> Range {
-        cost::estimate::estimate(&self.checked, sizes)
+        on_deep_stack(|| cost::estimate::estimate(&self.checked, sizes))
     }
 
     /// The value and what it cost, unless there is an error or the cost goes over the budget.
     pub fn eval(&self, activation: &dyn Activation, budget: u64) -> Result<(Value, u64), EvalError> {
-        let (outcome, cost) = eval::run(&self.plan, self.types.as_ref(), activation, budget);
+        let run = || eval::run(&self.plan, self.types.as_ref(), activation, budget);
+        let (outcome, cost) = if self.deep { on_deep_stack(run) } else { run() };
         outcome.map(|value| (value, cost)).map_err(|fault| EvalError { fault, cost })
     }
 }

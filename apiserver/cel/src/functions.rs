@@ -28,12 +28,15 @@ pub(crate) struct Overload {
     pub(crate) member: bool,
     pub(crate) args: Vec<Type>,
     pub(crate) result: Type,
+    /// Whether arguments of other types are refused before they are computed with.
+    guarded: bool,
     compute: Option<Compute>,
 }
 
 impl Overload {
     fn admits(&self, args: &[Value]) -> bool {
-        self.args.len() == args.len() && self.args.iter().zip(args).all(|(of, arg)| of.admits(arg))
+        let fits = || self.args.iter().zip(args).all(|(of, arg)| of.admits(arg));
+        self.args.len() == args.len() && (!self.guarded || fits())
     }
 }
 
@@ -47,7 +50,7 @@ pub(crate) struct Function {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Functions {
-    by_name: HashMap<Arc<str>, Function>,
+    by_name: HashMap<Arc<str>, Arc<Function>>,
 }
 
 impl Functions {
@@ -78,8 +81,11 @@ impl Functions {
             Some(dot) => (Some(&args[..dot]), &args[dot + 2..]),
             None => (None, args.strip_prefix('(').expect("arguments begin with a parenthesis")),
         };
+        let guarded = !id.ends_with('!');
+        let id = id.trim_end_matches('!');
         let overload = Overload {
             id: Arc::from(id),
+            guarded,
             member: target.is_some(),
             args: target.into_iter().chain(split(args)).map(parse_type).collect(),
             result: parse_type(result),
@@ -87,11 +93,12 @@ impl Functions {
         };
         let name: Arc<str> = Arc::from(name);
         let whole = compute(&name);
-        let function = self.by_name.entry(name.clone()).or_insert(Function { name, overloads: Vec::new(), whole });
-        function.overloads.push(overload);
+        let function = || Arc::new(Function { name: name.clone(), overloads: Vec::new(), whole });
+        let function = self.by_name.entry(name.clone()).or_insert_with(function);
+        Arc::make_mut(function).overloads.push(overload);
     }
 
-    pub(crate) fn find(&self, name: &str) -> Option<&Function> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Function>> {
         self.by_name.get(name.trim_start_matches('.'))
     }
 }
@@ -157,7 +164,7 @@ pub(crate) enum Dispatch {
 
 impl Function {
     /// `overload` is the one the checker found, where it was one.
-    pub(crate) fn dispatch(&self, overload: Option<&str>) -> Dispatch {
+    pub(crate) fn dispatch(self: &Arc<Self>, overload: Option<&str>) -> Dispatch {
         if let Some(whole) = self.whole {
             return Dispatch::Whole(whole);
         }
@@ -165,8 +172,8 @@ impl Function {
         let computed: Vec<usize> =
             (0..self.overloads.len()).filter(|at| self.overloads[*at].compute.is_some()).collect();
         match (found.filter(|at| self.overloads[*at].compute.is_some()), computed.as_slice()) {
-            (Some(at), _) | (None, &[at]) => Dispatch::One(Arc::new(self.clone()), at),
-            (None, _) => Dispatch::Any(Arc::new(self.clone())),
+            (Some(at), _) | (None, &[at]) => Dispatch::One(self.clone(), at),
+            (None, _) => Dispatch::Any(self.clone()),
         }
     }
 

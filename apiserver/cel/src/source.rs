@@ -20,6 +20,8 @@ pub struct Location {
 impl Location {
     /// For errors that are nowhere in the text.
     pub const NONE: Location = Location { line: -1, column: -1 };
+    /// What cel-go makes of the place before any text.
+    pub(crate) const BEFORE: Location = Location { line: 1, column: -1 };
 }
 
 /// An expression's text.
@@ -48,6 +50,9 @@ impl Source {
     }
 
     pub fn location(&self, offset: usize) -> Location {
+        if self.chars.is_empty() {
+            return Location::BEFORE;
+        }
         let line = self.breaks.iter().take_while(|start| **start <= offset).count();
         let start = if line == 0 { 0 } else { self.breaks[line - 1] };
         Location { line: line as i32 + 1, column: (offset - start) as i32 }

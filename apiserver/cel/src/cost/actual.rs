@@ -5,6 +5,7 @@
 
 use super::{AUTHORIZATION_CHECK, LIST_CREATE, REGEX_FACTOR, STRING_FACTOR, STRUCT_CREATE};
 use crate::library::named_format::Format;
+use crate::plan::go_type;
 use crate::value::Value;
 
 /// `result` is None when the call had an error.
@@ -51,11 +52,32 @@ fn extension(overload: &str, args: &[Value], result: Option<&Value>) -> Option<u
         "list_slice" | "lists_range" | "list_reverse" => list_call(1.0, result.map_or(1, plain_size)),
         "list_flatten" => list_call(1.0, plain_size(&args[0])),
         "list_flatten_int" => list_call(args[1].as_int().unwrap_or(1) as f64, plain_size(&args[0])),
-        "list_distinct" => compared(&args[0]),
-        _ if overload.ends_with("_sortByAssociatedKeys") => compared(&args[1]),
-        _ if overload.starts_with("list_") && overload.ends_with("_sort") => compared(&args[0]),
-        _ => return None,
+        _ => compared(args.get(compared_list(overload)?)?),
     })
+}
+
+/// What cel-go panics with where it counts without a look at what it counts; errors are null here.
+pub(crate) fn uncountable(overload: &str, args: &[Value]) -> Option<String> {
+    let name = |value: &Value| if matches!(value, Value::Null) { "*types.Err" } else { go_type(value) };
+    if overload == "list_flatten_int" {
+        let depth = args.get(1).filter(|depth| !matches!(depth, Value::Int(_)))?;
+        return Some(format!("ref.Val is {}, not types.Int", name(depth)));
+    }
+    let other = args.get(compared_list(overload)?).filter(|arg| !matches!(arg, Value::List(_)))?;
+    let adds = matches!(other, Value::Int(_) | Value::Uint(_) | Value::Double(_) | Value::String(_))
+        || matches!(other, Value::Bytes(_) | Value::Duration(_) | Value::Timestamp(_));
+    let method = if adds { "Contains" } else { "Add" };
+    Some(format!("{} is not traits.Lister: missing method {method}", name(other)))
+}
+
+/// Which argument of a call has its elements compared with each other.
+fn compared_list(overload: &str) -> Option<usize> {
+    match overload {
+        "list_distinct" => Some(0),
+        _ if overload.ends_with("_sortByAssociatedKeys") => Some(1),
+        _ if overload.starts_with("list_") && overload.ends_with("_sort") => Some(0),
+        _ => None,
+    }
 }
 
 fn list_call(factor: f64, size: u64) -> u64 {

@@ -41,8 +41,11 @@ impl Machine<'_> {
         for qualifier in qualifiers {
             optional |= qualifier.optional;
             let found = self.step(&value, qualifier, optional, scope);
-            // A step to nothing is not seen.
-            if !matches!(found, Ok(None)) {
+            if super::is_aborted(&found) {
+                return found.map(|_| Value::Null);
+            }
+            // Steps that need not lead anywhere are seen only when they do.
+            if !optional || matches!(found, Ok(Some(_))) {
                 let seen = found.clone().map(|found| found.unwrap_or(Value::Null));
                 self.tracker.borrow_mut().qualifier(qualifier, &seen)?;
             }

@@ -36,9 +36,9 @@ impl Tracker {
             Node::Fold(fold) => self.drop(fold.range.id()),
             Node::Equal { negated, .. } => {
                 let function = if *negated { ("_!=_", "not_equals") } else { ("_==_", "equals") };
-                self.call(node, function, outcome);
+                self.call(node, function, outcome)?;
             }
-            Node::Call(call) => self.call(node, (&call.function, &call.overload), outcome),
+            Node::Call(call) => self.call(node, (&call.function, &call.overload), outcome)?,
             Node::List(..) | Node::Map(..) | Node::Object(_) => {
                 self.drop_args(&super::parts(node));
                 self.add(match node {
@@ -79,10 +79,14 @@ impl Tracker {
         self.push(qualifier.id, outcome)
     }
 
-    fn call(&mut self, node: &Node, (function, overload): (&str, &str), outcome: &Outcome) {
+    fn call(&mut self, node: &Node, (function, overload): (&str, &str), outcome: &Outcome) -> Result<(), Fault> {
         if let Some(args) = self.drop_args(&super::parts(node)) {
+            if let Some(message) = cost::actual::uncountable(overload, &args) {
+                return Err(Fault::abort(format!("internal error: interface conversion: {message}")));
+            }
             self.add(cost::actual::call(function, overload, &args, outcome.as_ref().ok()));
         }
+        Ok(())
     }
 
     fn add(&mut self, cost: u64) {

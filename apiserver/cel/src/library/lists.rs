@@ -21,8 +21,8 @@ const MAX_RANGE: i64 = 1_000_000;
 
 const EXTENSION_DECLARATIONS: &str = "
 slice list_slice list(T).(int, int) -> list(T)
-flatten list_flatten list(list(T)).() -> list(T)
-flatten list_flatten_int list(dyn).(int) -> list(dyn)
+flatten list_flatten! list(list(T)).() -> list(T)
+flatten list_flatten_int! list(dyn).(int) -> list(dyn)
 sort list_$T_sort list($T).() -> list($T)
 @sortByAssociatedKeys list_$T_sortByAssociatedKeys list(T).(list($T)) -> list(T)
 lists.range lists_range (int) -> list(int)
@@ -42,8 +42,7 @@ lastIndexOf list_a_last_index_of_int list(A).(A) -> int
 fn compute(overload: &str) -> Option<Compute> {
     Some(match overload {
         "list_slice" => slice,
-        "list_flatten" => |args| flatten(list(args, 0)?, 1).map(Value::list),
-        "list_flatten_int" => |args| flatten(list(args, 0)?, int(args, 1)?).map(Value::list),
+        "list_flatten" | "list_flatten_int" => flattened,
         "lists_range" => range,
         "list_reverse" => |args| {
             let mut elements = list(args, 0)?.elements()?;
@@ -59,8 +58,14 @@ fn compute(overload: &str) -> Option<Compute> {
         "list_double_sum_double" => |args| sum(args, Value::Double(0.0)),
         "list_duration_sum_duration" => |args| sum(args, Value::Duration(0)),
         // Computed for all element types at once.
-        "sort" => |args| sort(args, list(args, 0)?),
-        "@sortByAssociatedKeys" => |args| sort(args, list(args, 1)?),
+        "sort" => |args| match args {
+            [Value::List(list)] => sort(args, list),
+            _ => Err(Fault::new("no such overload: sort")),
+        },
+        "@sortByAssociatedKeys" => |args| match args {
+            [Value::List(_), Value::List(keys)] => sort(args, keys),
+            _ => Err(Fault::new("no such overload: @sortByAssociatedKeys")),
+        },
         _ if overload.ends_with("_is_sorted_bool") => is_sorted,
         _ if overload.contains("_max_") => |args| best(args, "max", Ordering::Less),
         _ if overload.contains("_min_") => |args| best(args, "min", Ordering::Greater),
@@ -89,6 +94,19 @@ fn slice(args: &[Value]) -> Outcome {
     }
     let elements = (start as usize..end as usize).filter_map(|at| list.get(at));
     elements.collect::<Result<Vec<_>, _>>().map(Value::list)
+}
+
+fn flattened(args: &[Value]) -> Outcome {
+    match args {
+        [Value::List(list)] => flatten(list, 1).map(Value::list),
+        [Value::List(list), Value::Int(depth)] => flatten(list, *depth).map(Value::list),
+        [target, rest @ ..] => {
+            let rest: Vec<String> = rest.iter().map(|arg| arg.cel_type().name().to_owned()).collect();
+            let message = format!("no such overload: {}.flatten({})", target.cel_type().name(), rest.join(", "));
+            Err(Fault::new(message))
+        }
+        [] => Err(Fault::no_overload()),
+    }
 }
 
 fn flatten(list: &List, depth: i64) -> Result<Vec<Value>, Fault> {

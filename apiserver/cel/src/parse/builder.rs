@@ -67,7 +67,7 @@ impl<'a> Builder<'a> {
     fn wrong(&mut self, call: Id, at: Id, message: String) -> Expr {
         let offset = self.places.offset(at);
         self.places.remove(call);
-        self.issues.report(offset.map_or(Location::NONE, |offset| self.source.location(offset)), message);
+        self.issues.report(offset.map_or(Location::BEFORE, |offset| self.source.location(offset)), message);
         Expr { id: self.places.add(offset), kind: Kind::Unspecified }
     }
 

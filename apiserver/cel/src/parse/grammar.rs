@@ -9,13 +9,13 @@ use std::sync::Arc;
 use super::builder::Builder;
 use super::diagnose;
 use super::lexer::{self, Lexeme, Token, Unrecognized};
-use super::{MAX_DEPTH, Syntax, text};
+use super::{MAX_DEPTH, MAX_REPORTS, Syntax, TOO_MANY, text};
 use crate::ast::{Element, Entry, Expr, Field, Id, Kind, Places, Select, Struct};
 use crate::source::{Issues, Location, Source};
 use crate::value::Value;
 
 /// Names no variable or function may have.
-const RESERVED: [&str; 21] = [
+pub(super) const RESERVED: [&str; 21] = [
     "as",
     "break",
     "const",
@@ -44,6 +44,15 @@ enum Stop {
     /// The text does not follow the grammar, from this token on.
     Syntax,
     Depth(String),
+}
+
+impl Stop {
+    fn message(self) -> String {
+        match self {
+            Stop::Syntax => "Syntax error".to_owned(),
+            Stop::Depth(message) => message,
+        }
+    }
 }
 
 type Read<T> = Result<T, Stop>;
@@ -92,24 +101,31 @@ pub(super) fn read(source: &Source, syntax: &Syntax) -> Result<(Expr, Places), I
     let mut reader = Reader { tokens, at: 0, build: Builder::new(source, syntax), depths: [0; 3] };
     let result = reader.expr().and_then(|node| reader.expect(Token::End).map(|_| node.expr));
     let mut build = reader.build;
-    unrecognized(source, &unread, &mut build.issues);
     match result {
         Ok(expr) if unread.is_empty() && build.issues.is_empty() => return Ok((expr, build.places)),
-        Err(Stop::Depth(message)) => build.issues.report(Location::NONE, message),
-        Err(Stop::Syntax) => {
-            build.issues = Issues::new(source);
-            unrecognized(source, &unread, &mut build.issues);
-            diagnose::diagnose(source, &reader.tokens, &unread, &mut build.issues);
+        Ok(_) if unread.len() <= MAX_REPORTS => unrecognized(&unread, &mut build),
+        result => {
+            build = Builder::new(source, syntax);
+            unrecognized(&unread, &mut build);
+            if unread.len() <= MAX_REPORTS {
+                diagnose::diagnose(&mut build, &reader.tokens, &unread);
+            }
+            if let (Err(stop), true) = (result, build.issues.is_empty()) {
+                build.issues.report(Location::NONE, stop.message());
+            }
         }
-        Ok(_) => {}
     }
     Err(build.issues)
 }
 
-fn unrecognized(source: &Source, unread: &[Unrecognized], issues: &mut Issues) {
-    for bad in unread {
-        let text = source.slice(bad.start, bad.end);
-        issues.report(source.location(bad.start), format!("Syntax error: token recognition error at: '{text}'"));
+fn unrecognized(unread: &[Unrecognized], build: &mut Builder<'_>) {
+    for (at, bad) in unread.iter().take(MAX_REPORTS + 1).enumerate() {
+        let text = build.source.slice(bad.start, bad.end);
+        let message = match at < MAX_REPORTS {
+            true => format!("token recognition error at: '{text}'"),
+            false => TOO_MANY.to_owned(),
+        };
+        build.issues.report(build.source.location(bad.start), format!("Syntax error: {message}"));
     }
 }
 
@@ -503,7 +519,7 @@ impl Reader<'_> {
 /// The precedence of relations; sums and products are above.
 const RELATION: u8 = 1;
 
-fn binary(token: Token) -> Option<(&'static str, u8)> {
+pub(super) fn binary(token: Token) -> Option<(&'static str, u8)> {
     Some(match token {
         Token::Less => ("_<_", RELATION),
         Token::LessEquals => ("_<=_", RELATION),

@@ -20,6 +20,9 @@ use macros::Macro;
 const MAX_CODE_POINTS: usize = 100_000;
 /// Most rules of one kind, and most operations, within each other.
 const MAX_DEPTH: usize = 250;
+/// Most syntax errors; one more says so and ends it.
+const MAX_REPORTS: usize = 100;
+const TOO_MANY: &str = "More than 100 syntax errors";
 /// The variable macros gather their result in; no text can name it.
 pub(crate) const ACCUMULATOR: &str = "@result";
 /// What the accumulator was once called; still refused as an iteration variable.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod depth;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod spec;

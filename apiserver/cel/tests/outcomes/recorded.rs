@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::common::{Row, from_json};
+use cel::authz::{self, Authorizer, Check, Decision, Resource, Subject, Target};
 use cel::declaration::{Declaration, DeclaredTypes};
 use cel::types::Type;
 use cel::value::{Timestamp, Value};
@@ -110,15 +111,61 @@ fn self_env() -> (Env, Values, Declaration) {
     (env, Values::from(values), declaration)
 }
 
+/// Allows get, fails at fail, and gives what it was asked as its reason.
+#[derive(Debug)]
+struct Fake;
+
+impl Authorizer for Fake {
+    fn authorize(&self, check: &Check) -> Decision {
+        let user = match &check.subject {
+            Subject::Requester => "requester".to_owned(),
+            Subject::ServiceAccount { namespace, name } => format!("system:serviceaccount:{namespace}:{name}"),
+        };
+        let target = match &check.target {
+            Target::Path(path) => format!("{path} ////"),
+            Target::Resource(Resource { group, resource, subresource, namespace, name, .. }) => {
+                format!(" {group}/{resource}/{subresource}/{namespace}/{name}")
+            }
+        };
+        Decision {
+            allowed: check.verb.as_ref() == "get",
+            reason: format!("{user} {} {target}", check.verb),
+            error: (check.verb.as_ref() == "fail").then(|| "it failed".to_owned()),
+        }
+    }
+}
+
+fn authz() -> (Env, Values) {
+    let resource = Resource {
+        group: "apps".into(),
+        resource: "deployments".into(),
+        subresource: "scale".into(),
+        namespace: "default".into(),
+        name: "web".into(),
+        ..Resource::default()
+    };
+    let env = Env::kubernetes(37)
+        .json_patch()
+        .variable("authorizer", Type::object(authz::AUTHORIZER_TYPE))
+        .variable("authorizer.requestResource", Type::object(authz::RESOURCE_CHECK_TYPE));
+    let values = [
+        ("authorizer".to_owned(), authz::authorizer(Arc::new(Fake))),
+        ("authorizer.requestResource".to_owned(), authz::resource_authorizer(Arc::new(Fake), resource)),
+    ];
+    (env, Values::from(values))
+}
+
 #[test]
 fn every_recorded_row_comes_out_the_same() {
     let (vars, var_values) = vars();
+    let (authz, authz_values) = authz();
     let (own, own_values, declaration) = self_env();
     let mut wrong = Vec::new();
     for row in crate::common::rows(include_str!("../../testdata/recorded.jsonl")) {
         let want = Row::read(&row);
         let (env, values, sizes): (_, _, &dyn SizeEstimator) = match want.env.as_str() {
             "vars" => (&vars, &var_values, &NoSizes),
+            "authz" => (&authz, &authz_values, &NoSizes),
             _ => (&own, &own_values, &declaration),
         };
         let mut found = crate::common::run(env, values, sizes, &want.expr);

@@ -135,7 +135,7 @@ fn optional(token: Token, then: Vec<Item>) -> Vec<Item> {
 }
 
 fn items(rule: Rule) -> Vec<Item> {
-    use Item::{Any, Operand, Operations, OneOf, OneToken, Optional, Predicted};
+    use Item::{Any, OneOf, OneToken, Operand, Operations, Optional, Predicted};
     let sub = Item::Rule;
     let one = Item::Token;
     match rule {
@@ -247,11 +247,26 @@ pub(super) enum What {
     Call(Rule, u8),
     Optional(Tokens, Vec<Step>),
     /// Around again on these tokens, or as predicted.
-    Any { back: StateId, again: Option<Tokens>, body: Vec<Step> },
-    Some { back: StateId, again: Option<Tokens>, body: Vec<Step> },
+    Any {
+        back: StateId,
+        again: Option<Tokens>,
+        body: Vec<Step>,
+    },
+    Some {
+        back: StateId,
+        again: Option<Tokens>,
+        body: Vec<Step>,
+    },
     /// By the next token, or as predicted.
-    Choice { first: Option<Vec<Tokens>>, alternatives: Vec<Vec<Step>> },
-    Operations { back: StateId, choice: StateId, alternatives: Vec<(u8, Tokens, Vec<Step>)> },
+    Choice {
+        first: Option<Vec<Tokens>>,
+        alternatives: Vec<Vec<Step>>,
+    },
+    Operations {
+        back: StateId,
+        choice: StateId,
+        alternatives: Vec<(u8, Tokens, Vec<Step>)>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -260,6 +275,8 @@ pub(super) struct Network {
     pub(super) steps: Vec<Vec<Step>>,
     /// By rule.
     pub(super) starts: Vec<StateId>,
+    /// By state, what can come within its rule.
+    nexts: Vec<Tokens>,
     /// Where calls of a rule return to.
     pub(super) follows: Vec<Vec<StateId>>,
 }
@@ -267,8 +284,23 @@ pub(super) struct Network {
 const ALL: [Rule; RULES] = {
     use Rule::*;
     [
-        Start, Expr, Or, And, Relation, Calc, Unary, Member, Primary, ExprList, ListInit, FieldInit, OptField, MapInit,
-        EscapeIdent, OptExpr, Literal,
+        Start,
+        Expr,
+        Or,
+        And,
+        Relation,
+        Calc,
+        Unary,
+        Member,
+        Primary,
+        ExprList,
+        ListInit,
+        FieldInit,
+        OptField,
+        MapInit,
+        EscapeIdent,
+        OptExpr,
+        Literal,
     ]
 };
 
@@ -283,6 +315,7 @@ impl Network {
             network.starts.push(steps[0].state);
             network.steps.push(steps);
         }
+        network.nexts = (0..network.states.len()).map(|state| network.look_ahead(state)).collect();
         for at in 0..network.steps.len() {
             let mut steps = std::mem::take(&mut network.steps[at]);
             network.look(&mut steps);
@@ -334,9 +367,8 @@ impl Network {
     }
 
     fn call(&mut self, rule: Rule, called: Rule, precedence: u8, next: StateId) -> Step {
-        let follow = self.state(Kind::Basic, rule, vec![Edge::Free(next)]);
-        self.follows[called as usize].push(follow);
-        let state = self.state(Kind::Basic, rule, vec![Edge::Call { rule: called, follow }]);
+        self.follows[called as usize].push(next);
+        let state = self.state(Kind::Basic, rule, vec![Edge::Call { rule: called, follow: next }]);
         Step { state, what: What::Call(called, precedence) }
     }
 
@@ -356,13 +388,7 @@ impl Network {
         Step { state, what: What::Some { back, again, body } }
     }
 
-    fn choice(
-        &mut self,
-        rule: Rule,
-        alternatives: Vec<Vec<Item>>,
-        next: StateId,
-        first: Option<Vec<Tokens>>,
-    ) -> Step {
+    fn choice(&mut self, rule: Rule, alternatives: Vec<Vec<Item>>, next: StateId, first: Option<Vec<Tokens>>) -> Step {
         let alternatives: Vec<_> = alternatives.into_iter().map(|own| self.sequence(rule, own, next)).collect();
         let edges = alternatives.iter().map(|steps| Edge::Free(steps[0].state)).collect();
         let state = self.state(Kind::Entry, rule, edges);
@@ -419,6 +445,10 @@ impl Network {
 
     /// The tokens that can come at a state, within its rule.
     pub(super) fn next(&self, state: StateId) -> Tokens {
+        self.nexts[state]
+    }
+
+    fn look_ahead(&self, state: StateId) -> Tokens {
         let mut seen = vec![false; self.states.len()];
         self.next_unseen(state, &mut seen)
     }
@@ -435,7 +465,7 @@ impl Network {
             Edge::Read(tokens, _) => *tokens,
             Edge::Call { rule, follow } => {
                 // Rules do not begin with themselves, so what was seen outside does not matter inside.
-                let inside = self.next(self.starts_of(*rule));
+                let inside = self.look_ahead(self.starts[*rule as usize]);
                 match inside.ends_rule() {
                     true => inside.without(Tokens::END_OF_RULE).with(self.next_unseen(*follow, seen)),
                     false => inside,
@@ -443,9 +473,5 @@ impl Network {
             }
         };
         self.states[state].edges.iter().map(&mut of).fold(Tokens::NONE, Tokens::with)
-    }
-
-    fn starts_of(&self, rule: Rule) -> StateId {
-        self.starts[rule as usize]
     }
 }

@@ -31,27 +31,97 @@ pub(super) enum Prediction {
     None(usize),
 }
 
-struct Predictor<'a> {
+type NodeId = usize;
+
+/// What is possible after some tokens.
+struct Node {
+    configs: Vec<Config>,
+    /// Whether what called the rule counts.
+    full: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Reached {
+    Node(NodeId),
+    Alternative(usize),
+    Nothing,
+    /// It depends on what called the rule.
+    Conflict,
+}
+
+/// Remembers what it found, for texts repeat themselves.
+pub(super) struct Predictor {
     /// Every stack but the empty one, as its top and the rest.
     stacks: Vec<(StateId, Stack)>,
     known: HashMap<(StateId, Stack), Stack>,
-    /// Whether what called the rule counts.
-    full: bool,
-    tokens: &'a dyn Fn(usize) -> Token,
+    nodes: Vec<Node>,
+    starts: HashMap<(StateId, Stack, bool), NodeId>,
+    reached: HashMap<(NodeId, Token), Reached>,
 }
 
-/// Predicts at a state from the tokens ahead; `calls` are the states that rules under way return to, outermost first.
-pub(super) fn predict(state: StateId, tokens: &dyn Fn(usize) -> Token, calls: &[StateId]) -> Prediction {
-    let mut predictor =
-        Predictor { stacks: vec![(0, EMPTY)], known: HashMap::new(), full: false, tokens };
-    predictor.local(state).unwrap_or_else(|| {
-        predictor.full = true;
-        let outer = calls.iter().fold(EMPTY, |stack, call| predictor.push(*call, stack));
-        predictor.in_context(state, outer)
-    })
-}
+impl Predictor {
+    pub(super) fn new() -> Predictor {
+        Predictor {
+            stacks: vec![(0, EMPTY)],
+            known: HashMap::new(),
+            nodes: Vec::new(),
+            starts: HashMap::new(),
+            reached: HashMap::new(),
+        }
+    }
 
-impl Predictor<'_> {
+    /// Predicts at a state from the tokens ahead; `calls` are the states that rules under way return to, outermost first.
+    pub(super) fn predict(&mut self, state: StateId, tokens: &dyn Fn(usize) -> Token, calls: &[StateId]) -> Prediction {
+        let start = self.start(state, EMPTY, false);
+        self.run(start, tokens).unwrap_or_else(|| {
+            let outer = calls.iter().fold(EMPTY, |stack, call| self.push(*call, stack));
+            let start = self.start(state, outer, true);
+            self.run(start, tokens).unwrap_or(Prediction::None(0))
+        })
+    }
+
+    /// None where it depends on what called the rule.
+    fn run(&mut self, start: NodeId, tokens: &dyn Fn(usize) -> Token) -> Option<Prediction> {
+        let (mut node, mut ahead) = (start, 0);
+        loop {
+            let token = tokens(ahead);
+            let reached = match self.reached.get(&(node, token)) {
+                Some(reached) => *reached,
+                None => {
+                    let reached = self.advance(node, token);
+                    self.reached.insert((node, token), reached);
+                    reached
+                }
+            };
+            match reached {
+                Reached::Node(next) => node = next,
+                Reached::Alternative(alternative) => return Some(Prediction::Alternative(alternative)),
+                Reached::Nothing => return Some(fallback(&self.nodes[node].configs, ahead)),
+                Reached::Conflict => return None,
+            }
+            ahead += usize::from(token != Token::End);
+        }
+    }
+
+    fn advance(&mut self, node: NodeId, token: Token) -> Reached {
+        let full = self.nodes[node].full;
+        let Some(configs) = self.reach(node, token) else { return Reached::Nothing };
+        if let Some(alternative) = unique(&configs) {
+            return Reached::Alternative(alternative);
+        }
+        if full {
+            let least = self.conflicting(&configs, full);
+            let least: BTreeSet<usize> = least.iter().filter_map(|own| own.first().copied()).collect();
+            if let (1, Some(alternative)) = (least.len(), least.first()) {
+                return Reached::Alternative(*alternative);
+            }
+        } else if self.conflicts(&configs) {
+            return Reached::Conflict;
+        }
+        self.nodes.push(Node { configs, full });
+        Reached::Node(self.nodes.len() - 1)
+    }
+
     fn push(&mut self, top: StateId, rest: Stack) -> Stack {
         let next = self.stacks.len();
         let stack = *self.known.entry((top, rest)).or_insert(next);
@@ -61,53 +131,23 @@ impl Predictor<'_> {
         stack
     }
 
-    /// The alternative, whatever called the rule; None where that matters.
-    fn local(&mut self, state: StateId) -> Option<Prediction> {
-        let mut configs = self.start(state, EMPTY);
-        for ahead in 0.. {
-            let token = (self.tokens)(ahead);
-            let Some(reached) = self.reach(&configs, token) else { return Some(fallback(&configs, ahead)) };
-            if let Some(alternative) = unique(&reached) {
-                return Some(Prediction::Alternative(alternative));
-            }
-            if self.conflicts(&reached) {
-                return None;
-            }
-            configs = reached;
+    fn start(&mut self, state: StateId, stack: Stack, full: bool) -> NodeId {
+        if let Some(node) = self.starts.get(&(state, stack, full)) {
+            return *node;
         }
-        None
-    }
-
-    fn in_context(&mut self, state: StateId, outer: Stack) -> Prediction {
-        let mut configs = self.start(state, outer);
-        let mut ahead = 0;
-        loop {
-            let token = (self.tokens)(ahead);
-            let Some(reached) = self.reach(&configs, token) else { return fallback(&configs, ahead) };
-            if let Some(alternative) = unique(&reached) {
-                return Prediction::Alternative(alternative);
-            }
-            let least: BTreeSet<usize> = self.conflicting(&reached).iter().filter_map(|own| own.first().copied()).collect();
-            if let (1, Some(alternative)) = (least.len(), least.first()) {
-                return Prediction::Alternative(*alternative);
-            }
-            configs = reached;
-            ahead += usize::from(token != Token::End);
-        }
-    }
-
-    fn start(&mut self, state: StateId, stack: Stack) -> Vec<Config> {
-        let mut found = Found::default();
+        let mut found = Found::new(full, false);
         for (alternative, edge) in NETWORK.states[state].edges.iter().enumerate() {
             if let Edge::Free(state) = edge {
-                self.closure(Config { state: *state, alternative, stack, outside: false }, &mut found, false);
+                self.closure(Config { state: *state, alternative, stack, outside: false }, &mut found);
             }
         }
-        found.configs
+        self.nodes.push(Node { configs: found.configs, full });
+        self.starts.insert((state, stack, full), self.nodes.len() - 1);
+        self.nodes.len() - 1
     }
 
     /// Everything that can be reached from a configuration without reading a token.
-    fn closure(&mut self, from: Config, found: &mut Found, end_is_free: bool) {
+    fn closure(&mut self, from: Config, found: &mut Found) {
         let mut open = vec![from];
         while let Some(config) = open.pop() {
             if !found.seen.insert(config) {
@@ -130,7 +170,7 @@ impl Predictor<'_> {
                         let stack = self.push(*follow, config.stack);
                         open.push(Config { state: NETWORK.starts[*rule as usize], stack, ..config });
                     }
-                    Edge::Read(tokens, to) if end_is_free && tokens.contains(Token::End) => {
+                    Edge::Read(tokens, to) if found.end_is_free && tokens.contains(Token::End) => {
                         open.push(Config { state: *to, ..config });
                     }
                     Edge::Read(..) => {}
@@ -145,19 +185,20 @@ impl Predictor<'_> {
         if config.stack != EMPTY {
             let (state, stack) = self.stacks[config.stack];
             open.push(Config { state, stack, ..config });
-        } else if self.full || follows.is_empty() {
+        } else if found.full || follows.is_empty() {
             found.configs.push(config);
         } else {
             open.extend(follows.iter().rev().map(|follow| Config { state: *follow, outside: true, ..config }));
         }
     }
 
-    fn reach(&mut self, configs: &[Config], token: Token) -> Option<Vec<Config>> {
+    fn reach(&mut self, node: NodeId, token: Token) -> Option<Vec<Config>> {
+        let full = self.nodes[node].full;
         let end = token == Token::End;
         let (mut read, mut stopped) = (Vec::new(), Vec::new());
-        for config in configs {
+        for config in &self.nodes[node].configs {
             let state = &NETWORK.states[config.state];
-            if state.kind == Kind::Stop && (self.full || end) {
+            if state.kind == Kind::Stop && (full || end) {
                 stopped.push(*config);
             }
             for edge in &state.edges {
@@ -168,33 +209,32 @@ impl Predictor<'_> {
                 }
             }
         }
-        let reached = match stopped.is_empty() && !end && unique(&read).is_some() {
+        let mut reached = match stopped.is_empty() && !end && unique(&read).is_some() {
             true => read,
             false => {
-                let mut found = Found::default();
-                read.into_iter().for_each(|config| self.closure(config, &mut found, end));
+                let mut found = Found::new(full, end);
+                read.into_iter().for_each(|config| self.closure(config, &mut found));
                 found.configs
             }
         };
-        let mut reached = reached;
         if end {
             reached.retain(is_stopped);
         }
-        if !self.full || !reached.iter().any(is_stopped) {
+        if !full || !reached.iter().any(is_stopped) {
             reached.extend(stopped);
         }
         Some(reached).filter(|reached| !reached.is_empty())
     }
 
     /// The alternatives that are at one state with the same stacks, for every such place.
-    fn conflicting(&self, configs: &[Config]) -> Vec<BTreeSet<usize>> {
+    fn conflicting(&self, configs: &[Config], full: bool) -> Vec<BTreeSet<usize>> {
         let mut stacks: BTreeMap<(StateId, usize), BTreeSet<Vec<StateId>>> = BTreeMap::new();
         for config in configs {
             stacks.entry((config.state, config.alternative)).or_default().insert(self.states_of(config.stack));
         }
         let mut places: BTreeMap<(StateId, BTreeSet<Vec<StateId>>), BTreeSet<usize>> = BTreeMap::new();
         for ((state, alternative), mut own) in stacks {
-            if !self.full {
+            if !full {
                 // Where anything can have called a rule, what is known of some callers adds nothing.
                 let all = own.clone();
                 own.retain(|stack| !all.iter().any(|other| other != stack && stack.starts_with(other)));
@@ -223,15 +263,23 @@ impl Predictor<'_> {
         for config in configs {
             of_state.entry(config.state).or_default().insert(config.alternative);
         }
-        of_state.values().all(|own| own.len() > 1) && self.conflicting(configs).iter().any(|own| own.len() > 1)
+        of_state.values().all(|own| own.len() > 1) && self.conflicting(configs, false).iter().any(|own| own.len() > 1)
     }
 }
 
 /// Configurations in the order in which they were found.
-#[derive(Default)]
 struct Found {
     configs: Vec<Config>,
     seen: HashSet<Config>,
+    full: bool,
+    /// Whether the end of the text can be read any number of times.
+    end_is_free: bool,
+}
+
+impl Found {
+    fn new(full: bool, end_is_free: bool) -> Found {
+        Found { configs: Vec::new(), seen: HashSet::new(), full, end_is_free }
+    }
 }
 
 fn is_stopped(config: &Config) -> bool {

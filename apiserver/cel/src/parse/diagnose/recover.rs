@@ -4,12 +4,10 @@
 //! limits of cel-go's `parser/parser.go@v0.29.2`. Non-goal: speed; it runs when it is known that there is an error.
 
 use super::super::lexer::{Lexeme, Token};
-use super::super::MAX_DEPTH;
+use super::super::{MAX_DEPTH, MAX_REPORTS, TOO_MANY};
 use super::network::{Edge, Kind, NETWORK, RULES, Rule, StateId, Step, Tokens, What};
-use super::predict::{Prediction, next_in_context, predict};
+use super::predict::{Prediction, Predictor, next_in_context};
 
-/// Most messages; one more says so.
-const MAX_REPORTS: usize = 100;
 /// Most attempts to go on after an error.
 const MAX_RECOVERIES: usize = 30;
 /// Most tokens skipped in one attempt.
@@ -23,6 +21,18 @@ pub(super) struct Tree {
     pub(super) alternative: Option<usize>,
     pub(super) start: usize,
     pub(super) parts: Vec<Part>,
+}
+
+impl Drop for Tree {
+    /// Without a call within a call for each operation that stands within another.
+    fn drop(&mut self) {
+        let mut open = std::mem::take(&mut self.parts);
+        while let Some(part) = open.pop() {
+            if let Part::Tree(mut tree) = part {
+                open.append(&mut tree.parts);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -63,6 +73,7 @@ pub(super) struct Parser<'a> {
     /// Where the rules under way return to.
     calls: Vec<StateId>,
     depths: [usize; RULES],
+    predictor: Predictor,
     recovering: bool,
     /// Where the last recovery was, and in which states.
     last: Option<(usize, Vec<StateId>)>,
@@ -81,6 +92,7 @@ impl<'a> Parser<'a> {
             text,
             calls: Vec::new(),
             depths: [0; RULES],
+            predictor: Predictor::new(),
             recovering: false,
             last: None,
             recoveries: 0,
@@ -177,7 +189,8 @@ impl<'a> Parser<'a> {
                 self.sync()?;
                 while let Some(alternative) = self.operation(*choice, alternatives, precedence)? {
                     // What was read is the left operand.
-                    let next = Tree { rule: tree.rule, alternative: Some(alternative), start: tree.start, parts: Vec::new() };
+                    let next =
+                        Tree { rule: tree.rule, alternative: Some(alternative), start: tree.start, parts: Vec::new() };
                     let left = std::mem::replace(tree, next);
                     tree.parts.push(Part::Tree(left));
                     self.steps(&alternatives[alternative].2, precedence, tree)?;
@@ -199,15 +212,17 @@ impl<'a> Parser<'a> {
         Ok(inner)
     }
 
-    fn again(&self, again: Option<Tokens>, decision: StateId) -> Done<bool> {
+    fn again(&mut self, again: Option<Tokens>, decision: StateId) -> Done<bool> {
         match again {
             Some(tokens) => Ok(tokens.contains(self.peek())),
             None => self.predict(decision).map(|alternative| alternative == 0),
         }
     }
 
-    fn predict(&self, decision: StateId) -> Done<usize> {
-        match predict(decision, &|ahead| self.lexeme(ahead).token, &self.calls) {
+    fn predict(&mut self, decision: StateId) -> Done<usize> {
+        let (tokens, at) = (self.tokens, self.at);
+        let ahead = |ahead: usize| tokens[(at + ahead).min(tokens.len() - 1)].token;
+        match self.predictor.predict(decision, &ahead, &self.calls) {
             Prediction::Alternative(alternative) => Ok(alternative),
             Prediction::None(ahead) => Err(Broken::Rule(Fault::NoAlternative(self.at + ahead))),
         }
@@ -396,7 +411,7 @@ impl<'a> Parser<'a> {
 
     fn report(&mut self, at: Lexeme, message: String) -> Done<()> {
         let whole = self.reported >= MAX_REPORTS;
-        let message = if whole { format!("More than {MAX_REPORTS} syntax errors") } else { message };
+        let message = if whole { TOO_MANY.to_owned() } else { message };
         self.reports.push(Report { offset: Some(at.start), message: format!("Syntax error: {message}") });
         self.reported += 1;
         if whole { Err(Broken::All) } else { Ok(()) }
