@@ -31,6 +31,16 @@ pub(crate) struct Overload {
     compute: Option<Compute>,
 }
 
+/// Functions that look at their arguments themselves: a list that is flat may be flattened.
+const UNGUARDED: [&str; 1] = ["flatten"];
+
+impl Function {
+    fn admits(&self, overload: &Overload, args: &[Value]) -> bool {
+        let unguarded = UNGUARDED.contains(&self.name.as_ref());
+        if unguarded { overload.args.len() == args.len() } else { overload.admits(args) }
+    }
+}
+
 impl Overload {
     fn admits(&self, args: &[Value]) -> bool {
         self.args.len() == args.len() && self.args.iter().zip(args).all(|(of, arg)| of.admits(arg))
@@ -182,14 +192,16 @@ impl Dispatch {
             Dispatch::Whole(compute) => compute(args),
             Dispatch::One(function, at) => {
                 let overload = &function.overloads[*at];
-                match overload.compute.filter(|_| overload.admits(args)) {
+                match overload.compute.filter(|_| function.admits(overload, args)) {
                     Some(compute) => compute(args),
                     None => Err(function.no_overload(args)),
                 }
             }
             Dispatch::Any(function) => {
-                let found =
-                    function.overloads.iter().find(|overload| overload.compute.is_some() && overload.admits(args));
+                let found = function
+                    .overloads
+                    .iter()
+                    .find(|overload| overload.compute.is_some() && function.admits(overload, args));
                 match found.and_then(|overload| overload.compute) {
                     Some(compute) => compute(args),
                     None => Err(function.no_overload(args)),

@@ -42,8 +42,14 @@ lastIndexOf list_a_last_index_of_int list(A).(A) -> int
 fn compute(overload: &str) -> Option<Compute> {
     Some(match overload {
         "list_slice" => slice,
-        "list_flatten" => |args| flatten(list(args, 0)?, 1).map(Value::list),
-        "list_flatten_int" => |args| flatten(list(args, 0)?, int(args, 1)?).map(Value::list),
+        "list_flatten" => |args| match args {
+            [Value::List(list)] => flatten(list, 1).map(Value::list),
+            _ => Err(not_flattened(args)),
+        },
+        "list_flatten_int" => |args| match args {
+            [Value::List(list), Value::Int(depth)] => flatten(list, *depth).map(Value::list),
+            _ => Err(not_flattened(args)),
+        },
         "lists_range" => range,
         "list_reverse" => |args| {
             let mut elements = list(args, 0)?.elements()?;
@@ -89,6 +95,12 @@ fn slice(args: &[Value]) -> Outcome {
     }
     let elements = (start as usize..end as usize).filter_map(|at| list.get(at));
     elements.collect::<Result<Vec<_>, _>>().map(Value::list)
+}
+
+fn not_flattened(args: &[Value]) -> Fault {
+    let types: Vec<String> = args.iter().map(|arg| arg.cel_type().name().to_owned()).collect();
+    let (of, rest) = types.split_first().expect("flatten has a target");
+    Fault::new(format!("no such overload: {of}.flatten({})", rest.join(", ")))
 }
 
 fn flatten(list: &List, depth: i64) -> Result<Vec<Value>, Fault> {
