@@ -414,4 +414,21 @@ mod tests {
         }
         assert_eq!(year, 401);
     }
+
+    #[test]
+    fn days_and_times_without_a_zone() {
+        assert_eq!(parse_date("1970-01-02"), Ok(86_400));
+        assert_eq!(parse_local("1970-01-01T00:01:00.5"), Ok((60, 500_000_000)));
+        let refused = [
+            (
+                parse_date("1970-1-02").map(drop),
+                "parsing time \"1970-1-02\" as \"2006-01-02\": cannot parse \"1-02\" as \"01\"",
+            ),
+            (parse_date("1970-02-30").map(drop), "parsing time \"1970-02-30\": day out of range"),
+            (parse_local("1970-01-01T00:00:00Z").map(drop), "parsing time \"1970-01-01T00:00:00Z\": extra text: \"Z\""),
+        ];
+        for (got, want) in refused {
+            assert_eq!(got.map_err(|error| error.to_string()), Err(want.to_owned()));
+        }
+    }
 }

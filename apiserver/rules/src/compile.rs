@@ -4,7 +4,6 @@
 //! Invariant: new expressions use what the version before knows, so that a server can be rolled back; stored ones use
 //! everything. Non-goal: what an estimate is compared with, which is `structural::definition`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::declaration::{Declaration, DeclaredTypes};
@@ -84,7 +83,7 @@ pub(crate) struct Programs {
 /// The environments of a node's rules.
 pub(crate) struct Envs {
     declaration: Declaration,
-    envs: HashMap<(Minor, bool), Env>,
+    types: Arc<DeclaredTypes>,
 }
 
 impl Envs {
@@ -92,14 +91,13 @@ impl Envs {
     pub(crate) fn of(schema: &Schema, node: &RuleNode) -> Option<Envs> {
         let declaration = declare(schema, node.resource_root)?.named(SELF_TYPE);
         let types = Arc::new(DeclaredTypes::new([&declaration]).with_keywords());
-        let of = declaration.cel_type();
-        let env = |minor, optional| {
-            let old = if optional { Type::optional(of.clone()) } else { of.clone() };
-            Env::kubernetes(minor).variable(SELF, of.clone()).variable(OLD_SELF, old).types(types.clone())
-        };
-        let kinds = [NEW, STORED].into_iter().flat_map(|minor| [(minor, false), (minor, true)]);
-        let envs = kinds.map(|(minor, optional)| ((minor, optional), env(minor, optional))).collect();
-        Some(Envs { declaration, envs })
+        Some(Envs { declaration, types })
+    }
+
+    fn env(&self, minor: Minor, optional_old_self: bool) -> Env {
+        let of = self.declaration.cel_type();
+        let old = if optional_old_self { Type::optional(of.clone()) } else { of.clone() };
+        Env::kubernetes(minor).variable(SELF, of).variable(OLD_SELF, old).types(self.types.clone())
     }
 
     /// As the store has it.
@@ -117,7 +115,7 @@ impl Envs {
             wrong_type: "cel expression must evaluate to a bool",
             program: "program instantiation failed",
         };
-        let program = compile(&self.envs[&(rule_age, optional)], &rule.rule, &Type::Bool, &texts);
+        let program = compile(&self.env(rule_age, optional), &rule.rule, &Type::Bool, &texts);
         let uses_old_self = program.as_ref().is_ok_and(|program| program.uses(OLD_SELF));
         let message = (program.is_ok() && !rule.message_expression.is_empty()).then(|| {
             let texts = Texts {
@@ -125,7 +123,7 @@ impl Envs {
                 wrong_type: "messageExpression must evaluate to a string",
                 program: "messageExpression instantiation failed",
             };
-            compile(&self.envs[&(message_age, optional)], &rule.message_expression, &Type::String, &texts)
+            compile(&self.env(message_age, optional), &rule.message_expression, &Type::String, &texts)
         });
         Programs { rule: Some(program), message, uses_old_self }
     }

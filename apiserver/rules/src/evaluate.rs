@@ -140,3 +140,50 @@ impl Rules for Compiled {
         run(program, &Variables { seen, optional: false }, |value| value.as_str().map(str::to_owned))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list_of(listing: &str, rule: &str) -> Schema {
+        let items = api::map! { "type" => "string" };
+        let list = api::map! { "type" => "array", "items" => items, "x-kubernetes-list-type" => listing };
+        let rule = api::map! { "rule" => rule };
+        Schema::parse(&api::map! {
+            "type" => "object",
+            "properties" => api::map! { "l" => list },
+            "x-kubernetes-validations" => ApiValue::List(vec![rule.into()]),
+        })
+        .expect("it is structural")
+    }
+
+    fn texts(texts: &[&str]) -> ApiValue {
+        let list = texts.iter().map(|text| ApiValue::from(*text)).collect();
+        api::map! { "l" => ApiValue::List(list) }.into()
+    }
+
+    #[test]
+    fn requests_share_what_is_compiled() {
+        let schema = list_of("set", "self.l == oldSelf.l");
+        let rules = Arc::new(Compiled::of(&schema));
+        std::thread::scope(|scope| {
+            for (new, equal) in [(["a", "b"], true), (["b", "a"], true), (["b", "c"], false)] {
+                let (rules, schema) = (rules.clone(), &schema);
+                scope.spawn(move || {
+                    let (new, old) = (texts(&new), texts(&["a", "b"]));
+                    let found = structural::rules::validate(rules.as_ref(), schema, &new, Some(&old), 100);
+                    assert_eq!((found.errors.is_empty(), found.budget), (equal, 95));
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn the_kind_of_a_list_says_what_is_equal() {
+        for (listing, equal) in [("set", true), ("atomic", false)] {
+            let schema = list_of(listing, "self.l == ['b', 'a']");
+            let found = structural::rules::validate(&Compiled::of(&schema), &schema, &texts(&["a", "b"]), None, 100);
+            assert_eq!(found.errors.is_empty(), equal, "{listing}");
+        }
+    }
+}

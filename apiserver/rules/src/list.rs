@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use cel::value::{Fault, List, ListObject, Outcome, Value};
 
@@ -22,6 +22,8 @@ pub(crate) struct ListView {
     items: Arc<Shape>,
     listing: Listing,
     parts: Parts,
+    /// Of a set, once it was compared.
+    keys: OnceLock<Result<HashSet<String>, Fault>>,
 }
 
 /// The sum of a set or map and another list.
@@ -33,7 +35,7 @@ struct Sum {
 
 impl ListView {
     pub(crate) fn new(part: Part, items: Arc<Shape>, listing: Listing) -> ListView {
-        ListView { part, items, listing, parts: Parts::default() }
+        ListView { part, items, listing, parts: Parts::default(), keys: OnceLock::new() }
     }
 }
 
@@ -51,6 +53,12 @@ impl ListObject for ListView {
     }
 
     fn equals(&self, other: &Value) -> Option<Result<bool, Fault>> {
+        if let (Listing::Set, Value::List(list)) = (&self.listing, other)
+            && list.len() == self.len()
+        {
+            let keys = self.keys.get_or_init(|| set_keys(self));
+            return Some(keys.as_ref().map_err(Fault::clone).and_then(|keys| same_set(keys, list)));
+        }
         Some(equals(self, &self.listing, other, raw_key))
     }
 
@@ -106,7 +114,7 @@ fn equals(list: &dyn ListObject, listing: &Listing, other: &Value, key: KeyOf) -
         return Ok(false);
     }
     match listing {
-        Listing::Set => same_set(list, other),
+        Listing::Set => same_set(&set_keys(list)?, other),
         Listing::Map(keys) => same_map(list, other, |element| key(element, keys)),
         Listing::Atomic | Listing::Other => {
             for (at, other) in other.iter().enumerate() {
@@ -119,8 +127,11 @@ fn equals(list: &dyn ListObject, listing: &Listing, other: &Value, key: KeyOf) -
     }
 }
 
-fn same_set(list: &dyn ListObject, other: &List) -> Result<bool, Fault> {
-    let own = elements(list)?.iter().map(scalar_key).collect::<Result<HashSet<_>, _>>()?;
+fn set_keys(list: &dyn ListObject) -> Result<HashSet<String>, Fault> {
+    elements(list)?.iter().map(scalar_key).collect()
+}
+
+fn same_set(own: &HashSet<String>, other: &List) -> Result<bool, Fault> {
     let mut seen = HashSet::new();
     for element in other.iter() {
         let key = scalar_key(&element?)?;

@@ -170,9 +170,8 @@ impl Walk {
         );
         let Some(known) = checks.and_then(|checks| checks.known_format).filter(|_| !format.is_empty()) else { return };
         let bad = !known.accepts(text);
-        tally.merge_counted(
-            bad.then(|| Tally::of(Issue::wrong_type(self.trail.as_str(), format, text))).unwrap_or_default(),
-        );
+        let issue = || Tally::of(Issue::wrong_type(self.trail.as_str(), format, text));
+        tally.merge_counted(if bad { issue() } else { Tally::default() });
     }
 
     /// The first thing wrong.
