@@ -166,6 +166,16 @@ fn empty_and_half_empty_messages_are_transcoded_alike() {
     assert!(failures.is_empty(), "{} fail, the first:\n{}", failures.len(), failures[0]);
 }
 
+#[test]
+fn names_of_fields_hold_nothing_that_json_escapes() {
+    for ty in facts::structs() {
+        for field in ty.fields {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"$-_.".contains(&byte);
+            assert!(field.name.bytes().all(plain), "{} {}", ty.name, field.name);
+        }
+    }
+}
+
 /// The object with one field gone, for each field down to the third level.
 fn hollowed(object: &Map) -> Vec<Map> {
     fn down(object: &Map, depth: u8, all: &mut Vec<Map>, put: &dyn Fn(Map) -> Map) {

@@ -17,6 +17,8 @@ use crate::respond::{Body, BoxError, full};
 
 /// Smaller answers are sent as they are.
 const THRESHOLD_BYTES: usize = 128 * 1024;
+/// Compressed bytes sent at once, about.
+const FRAME_BYTES: usize = 16 * 1024;
 
 /// True when the client takes gzip.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
@@ -52,31 +54,31 @@ pub(crate) async fn gzip(response: Response<Body>) -> Response<Body> {
 
 fn compressed(first: Vec<u8>, rest: Body) -> Body {
     let encoder = GzEncoder::new(Vec::new(), Compression::new(1));
-    let state = Some((encoder, Some(Bytes::from(first)), rest));
+    let state = Some((encoder, Bytes::from(first), rest));
     let frames = stream::try_unfold(state, |state| async move {
-        let Some((mut encoder, first, mut rest)) = state else { return Ok::<_, BoxError>(None) };
-        let next = match first {
-            Some(first) => Some(first),
-            None => loop {
-                match rest.frame().await {
-                    Some(frame) => match frame?.into_data() {
-                        Ok(data) => break Some(data),
-                        Err(_) => continue,
-                    },
-                    None => break None,
-                }
-            },
-        };
-        match next {
-            Some(data) => {
-                encoder.write_all(&data)?;
+        let Some((mut encoder, mut data, mut rest)) = state else { return Ok::<_, BoxError>(None) };
+        loop {
+            encoder.write_all(&data)?;
+            if encoder.get_ref().len() >= FRAME_BYTES {
                 let out = std::mem::take(encoder.get_mut());
-                Ok(Some((Frame::data(Bytes::from(out)), Some((encoder, None, rest)))))
+                return Ok(Some((Frame::data(Bytes::from(out)), Some((encoder, Bytes::new(), rest)))));
             }
-            None => Ok(Some((Frame::data(Bytes::from(encoder.finish()?)), None))),
+            match next_data(&mut rest).await? {
+                Some(next) => data = next,
+                None => return Ok(Some((Frame::data(Bytes::from(encoder.finish()?)), None))),
+            }
         }
     });
     StreamBody::new(frames).boxed_unsync()
+}
+
+async fn next_data(body: &mut Body) -> Result<Option<Bytes>, BoxError> {
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,15 +6,18 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::status::Status;
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authn::Peer;
 use crate::chain::Core;
-use crate::respond::{Body, BoxError};
+use crate::connection::{self, Requests};
+use crate::negotiate::Accepted;
+use crate::respond::{self, Body, BoxError};
+use crate::stream::Stream;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,18 +70,8 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
         tasks.spawn(async move {
             let Some((peer, stream)) = handshake(acceptor, stream).await else { return };
             drop(permit);
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (core, peer) = (core.clone(), peer.clone());
-                async move {
-                    let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-                    Ok::<_, Infallible>(core.answer(&peer, request).await)
-                }
-            });
-            let builder = connection_builder();
-            let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let connection = watcher.watch(connection);
             tokio::select! {
-                _ = connection => {}
+                () = connection(core, peer, stream, watcher) => {}
                 _ = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
             }
         });
@@ -84,8 +80,34 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
     let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
 }
 
-fn connection_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Serves one connection to its end.
+fn connection(core: Arc<Core>, peer: Arc<Peer>, stream: Stream, watcher: Watcher) -> BoxFuture<'static, ()> {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+        let answer = answer(core.clone(), peer.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let (requests, begun) = connection::requests();
+    let builder = connection_builder(requests);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    connection::run(watcher.watch(connection).map(drop).boxed(), begun).boxed()
+}
+
+/// Reads are answered by the connection's task. A write is a task of its own: it takes longer, and once
+/// begun it is brought to its end, even if the client is gone meanwhile.
+async fn answer(core: Arc<Core>, peer: Arc<Peer>, request: Request<Body>) -> Response<Body> {
+    if request.method().is_safe() {
+        return core.answer(&peer, request).await;
+    }
+    let answering = tokio::spawn(async move { core.answer(&peer, request).await });
+    answering.await.unwrap_or_else(|_| {
+        // Panics are caught inside; the process is ending.
+        respond::failure(&Status::internal("the server is stopping"), &Accepted::json())
+    })
+}
+
+fn connection_builder(requests: Requests) -> auto::Builder<Requests> {
+    let mut builder = auto::Builder::new(requests);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder
         .http2()
@@ -97,16 +119,13 @@ fn connection_builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-async fn handshake(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-) -> Option<(Arc<Peer>, tokio_rustls::server::TlsStream<TcpStream>)> {
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<(Arc<Peer>, Stream)> {
     let _ = stream.set_nodelay(true);
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-            Some((Arc::new(Peer { certificates }), stream))
+            Some((Arc::new(Peer { certificates }), Stream::new(stream)))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake error");

@@ -113,7 +113,7 @@ pub(crate) trait Strategy: Send + Sync {
     }
 
     /// The names of the selectable fields, including those that no object has set.
-    fn field_names(&self) -> &'static [&'static str] {
+    fn field_names(&self) -> &[&'static str] {
         &[]
     }
 

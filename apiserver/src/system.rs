@@ -62,24 +62,46 @@ pub(crate) fn now() -> String {
     api::time::from_unix(jiff::Timestamp::now().as_second(), 0, false)
 }
 
+/// The server as the caller of one request.
+struct Own {
+    entry: Arc<Entry>,
+    info: Info,
+    user: User,
+    headers: HeaderMap,
+}
+
+impl Own {
+    fn new(core: &Core, verb: &'static str, object: &Map) -> Result<Self, Status> {
+        let entry = entry(core, object)?;
+        Ok(Own { info: info(&entry, verb, object), entry, user: user(), headers: headers() })
+    }
+
+    fn call<'a>(&'a self, core: &'a Core) -> Call<'a> {
+        Call {
+            api: &core.api,
+            info: &self.info,
+            user: &self.user,
+            entry: &self.entry,
+            accepted: Accepted::json(),
+            headers: &self.headers,
+            now: now(),
+        }
+    }
+
+    /// Whether there is such an object.
+    async fn finds(&self, core: &Core) -> Result<bool, Status> {
+        let storage = self.entry.storage.as_ref().ok_or_else(Status::no_such_path)?;
+        Ok(core.api.hub.read(storage, &self.info.namespace, &self.info.name).await?.is_some())
+    }
+}
+
 /// Creates the object; one that is there already stays as it is.
 pub(crate) async fn ensure(core: &Core, object: Map) -> Result<(), Status> {
-    let entry = entry(core, &object)?;
-    let (info, user, headers) = (info(&entry, "create", &object), user(), headers());
-    let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
-    if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_some() {
+    let own = Own::new(core, "create", &object)?;
+    if own.finds(core).await? {
         return Ok(());
     }
-    let call = Call {
-        api: &core.api,
-        info: &info,
-        user: &user,
-        entry: &entry,
-        accepted: Accepted::json(),
-        headers: &headers,
-        now: now(),
-    };
-    match call.create_object(object, false).await {
+    match own.call(core).create_object(object, false).await {
         Err(status) if status.reason == "AlreadyExists" => Ok(()),
         outcome => outcome.map(drop),
     }
@@ -91,19 +113,9 @@ pub(crate) async fn apply(
     identity: &Map,
     make: &mut (dyn FnMut(Option<&Map>) -> Option<Map> + Send),
 ) -> Result<(), Status> {
-    let entry = entry(core, identity)?;
-    let (info, user, headers) = (info(&entry, "update", identity), user(), headers());
-    let call = Call {
-        api: &core.api,
-        info: &info,
-        user: &user,
-        entry: &entry,
-        accepted: Accepted::json(),
-        headers: &headers,
-        now: now(),
-    };
-    let storage = entry.storage.clone().ok_or_else(Status::no_such_path)?;
-    if core.api.hub.read(&storage, &info.namespace, &info.name).await?.is_none() {
+    let own = Own::new(core, "update", identity)?;
+    let call = own.call(core);
+    if !own.finds(core).await? {
         let Some(object) = make(None) else { return Ok(()) };
         match call.create_object(object, false).await {
             Err(status) if status.reason == "AlreadyExists" => {}
@@ -126,18 +138,9 @@ pub(crate) async fn update(
     subresource: &str,
     make: &mut (dyn FnMut(&Map) -> Option<Map> + Send),
 ) -> Result<(), Status> {
-    let entry = entry(core, identity)?;
-    let (info, user, headers) = (info(&entry, "update", identity), user(), headers());
-    let info = Info { subresource: subresource.into(), ..info };
-    let call = Call {
-        api: &core.api,
-        info: &info,
-        user: &user,
-        entry: &entry,
-        accepted: Accepted::json(),
-        headers: &headers,
-        now: now(),
-    };
+    let mut own = Own::new(core, "update", identity)?;
+    own.info.subresource = subresource.into();
+    let call = own.call(core);
     let mut change = |existing: &Existing| {
         let Some(mut wanted) = make(&existing.object) else { return Ok(existing.object.clone()) };
         call.default(&mut wanted);
@@ -152,18 +155,8 @@ pub(crate) async fn update(
 
 /// Deletes the object if it is there.
 pub(crate) async fn remove(core: &Core, identity: &Map) -> Result<(), Status> {
-    let entry = entry(core, identity)?;
-    let (info, user, headers) = (info(&entry, "delete", identity), user(), headers());
-    let call = Call {
-        api: &core.api,
-        info: &info,
-        user: &user,
-        entry: &entry,
-        accepted: Accepted::json(),
-        headers: &headers,
-        now: now(),
-    };
-    match call.delete_named(&info.namespace, &info.name, &Default::default()).await {
+    let own = Own::new(core, "delete", identity)?;
+    match own.call(core).delete_named(&own.info.namespace, &own.info.name, &Default::default()).await {
         Err(status) if status.code == 404 => Ok(()),
         outcome => outcome.map(drop),
     }

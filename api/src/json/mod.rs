@@ -5,5 +5,5 @@ mod encode;
 
 pub(crate) use decode::canonical;
 pub use decode::{Decoded, Error, Strictness, decode, decode_any};
-pub(crate) use encode::string;
 pub use encode::{encode, encode_pretty, encode_value};
+pub(crate) use encode::{name, string};

@@ -75,43 +75,154 @@ pub fn wrap_with(unknown: &Unknown<'_>) -> Vec<u8> {
     out.finish()
 }
 
-/// The message of an object with `metadata.resourceVersion` set, without decoding the rest: stored
-/// objects have the field empty. `None` when the message does not start as stored objects do.
-pub fn with_resource_version(raw: &[u8], revision: u64) -> Option<Vec<u8>> {
-    const METADATA: u32 = 1;
-    const RESOURCE_VERSION: u32 = 6;
-    let mut reader = Reader { bytes: raw };
-    let Ok(Some((METADATA, super::BYTES))) = reader.tag() else { return None };
-    let metadata = reader.length_delimited().ok()?;
-    let rest = reader.bytes;
-    let mut fields = Reader { bytes: metadata };
-    loop {
-        let before = metadata.len() - fields.bytes.len();
-        let (number, wire) = fields.tag().ok()??;
-        fields.skip(wire).ok()?;
-        if number != RESOURCE_VERSION {
-            continue;
+const METADATA: u32 = 1;
+const RESOURCE_VERSION: u32 = 6;
+/// Decimal digits of the largest revision.
+const REVISION_DIGITS_MAX: usize = 20;
+
+/// Where in the bytes of a stored object the resourceVersion goes; offsets from their start.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// The metadata's first field.
+    metadata: u32,
+    /// The metadata's resourceVersion, and what comes after it.
+    version: u32,
+    after: u32,
+    /// The message's fields after the metadata, and the message's end.
+    rest: u32,
+    end: u32,
+}
+
+impl Slot {
+    /// `None` when the bytes are not those of a stored protobuf object.
+    pub fn find(stored: &[u8]) -> Option<Self> {
+        let raw = unwrap(stored).ok()??.raw;
+        let mut reader = Reader { bytes: raw };
+        let Ok(Some((METADATA, super::BYTES))) = reader.tag() else { return None };
+        let metadata = reader.length_delimited().ok()?;
+        let mut fields = Reader { bytes: metadata };
+        loop {
+            let before = fields.bytes;
+            let (number, wire) = fields.tag().ok()??;
+            fields.skip(wire).ok()?;
+            if number == RESOURCE_VERSION {
+                let offset = |part: &[u8]| u32::try_from(part.as_ptr().addr() - stored.as_ptr().addr()).ok();
+                return Some(Slot {
+                    metadata: offset(metadata)?,
+                    version: offset(before)?,
+                    after: offset(fields.bytes)?,
+                    rest: offset(reader.bytes)?,
+                    end: offset(raw)? + raw.len() as u32,
+                });
+            }
         }
-        let after = fields.bytes;
-        let mut out = Buffer::with_capacity(raw.len() + 32);
-        out.bytes(rest);
-        let start = out.len();
-        out.bytes(after);
-        out.field(RESOURCE_VERSION, revision.to_string().as_bytes());
-        out.bytes(&metadata[..before]);
-        out.close(METADATA, start);
-        return Some(out.finish());
     }
 }
 
-/// The length of what [`with_resource_version`] gives, without making it.
-pub fn with_resource_version_len(raw: &[u8], revision: u64) -> Option<usize> {
-    let mut reader = Reader { bytes: raw };
-    let Ok(Some((1, super::BYTES))) = reader.tag() else { return None };
-    let metadata = reader.length_delimited().ok()?.len();
-    let digits = revision.checked_ilog10().unwrap_or(0) as usize + 1;
-    let varint = |number: usize| (64 - (number as u64 | 1).leading_zeros() as usize).div_ceil(7);
-    Some(raw.len() + digits + varint(metadata + digits) - varint(metadata))
+/// The message of a stored object with `metadata.resourceVersion` put in; stored objects have the field
+/// empty. In pieces of the stored bytes, so that it is measured and written without decoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Revised<'a> {
+    /// The metadata's fields before resourceVersion.
+    before: &'a [u8],
+    /// The metadata's fields after it.
+    after: &'a [u8],
+    /// The message's fields after the metadata.
+    rest: &'a [u8],
+    /// The revision in decimal stands at the end of the array.
+    digits: [u8; REVISION_DIGITS_MAX],
+    count: usize,
+}
+
+impl<'a> Revised<'a> {
+    /// `slot` is that of the same bytes.
+    pub fn new(stored: &'a [u8], slot: Slot, revision: u64) -> Self {
+        let part = |from: u32, to: u32| &stored[from as usize..to as usize];
+        let (digits, count) = decimal(revision);
+        Revised {
+            before: part(slot.metadata, slot.version),
+            after: part(slot.after, slot.rest),
+            rest: part(slot.rest, slot.end),
+            digits,
+            count,
+        }
+    }
+
+    fn metadata_len(&self) -> usize {
+        self.before.len() + 2 + self.count + self.after.len()
+    }
+
+    /// Bytes of the message.
+    pub fn size(&self) -> usize {
+        let metadata = self.metadata_len();
+        1 + Head::size(metadata) + metadata + self.rest.len()
+    }
+
+    /// Gives the message, piece by piece.
+    pub fn pieces(&self, mut put: impl FnMut(&[u8])) {
+        put(Head::new(METADATA, self.metadata_len()).bytes());
+        put(self.before);
+        put(Head::new(RESOURCE_VERSION, self.count).bytes());
+        put(&self.digits[REVISION_DIGITS_MAX - self.count..]);
+        put(self.after);
+        put(self.rest);
+    }
+
+    /// The message in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.size());
+        self.pieces(|piece| message.extend_from_slice(piece));
+        message
+    }
+}
+
+fn decimal(mut number: u64) -> ([u8; REVISION_DIGITS_MAX], usize) {
+    let mut digits = [0; REVISION_DIGITS_MAX];
+    let mut count = 0;
+    while number > 0 || count == 0 {
+        count += 1;
+        digits[REVISION_DIGITS_MAX - count] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    (digits, count)
+}
+
+/// What a length-delimited field starts with: its tag and its length.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl Head {
+    pub fn new(number: u32, length: usize) -> Self {
+        let mut head = Head { bytes: [0; 16], len: 0 };
+        head.varint(u64::from(number) << 3 | u64::from(super::BYTES));
+        head.varint(length as u64);
+        head
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.push(number as u8);
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Bytes of a length; the tags of small field numbers take one more.
+    pub fn size(length: usize) -> usize {
+        (64 - (length as u64 | 1).leading_zeros() as usize).div_ceil(7)
+    }
 }
 
 #[cfg(test)]
@@ -124,9 +235,12 @@ mod tests {
         for name in ["a".to_string(), "n".repeat(120)] {
             let object = crate::map! { "metadata" => crate::map! { "name" => name, "uid" => "u" }, "data" => crate::map! { "k" => "v" } };
             let raw = crate::proto::encode(&object, ty);
-            for revision in [1, 9, 10, 123_456_789] {
-                let spliced = with_resource_version(&raw, revision).expect("splice");
-                assert_eq!(with_resource_version_len(&raw, revision), Some(spliced.len()));
+            for revision in [0, 1, 9, 10, 123_456_789, u64::MAX] {
+                let stored = wrap("v1", "ConfigMap", &raw);
+                let slot = Slot::find(&stored).expect("a stored object");
+                let revised = Revised::new(&stored, slot, revision);
+                let spliced = revised.to_vec();
+                assert_eq!(revised.size(), spliced.len());
                 let back = crate::proto::decode(&spliced, ty).expect("decode");
                 assert_eq!(back.value_at(&["metadata", "resourceVersion"]), Some(&revision.to_string().into()));
                 assert_eq!(back.value_at(&["data", "k"]), Some(&"v".into()));

@@ -11,7 +11,7 @@ mod transcode;
 
 pub use decode::{Error, decode, peek_text};
 pub use encode::encode;
-pub use envelope::{MAGIC, Unknown, unwrap, with_resource_version, with_resource_version_len, wrap, wrap_with};
+pub use envelope::{Head, MAGIC, Revised, Slot, Unknown, unwrap, wrap, wrap_with};
 pub use transcode::to_json;
 
 /// Wire type of a varint.

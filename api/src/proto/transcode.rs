@@ -56,20 +56,25 @@ fn object(bytes: &[u8], ty: &'static Struct, out: &mut Vec<u8>, depth: u8) -> Re
     let mut found = Vec::with_capacity(16);
     collect(bytes, ty, 0, &mut found, depth)?;
     // Messages are mostly in order already; the sort must be stable for lists and for "last wins".
-    found.sort_by_key(|entry| entry.0);
+    if !found.is_sorted_by_key(|entry| entry.0) {
+        found.sort_by_key(|entry| entry.0);
+    }
     out.push(b'{');
     let start = out.len();
     let mut rest = found.as_slice();
     for (order, field) in (0u16..).zip(ty.json_fields()) {
         let count = rest.iter().take_while(|entry| entry.0 == order).count();
+        // Most fields of most messages are not there.
+        if count == 0 && !field.always_in_json() {
+            continue;
+        }
         let (values, after) = rest.split_at(count);
         rest = after;
         let before = out.len();
         if before > start {
             out.push(b',');
         }
-        json::string(out, field.name);
-        out.push(b':');
+        json::name(out, field.name);
         if !member(field, values, out, depth)? {
             out.truncate(before);
         }
@@ -219,7 +224,8 @@ fn number(ty: &Type, raw: u64, out: &mut Vec<u8>) {
     use std::io::Write as _;
     // Writing to a Vec cannot fail.
     let _ = match ty {
-        Type::Bool => write!(out, "{}", raw != 0),
+        Type::Bool => out.write_all(if raw == 0 { b"false" } else { b"true" }),
+        _ if raw < 10 => out.write_all(&[b'0' + raw as u8]),
         Type::Int32 => write!(out, "{}", raw as i32),
         Type::Uint32 => write!(out, "{}", raw as u32),
         _ => write!(out, "{}", raw as i64),
@@ -251,10 +257,30 @@ fn single(ty: &'static Type, raw: Raw<'_>, out: &mut Vec<u8>, field: &'static Fi
             list(inner, values.into_iter(), out, field, depth + 1)?;
         }
         (Type::FieldsV1, Raw::Bytes(bytes)) => raw_json(bytes, out)?,
+        (Type::IntOrString, Raw::Bytes(bytes)) => int_or_string(bytes, out)?,
         // Rare types go the long way.
         (_, Raw::Bytes(bytes)) => json::encode_value(out, &super::decode::nested(bytes, ty, field, depth + 1)?),
         (_, Raw::Number(_)) => return Err(Error::WireType { wire: VARINT, field: field.name }),
         (_, Raw::Fixed(_)) => return Err(Error::WireType { wire: FIXED64, field: field.name }),
+    }
+    Ok(())
+}
+
+/// A message of type (0 number, 1 text), number and text.
+fn int_or_string(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut reader = Reader { bytes };
+    let (mut is_text, mut int, mut string): (bool, u64, &[u8]) = (false, 0, b"");
+    while let Some((number, wire)) = reader.tag()? {
+        match (number, wire) {
+            (1, VARINT) => is_text = reader.varint()? == 1,
+            (2, VARINT) => int = reader.varint()?,
+            (3, BYTES) => string = reader.length_delimited()?,
+            (_, wire) => reader.skip(wire)?,
+        }
+    }
+    match is_text {
+        true => json::string(out, text(string)?),
+        false => number(&Type::Int32, int, out),
     }
     Ok(())
 }
@@ -274,7 +300,9 @@ fn raw_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         out.extend_from_slice(b"null");
         return Ok(());
     }
-    let plain = inside.iter().all(|byte| (0x20..0x7f).contains(byte) && !matches!(byte, b' ' | b'<' | b'>' | b'&'));
+    let odd = |byte: u8| !(0x21..0x7f).contains(&byte) | (byte == b'<') | (byte == b'>') | (byte == b'&');
+    // Without an early end the compiler looks at many bytes at once.
+    let plain = !inside.iter().fold(false, |any, &byte| any | odd(byte));
     if plain && inside.first() == Some(&b'{') && inside.last() == Some(&b'}') {
         out.extend_from_slice(inside);
         return Ok(());

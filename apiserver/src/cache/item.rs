@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use api::proto::{Revised, Slot};
 use api::value::Map;
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -13,6 +14,8 @@ pub(crate) struct Item {
     pub(crate) key: Arc<str>,
     pub(crate) revision: u64,
     pub(crate) value: Bytes,
+    /// Where the resourceVersion goes; `None` for objects stored as JSON.
+    slot: Option<Slot>,
     /// JSON of the storage version without kind and apiVersion.
     json: OnceLock<Bytes>,
     attributes: OnceLock<Attributes>,
@@ -26,7 +29,8 @@ pub(crate) struct Attributes {
 
 impl Item {
     pub(crate) fn new(key: &str, revision: u64, value: Bytes) -> Self {
-        Item { key: key.into(), revision, value, json: OnceLock::new(), attributes: OnceLock::new() }
+        let slot = Slot::find(&value);
+        Item { key: key.into(), revision, value, slot, json: OnceLock::new(), attributes: OnceLock::new() }
     }
 
     /// The same object with another revision: the last state of one that was deleted.
@@ -35,6 +39,7 @@ impl Item {
             key: self.key.clone(),
             revision,
             value: self.value.clone(),
+            slot: self.slot,
             json: OnceLock::new(),
             attributes: OnceLock::new(),
         }
@@ -68,11 +73,11 @@ impl Item {
 
     /// Straight from the stored message.
     fn transcoded(&self, storage: &Storage) -> Option<Bytes> {
-        let unknown = api::proto::unwrap(&self.value).ok()??;
-        let message = api::proto::with_resource_version(unknown.raw, self.revision)?;
+        let message = self.revised()?.to_vec();
         let mut text = Vec::with_capacity(message.len() * 2);
         api::proto::to_json(&message, storage.stored.ty, &mut text).ok()?;
-        Some(Bytes::from(text))
+        // A copy of its own size: the text stays as long as the object.
+        Some(Bytes::copy_from_slice(&text))
     }
 
     /// By way of the value: objects stored as JSON, and what cannot be decoded.
@@ -82,7 +87,7 @@ impl Item {
         object.remove("apiVersion");
         let mut text = api::json::encode(&object);
         text.pop();
-        Bytes::from(text)
+        Bytes::copy_from_slice(&text)
     }
 
     pub(crate) fn attributes(&self, storage: &Storage) -> &Attributes {
@@ -99,21 +104,30 @@ impl Item {
         api::proto::peek_text(unknown.raw, storage.stored.ty, path)
     }
 
+    /// The stored message with the resourceVersion in place; `None` for objects stored as JSON.
+    fn revised(&self) -> Option<Revised<'_>> {
+        self.slot.map(|slot| Revised::new(&self.value, slot, self.revision))
+    }
+
     /// The protobuf message (without envelope) with the resourceVersion in place.
     pub(crate) fn message(&self, storage: &Storage) -> Vec<u8> {
-        let raw = match api::proto::unwrap(&self.value) {
-            Ok(Some(unknown)) => api::proto::with_resource_version(unknown.raw, self.revision),
-            _ => None,
-        };
-        raw.unwrap_or_else(|| api::proto::encode(&self.object(storage), storage.stored.ty))
+        match self.revised() {
+            Some(revised) => revised.to_vec(),
+            None => api::proto::encode(&self.object(storage), storage.stored.ty),
+        }
     }
+
     /// The length of [`Item::message`].
     pub(crate) fn message_len(&self, storage: &Storage) -> usize {
-        let len = match api::proto::unwrap(&self.value) {
-            Ok(Some(unknown)) => api::proto::with_resource_version_len(unknown.raw, self.revision),
-            _ => None,
-        };
-        len.unwrap_or_else(|| self.message(storage).len())
+        self.revised().map_or_else(|| self.message(storage).len(), |revised| revised.size())
+    }
+
+    /// [`Item::message`] in pieces, not copied where the stored bytes allow it.
+    pub(crate) fn message_pieces(&self, storage: &Storage, mut put: impl FnMut(&[u8])) {
+        match self.revised() {
+            Some(revised) => revised.pieces(put),
+            None => put(&self.message(storage)),
+        }
     }
 }
 

@@ -46,7 +46,9 @@ impl Observer for Changes {
         let name = match (storage.group, storage.plural) {
             (GROUP, PLURAL) => key.to_owned(),
             // The last object of a definition that waits for it may be gone.
-            (group, plural) if storage.stored.ty.open && item.is_none() => format!("{plural}.{group}"),
+            (group, plural) if item.is_none() && storage.strategy.refuses_new().is_some() => {
+                format!("{plural}.{group}")
+            }
             _ => return,
         };
         // Nobody listens any more when the server stops.
@@ -54,12 +56,20 @@ impl Observer for Changes {
     }
 }
 
+/// All that the entries of a definition are made of. The generation counts changes of its spec.
+#[derive(PartialEq)]
+struct Basis {
+    uid: String,
+    generation: i64,
+    names: Map,
+    terminating: bool,
+}
+
 /// What is served of a definition.
 struct Served {
     group: String,
     plural: String,
-    /// All that its entries were made of.
-    basis: (Map, Map, bool),
+    basis: Basis,
 }
 
 struct Controller {
@@ -101,8 +111,7 @@ impl Controller {
             return self.gone(name).await;
         };
         let found = item.object(&storage);
-        let all: Vec<Map> = storage.cache.list("").0.iter().map(|item| item.object(&storage)).collect();
-        if let Some(status) = wanted_status(&found, &all, &system::now()) {
+        if let Some(status) = wanted_status(&found, &rivals(&storage, &found), &system::now()) {
             self.tell(&found, status).await?;
             // What follows from the new status is done when it comes back as an event.
             return Ok(());
@@ -121,10 +130,8 @@ impl Controller {
         }
         let storage = self.storage()?;
         let (_, group) = name.split_once('.').unwrap_or_default();
-        for item in storage.cache.list("").0 {
-            if item.key.split_once('.').is_some_and(|(_, other)| other == group) {
-                Box::pin(self.look(&item.key)).await?;
-            }
+        for item in in_group(&storage, group) {
+            Box::pin(self.look(&item.key)).await?;
         }
         Ok(())
     }
@@ -150,7 +157,8 @@ impl Controller {
         }
         let terminating = found.is_deleting() || holds("Terminating");
         let names = status.map("acceptedNames").unwrap_or(Map::EMPTY);
-        let basis = (spec.clone(), names.clone(), terminating);
+        let (uid, generation) = (found.uid().to_owned(), found.generation());
+        let basis = Basis { uid, generation, names: names.clone(), terminating };
         if self.served.get(name).is_some_and(|served| served.basis == basis) {
             return;
         }
@@ -158,7 +166,10 @@ impl Controller {
         let Some(stored) = versions.iter().find(|version| version.bool("storage") == Some(true)) else { return };
         let strategy = |version: &Map| Arc::new(strategy(found, version, terminating));
         let storage = Registry::custom_storage(Names::of(found, stored).row(), strategy(stored));
-        let served = versions.iter().filter(|version| version.bool("served") == Some(true));
+        let (stored_name, webhook) = (stored.str("name"), spec.at(&["conversion"]).map_or("", |c| c.str("strategy")));
+        // Nothing asks a conversion webhook yet: objects in a version that only one can make are not served at all.
+        let convertible = |version: &&&Map| webhook != "Webhook" || version.str("name") == stored_name;
+        let served = versions.iter().filter(|version| version.bool("served") == Some(true)).filter(convertible);
         let entries = served.map(|version| {
             let facts = Names::of(found, version).row();
             Arc::new(Registry::custom_entry(facts, storage.clone(), strategy(version)))
@@ -214,6 +225,24 @@ impl Controller {
     }
 }
 
+/// The definitions of the same group, when it is not settled which names this one has.
+fn rivals(storage: &Storage, found: &Map) -> Vec<Map> {
+    if conditions::naming(found, std::iter::empty()).is_none() {
+        return Vec::new();
+    }
+    in_group(storage, found.map("spec").map_or("", |spec| spec.str("group")))
+        .iter()
+        .map(|item| item.object(storage))
+        .collect()
+}
+
+/// A definition's name is that of its resource, a dot and its group.
+fn in_group(storage: &Storage, group: &str) -> Vec<Arc<Item>> {
+    let mut items = storage.cache.list("").0;
+    items.retain(|item| item.key.split_once('.').is_some_and(|(_, own)| own == group));
+    items
+}
+
 /// The status that follows from the definition and all others; `None` when it has it.
 fn wanted_status(found: &Map, all: &[Map], now: &str) -> Option<Map> {
     let mut next = found.clone();
@@ -252,7 +281,7 @@ fn strategy(found: &Map, version: &Map, terminating: bool) -> Custom {
         status_replicas: scale.str("statusReplicasPath").into(),
         label_selector: Some(scale.str("labelSelectorPath").to_owned()).filter(|path| !path.is_empty()),
     });
-    let selectable: Vec<&'static str> =
+    let selectable =
         version.maps("selectableFields").map(|field| intern(field.str("jsonPath").trim_start_matches('.'))).collect();
     Custom {
         api_version: api::facts::api_version(spec.str("group"), version.str("name")),
@@ -263,7 +292,7 @@ fn strategy(found: &Map, version: &Map, terminating: bool) -> Custom {
         scale,
         preserve_unknown_fields: spec.bool("preserveUnknownFields") == Some(true),
         columns: columns::of(version, table::age_description()).0,
-        selectable: Vec::leak(selectable),
+        selectable,
         terminating,
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Custom {
     pub(crate) preserve_unknown_fields: bool,
     pub(crate) columns: Vec<Column>,
     /// Paths without their leading dot.
-    pub(crate) selectable: &'static [&'static str],
+    pub(crate) selectable: Vec<&'static str>,
     /// The definition is being deleted: no more objects are created.
     pub(crate) terminating: bool,
 }
@@ -113,8 +113,8 @@ impl Strategy for Custom {
         false
     }
 
-    fn field_names(&self) -> &'static [&'static str] {
-        self.selectable
+    fn field_names(&self) -> &[&'static str] {
+        &self.selectable
     }
 
     fn fields(&self, object: &Map) -> Vec<(&'static str, String)> {

@@ -3,6 +3,7 @@
 //! Invariant: a document is a function of the list of what is served, so servers in one process share those of
 //! built-in kinds. Those of custom resources are made anew when what is served has changed.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -10,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use api::facts::Resource;
 use api::json;
 use api::map;
-use api::object::Meta;
 use api::value::{Map, Value};
 use bytes::Bytes;
 use flate2::Compression;
@@ -24,7 +24,7 @@ use super::operation::Path;
 use super::schema::{Given, value};
 use super::words::Words;
 use super::{gnostic, paths, v2, v3};
-use crate::registry::Registry;
+use crate::registry::{Entry, Registry, Storage};
 
 /// Go's gzip default.
 const COMPRESSION: Compression = Compression::new(6);
@@ -134,7 +134,7 @@ impl Documents {
     }
 
     /// What `/openapi/v3` answers.
-    fn index(&self, custom: &BTreeMap<String, Document>) -> Vec<u8> {
+    fn index<'d>(&'d self, custom: impl Iterator<Item = (&'d String, &'d Document)>) -> Vec<u8> {
         let path = |(name, document): (&String, &Document)| {
             let url = format!("/openapi/v3/{name}?hash={}", document.etag);
             (name.as_str().into(), Value::Map(map! { "serverRelativeURL" => url }))
@@ -179,11 +179,18 @@ fn v2_of(fixed: &[&'static Resource], custom: Vec<&'static Resource>, schemas: G
 pub(super) struct Published {
     generation: u64,
     fixed: Arc<Documents>,
-    /// By the path below `/openapi/v3/`.
-    custom: BTreeMap<String, Document>,
+    /// Of versions with custom resources, by the path below `/openapi/v3/`.
+    custom: BTreeMap<String, Version3>,
     resources: Vec<&'static Resource>,
-    definitions: Vec<Map>,
+    /// Where the definitions are.
+    definitions: Option<Arc<Storage>>,
     v2: OnceLock<Document>,
+}
+
+/// The v3 document of a version, and what it was made of.
+struct Version3 {
+    entries: Vec<Arc<Entry>>,
+    document: Arc<Document>,
 }
 
 /// The documents of what was served last.
@@ -199,38 +206,49 @@ impl Cache {
         if let Some(known) = kept.as_ref().filter(|known| known.generation == generation) {
             return known.clone();
         }
-        let made = Arc::new(Published::new(registry, generation));
+        let made = Arc::new(Published::new(registry, generation, kept.as_deref()));
         *kept = Some(made.clone());
         made
     }
 }
 
 impl Published {
-    fn new(registry: &Registry, generation: u64) -> Self {
-        let fixed = Documents::of(registry);
-        let resources: Vec<&'static Resource> = registry.custom_entries().iter().map(|entry| entry.facts).collect();
-        let storage = registry.storage_of("apiextensions.k8s.io", "customresourcedefinitions");
-        let definitions: Vec<Map> = match &storage {
-            Some(storage) if !resources.is_empty() => {
-                storage.cache.list("").0.iter().map(|item| item.object(storage)).collect()
-            }
-            _ => Vec::new(),
+    /// What `before` has of entries that are still served is kept: an entry never changes.
+    fn new(registry: &Registry, generation: u64, before: Option<&Published>) -> Self {
+        let entries = registry.custom_entries();
+        let mut made = Published {
+            generation,
+            fixed: Documents::of(registry),
+            custom: BTreeMap::new(),
+            resources: entries.iter().map(|entry| entry.facts).collect(),
+            definitions: registry.storage_of("apiextensions.k8s.io", "customresourcedefinitions"),
+            v2: OnceLock::new(),
         };
-        let mut made =
-            Published { generation, fixed, custom: BTreeMap::new(), resources, definitions, v2: OnceLock::new() };
-        let words = if made.resources.is_empty() { None } else { Some(Words::new()) };
+        let words = LazyCell::new(Words::new);
         for (group, versions) in versions(&made.resources) {
             for version in versions {
-                let Some(words) = &words else { continue };
-                let of_version = of_version(&made.resources, group, version);
-                let schemas = made.schemas(&of_version, Flavor::V3, words);
-                let paths = paths::version(group, version, &of_version).into_iter().skip(1).collect();
-                let document = v3::document(words, paths, vec![("", "v1"), (group, version)], schemas);
-                let name = paths::base(group, version);
-                made.custom.insert(name.trim_start_matches('/').into(), Document::new(&document, gnostic::v3));
+                let name = paths::base(group, version).trim_start_matches('/').to_owned();
+                let of_version = |entry: &&Arc<Entry>| entry.facts.group == group && entry.facts.version == version;
+                let entries: Vec<Arc<Entry>> = entries.iter().filter(of_version).cloned().collect();
+                let known =
+                    before.and_then(|before| before.custom.get(&name)).filter(|old| same(&old.entries, &entries));
+                let document = match known {
+                    Some(known) => known.document.clone(),
+                    None => Arc::new(made.version(group, version, &words)),
+                };
+                made.custom.insert(name, Version3 { entries, document });
             }
         }
         made
+    }
+
+    /// The v3 document of a version of custom resources.
+    fn version(&self, group: &'static str, version: &'static str, words: &Words) -> Document {
+        let resources = of_version(&self.resources, group, version);
+        let schemas = self.schemas(&resources, Flavor::V3, words);
+        // Upstream documents of a group of custom resources only the resources.
+        let paths = paths::version(group, version, &resources).into_iter().skip(1).collect();
+        Document::new(&v3::document(words, paths, vec![("", "v1"), (group, version)], schemas), gnostic::v3)
     }
 
     fn schemas(&self, resources: &[&'static Resource], flavor: Flavor, words: &Words) -> Given {
@@ -242,20 +260,22 @@ impl Published {
             list_metadata: words.of_field("io.k8s.api.core.v1.ConfigMapList", "metadata"),
         };
         let schemas = resources.iter().flat_map(|facts| {
-            let name = format!("{}.{}", facts.plural, facts.group);
-            let definition = self.definitions.iter().find(|definition| definition.name() == name);
-            let made = definition.and_then(|found| publish::definitions(found, facts.version, flavor, told));
+            let stored = self.definitions.as_ref().and_then(|storage| {
+                let item = storage.cache.get(&format!("{}.{}", facts.plural, facts.group))?;
+                Some(item.object(storage))
+            });
+            let made = stored.and_then(|found| publish::definitions(&found, facts.version, flavor, told));
             made.unwrap_or_default()
         });
         schemas.filter_map(|(name, schema)| Some((name.to_string(), schema.as_map()?.clone()))).collect()
     }
 
     pub(super) fn v3(&self, name: &str) -> Option<&Document> {
-        self.fixed.v3(name).or_else(|| self.custom.get(name))
+        self.fixed.v3(name).or_else(|| self.custom.get(name).map(|custom| &*custom.document))
     }
 
     pub(super) fn index(&self) -> Vec<u8> {
-        self.fixed.index(&self.custom)
+        self.fixed.index(self.custom.iter().map(|(name, custom)| (name, &*custom.document)))
     }
 
     pub(super) fn v2(&self) -> &Document {
@@ -267,6 +287,10 @@ impl Published {
             v2_of(&self.fixed.served, self.resources.clone(), schemas)
         })
     }
+}
+
+fn same(a: &[Arc<Entry>], b: &[Arc<Entry>]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 /// Groups and their versions that have something served.

@@ -190,6 +190,11 @@ pub(crate) async fn after_delete(hub: &Hub, entry: &Entry, object: &Map) {
     }
 }
 
+/// What of an object is only for servers that allow privileged containers (--allow-privileged).
+pub(crate) fn privileges(entry: &Entry, subresource: &str, object: &Map, update: bool) -> api::field::Errors {
+    core::pod::privileged::check(entry.facts, subresource, object, update)
+}
+
 /// How long objects of a kind live, in seconds (--event-ttl); all others stay.
 const LIFETIMES: &[(&str, i64)] = &[("events", 3600)];
 

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
+use api::proto::Head;
 use api::status::Status;
 use api::value::{Map, Value};
 use api::{facts, map, object};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream;
 use http::Response;
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
 use store::Range;
 
+use super::list_body::{self, Form};
 use super::options::{self, Match, Token};
 use super::select::Selection;
 use super::{Call, show};
@@ -25,8 +24,10 @@ use crate::registry::Storage;
 use crate::respond::{self, Body};
 use crate::table;
 
-/// Bytes of a list sent at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+/// The field of a protobuf list that holds the items.
+pub(super) const ITEMS: u32 = 2;
+/// An Unknown's contentEncoding and contentType, both empty.
+const PROTO_TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
 /// Keys read from the store in one page.
 const PAGE_KEYS: usize = 1000;
 
@@ -134,18 +135,19 @@ impl Call<'_> {
     fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Response<Body> {
         let accepted = &self.accepted;
         let plain = accepted.shape == Shape::Whole && self.entry.is_storage_version() && !accepted.pretty;
-        match accepted.format {
+        let (api_version, kind) = (&self.entry.api_version, self.entry.list_kind());
+        let body = match accepted.format {
             Format::Json if plain => {
-                let head = json_head(&self.entry.api_version, &self.entry.list_kind(), &listed);
-                let body = json_items(storage, listed.items, head);
-                respond::response(200, &accepted.content_type(false), body)
+                let head = json_head(api_version, &kind, &listed);
+                list_body::list(storage, listed.items, Form::Json, &head, b"]}\n")
             }
             Format::Protobuf if plain => {
-                let head = (self.entry.api_version.clone(), self.entry.list_kind());
-                respond::response(200, &accepted.content_type(false), proto_list(&storage, &listed, head))
+                let head = proto_head(api_version, &kind, &storage, &listed);
+                list_body::list(storage, listed.items, Form::Protobuf, &head, PROTO_TAIL)
             }
-            _ => self.show_values(&storage, &listed),
-        }
+            _ => return self.show_values(&storage, &listed),
+        };
+        respond::response(200, &accepted.content_type(false), body)
     }
 
     /// Lists in other shapes, versions and YAML: from values.
@@ -217,45 +219,16 @@ fn list_meta(listed: &Listed) -> Map {
     meta
 }
 
-fn json_head(api_version: &str, kind: &str, listed: &Listed) -> BytesMut {
-    let mut meta = Vec::new();
-    api::json::encode_value(&mut meta, &Value::Map(list_meta(listed)));
-    let mut head = BytesMut::with_capacity(CHUNK_BYTES.min(512 + listed.items.len() * 512));
-    head.put_slice(format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":").as_bytes());
-    head.put_slice(&meta);
-    head.put_slice(b",\"items\":[");
+fn json_head(api_version: &str, kind: &str, listed: &Listed) -> Vec<u8> {
+    let mut head = format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":").into_bytes();
+    api::json::encode_value(&mut head, &Value::Map(list_meta(listed)));
+    head.extend_from_slice(b",\"items\":[");
     head
 }
 
-/// Streams the items; each chunk is filled when the client is ready for it.
-fn json_items(storage: Arc<Storage>, items: Vec<Arc<Item>>, head: BytesMut) -> Body {
-    let state = (items.into_iter().enumerate(), Some(head));
-    let chunks = stream::unfold(state, move |(mut items, head)| {
-        let chunk = head.map(|mut chunk| {
-            let mut ended = true;
-            for (at, item) in items.by_ref() {
-                if at > 0 {
-                    chunk.put_u8(b',');
-                }
-                chunk.put_slice(item.json(&storage));
-                if chunk.len() >= CHUNK_BYTES {
-                    ended = false;
-                    break;
-                }
-            }
-            if ended {
-                chunk.put_slice(b"]}\n");
-            }
-            (Ok(Frame::data(chunk.freeze())), (items, (!ended).then(|| BytesMut::with_capacity(CHUNK_BYTES + 8192))))
-        });
-        std::future::ready(chunk)
-    });
-    StreamBody::new(chunks).boxed_unsync()
-}
-
-/// A protobuf list: Unknown{typeMeta, raw: List{metadata = 1, items = 2}}. The length of the whole is
-/// needed first, so messages are sized in one pass and sent in a second.
-fn proto_list(storage: &Arc<Storage>, listed: &Listed, (api_version, kind): (String, String)) -> Body {
+/// What comes before the items of a protobuf list, Unknown{typeMeta, raw: List{metadata = 1, items = 2}}.
+/// The length of the whole is needed here, so messages are measured first and written later.
+fn proto_head(api_version: &str, kind: &str, storage: &Storage, listed: &Listed) -> BytesMut {
     let mut meta = BytesMut::new();
     put_field(&mut meta, 1, b"");
     put_field(&mut meta, 2, listed.revision.to_string().as_bytes());
@@ -264,44 +237,17 @@ fn proto_list(storage: &Arc<Storage>, listed: &Listed, (api_version, kind): (Str
         meta.put_u8(4 << 3);
         put_varint(&mut meta, remaining);
     }
-    let mut raw_head = BytesMut::new();
-    put_field(&mut raw_head, 1, &meta);
-    let sizes = listed.items.iter().map(|item| item.message_len(storage));
-    let items: usize = sizes.map(|len| 1 + varint_len(len) + len).sum();
+    let mut list_head = BytesMut::new();
+    put_field(&mut list_head, 1, &meta);
+    let lengths = listed.items.iter().map(|item| item.message_len(storage));
+    let items: usize = lengths.map(|len| Head::new(ITEMS, len).bytes().len() + len).sum();
     let mut type_meta = BytesMut::new();
     put_field(&mut type_meta, 1, api_version.as_bytes());
     put_field(&mut type_meta, 2, kind.as_bytes());
-    let mut head = BytesMut::with_capacity(CHUNK_BYTES + 8192);
+    let mut head = BytesMut::new();
     head.put_slice(api::proto::MAGIC);
     put_field(&mut head, 1, &type_meta);
-    head.put_u8(2 << 3 | 2);
-    put_varint(&mut head, (raw_head.len() + items) as u64);
-    head.put_slice(&raw_head);
-    proto_items(storage.clone(), listed.items.clone(), head)
-}
-
-fn varint_len(number: usize) -> usize {
-    (64 - (number as u64 | 1).leading_zeros() as usize).div_ceil(7)
-}
-
-fn proto_items(storage: Arc<Storage>, items: Vec<Arc<Item>>, head: BytesMut) -> Body {
-    let chunks = stream::unfold((items.into_iter(), Some(head)), move |(mut items, head)| {
-        let chunk = head.map(|mut chunk| {
-            let mut ended = true;
-            for item in items.by_ref() {
-                put_field(&mut chunk, 2, &item.message(&storage));
-                if chunk.len() >= CHUNK_BYTES {
-                    ended = false;
-                    break;
-                }
-            }
-            if ended {
-                put_field(&mut chunk, 3, b"");
-                put_field(&mut chunk, 4, b"");
-            }
-            (Ok(Frame::data(chunk.freeze())), (items, (!ended).then(|| BytesMut::with_capacity(CHUNK_BYTES + 8192))))
-        });
-        std::future::ready(chunk)
-    });
-    StreamBody::new(chunks).boxed_unsync()
+    head.put_slice(Head::new(2, list_head.len() + items).bytes());
+    head.put_slice(&list_head);
+    head
 }

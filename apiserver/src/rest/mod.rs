@@ -5,6 +5,7 @@
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod list;
+mod list_body;
 pub(crate) mod managed;
 pub(crate) mod metadata;
 pub(crate) mod options;

@@ -5,6 +5,7 @@
 //! a watcher that lags too far is ended, never skipped ahead.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use http::Response;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::options::{self, Match};
 use super::select::Selection;
@@ -56,6 +57,8 @@ struct Watcher {
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
+    /// Rings at the next bookmark or at the end; kept, as setting it up anew costs more than an event.
+    alarm: Pin<Box<Sleep>>,
     done: bool,
 }
 
@@ -119,6 +122,7 @@ impl Call<'_> {
             next_bookmark: now
                 + BOOKMARK_PERIOD.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
             ends: now + timeout,
+            alarm: Box::pin(tokio::time::sleep_until(now)),
             done: false,
         }
     }
@@ -215,13 +219,16 @@ impl Watcher {
 
     async fn live(&mut self) -> Option<Live> {
         let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
+        if self.alarm.deadline() != wake {
+            self.alarm.as_mut().reset(wake);
+        }
         tokio::select! {
             biased;
             event = self.registration.live.recv() => match event {
                 Ok(event) => Some(Live::Event(event)),
                 Err(RecvError::Lagged(_) | RecvError::Closed) => None,
             },
-            _ = tokio::time::sleep_until(wake) => {
+            () = &mut self.alarm => {
                 if Instant::now() >= self.ends { None } else { Some(Live::Bookmark) }
             }
         }

@@ -19,7 +19,6 @@ use crate::hub::written;
 use crate::negotiate;
 use crate::registry::Storage;
 use crate::resources;
-use crate::resources::core::pod::privileged;
 use crate::respond::{self, Body};
 use crate::strategy::Generation;
 
@@ -381,12 +380,12 @@ impl Call<'_> {
         errors
     }
 
-    /// What pods may not be where the server does not allow privileged ones.
+    /// What --allow-privileged would allow.
     fn privileges(&self, object: &Map, update: bool) -> field::Errors {
         if self.api.allow_privileged {
             return field::Errors::new();
         }
-        privileged::check(self.entry.facts, &self.info.subresource, object, update)
+        resources::privileges(self.entry, &self.info.subresource, object, update)
     }
 
     fn count_generation(&self, object: &mut Map, old: &Map) {

@@ -6,6 +6,7 @@
 
 mod authn;
 mod authz;
+mod certificate;
 mod configz;
 mod files;
 mod logs;
@@ -18,7 +19,6 @@ mod settings;
 mod stats;
 mod streaming;
 mod tail;
-mod tls;
 mod usage;
 mod watch;
 
@@ -75,7 +75,7 @@ pub(crate) async fn bind(kubelet: &Arc<Kubelet>) -> Result<Option<Bound>, Error>
         return Ok(None);
     }
     let access = Access::new(kubelet.clone());
-    let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(config, &kubelet.node.ips)?));
+    let acceptor = TlsAcceptor::from(Arc::new(certificate::server_config(config, &kubelet.node.ips)?));
     let address = SocketAddr::new(config.server.address, config.port);
     let failed = |source| Error::Io { what: format!("listen tcp {address}"), source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;

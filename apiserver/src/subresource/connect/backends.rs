@@ -7,11 +7,11 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -41,9 +41,9 @@ impl Backends {
         let client = config.kubelet_client.as_ref();
         let stop = CancellationToken::new();
         Ok(Backends {
-            kubelet: tls(client, config.kubelet_ca.as_deref())?,
-            kubelet_unverified: tls(client, None)?,
-            anyone: tls(None, None)?,
+            kubelet: client_config(client, config.kubelet_ca.as_deref())?,
+            kubelet_unverified: client_config(client, None)?,
+            anyone: client_config(None, None)?,
             address_types: config.kubelet_address_types.clone(),
             kubelet_port: KUBELET_PORT,
             running: TaskTracker::new(),
@@ -103,11 +103,11 @@ async fn dial(tls: Option<TlsConnector>, address: String, host: String) -> io::R
 }
 
 /// A TLS client with a certificate (PEM) and the CA that it trusts; without a CA it verifies nothing.
-fn tls(client: Option<&(Vec<u8>, Vec<u8>)>, ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
+fn client_config(client: Option<&(Vec<u8>, Vec<u8>)>, ca: Option<&[u8]>) -> Result<Arc<ClientConfig>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match ca {
-        None => Arc::new(Unverified(provider.signature_verification_algorithms)),
+        None => tls::unverified(&provider),
         Some(ca) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(ca) {
@@ -134,43 +134,4 @@ fn tls(client: Option<&(Vec<u8>, Vec<u8>)>, ca: Option<&[u8]>) -> Result<Arc<Cli
     // What is handed on is HTTP/1.1, because only that can be upgraded.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
-}
-
-/// Any server whose certificate's key it has (TLSClientConfig.Insecure).
-#[derive(Debug)]
-struct Unverified(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

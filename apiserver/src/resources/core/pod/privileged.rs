@@ -3,38 +3,36 @@
 //!
 //! Invariant: asked only where the flag is off, of every kind that has a pod's spec in it.
 
-use api::facts::Resource;
+use api::facts::{Resource, Struct, Type};
 use api::field::{self, Errors, Path};
 use api::value::Map;
 
 use super::{CONTAINER_LISTS, windows};
 
-/// Group, plural, where the pod's spec is.
-const SPECS: &[(&str, &str, &[&str])] = &[
-    ("", "pods", &["spec"]),
-    ("", "podtemplates", &["template", "spec"]),
-    ("", "replicationcontrollers", &["spec", "template", "spec"]),
-    ("apps", "daemonsets", &["spec", "template", "spec"]),
-    ("apps", "deployments", &["spec", "template", "spec"]),
-    ("apps", "replicasets", &["spec", "template", "spec"]),
-    ("apps", "statefulsets", &["spec", "template", "spec"]),
-    ("batch", "jobs", &["spec", "template", "spec"]),
-    ("batch", "cronjobs", &["spec", "jobTemplate", "spec", "template", "spec"]),
-];
+/// The type of a pod's spec, by its OpenAPI name.
+const SPEC: &str = "io.k8s.api.core.v1.PodSpec";
+
+/// Where objects of a type have the spec of a pod: below structs alone, never in lists.
+fn place(ty: &'static Struct) -> Option<Vec<&'static str>> {
+    ty.json_fields().iter().find_map(|field| {
+        let Type::Struct(inner) = field.ty else { return None };
+        let below = if inner.name == SPEC { Vec::new() } else { place(inner)? };
+        Some([vec![field.name], below].concat())
+    })
+}
 
 /// What of an object is only for servers that allow privileged containers. An update of a pod can add
 /// ephemeral containers alone.
 pub(crate) fn check(facts: &Resource, subresource: &str, object: &Map, update: bool) -> Errors {
     let mut errors = Errors::new();
-    let row = SPECS.iter().find(|row| row.0 == facts.group && row.1 == facts.plural);
-    let Some((_, plural, place)) = row else { return errors };
-    let lists: &[&str] = match (subresource, *plural) {
+    let Some(place) = place(facts.ty) else { return errors };
+    let lists: &[&str] = match (subresource, facts.plural) {
         ("ephemeralcontainers", "pods") => &["ephemeralContainers"],
         ("", "pods") if update => return errors,
         ("", _) => &CONTAINER_LISTS,
         _ => return errors,
     };
-    let Some(spec) = object.at(place) else { return errors };
+    let Some(spec) = object.at(&place) else { return errors };
     let path = place.iter().fold(Path::default(), |path, name| path.child(name));
     for list in lists {
         for (at, container) in spec.maps(list).enumerate() {
@@ -75,6 +73,7 @@ mod tests {
         assert_eq!(said("apps", "deployments", "", &template, true), refused("spec.template.spec"));
         let cron = format!(r#"{{"spec":{{"jobTemplate":{template}}}}}"#);
         assert_eq!(said("batch", "cronjobs", "", &cron, false), refused("spec.jobTemplate.spec.template.spec"));
+        assert_eq!(said("", "podtemplates", "", &format!(r#"{{"template":{pod}}}"#), true), refused("template.spec"));
         assert_eq!(said("", "services", "", &pod, false), [""; 0]);
         let debug = r#"{"spec":{"containers":[{"securityContext":{"privileged":true}}],"ephemeralContainers":[{"securityContext":{"privileged":true}}]}}"#;
         assert_eq!(

@@ -1,0 +1,10 @@
+//! TLS as the servers of a cluster do it: certificates reloaded when their files change, client certificates
+//! asked for but judged per request, and clients that are told not to verify.
+//!
+//! Must not know: requests, identities, any other crate of ours.
+
+mod serving;
+mod signatures;
+
+pub use serving::server_config;
+pub use signatures::unverified;
