@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use store::Store;
 
-use crate::admission::{self, Chain};
+use crate::admission::webhook::{Configurations, Webhooks};
+use crate::admission::{self, Chain, Parts};
 use crate::authn::{self, Anonymous, Authenticators, jws};
 use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
@@ -34,10 +35,17 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
-    let observers: Vec<Box<dyn Observer>> = vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes)];
+    let webhooks = Arc::new(Webhooks::default());
+    let observers: Vec<Box<dyn Observer>> = vec![
+        Box::new(AuthorizerViews(authz.clone())),
+        Box::new(changes),
+        Box::new(Configurations(webhooks.clone())),
+    ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let mut plugins = admission::plugins(enable, disable, &authz).map_err(Error::Config)?;
+    let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let parts = Parts { authorizers: authz.clone(), webhooks };
+    let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
@@ -53,7 +61,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         issuer,
         openid,
         health: Health::default(),
-        metrics: Metrics::new().map_err(wrong)?,
+        metrics,
         version: nonresource::Version::default(),
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,

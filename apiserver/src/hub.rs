@@ -290,6 +290,10 @@ impl Reader for Hub {
         items.iter().map(|item| Arc::new(item.object(&storage))).collect()
     }
 
+    fn versions(&self, entry: &Entry) -> Vec<Arc<Entry>> {
+        entry.storage.as_ref().map(|storage| self.registry.sharing(storage)).unwrap_or_default()
+    }
+
     fn update<'a>(
         &'a self,
         group: &'a str,

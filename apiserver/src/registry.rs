@@ -11,12 +11,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::facts::{self, Resource, Struct, Subresource};
 use api::json;
+use api::status::Status;
 use api::value::Map;
 use api::{object, proto};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::admission::Reader;
 use crate::cache::Cache;
+use crate::codec::Expected;
 use crate::resources;
 use crate::strategy::Strategy;
 
@@ -151,6 +154,23 @@ impl Entry {
                     object.clone()
                 }
             },
+        }
+    }
+
+    /// An object of this entry in another that shares its storage.
+    pub(crate) async fn converted(&self, to: &Entry, object: &Map, _objects: &dyn Reader) -> Result<Map, Status> {
+        Ok(to.from_storage(&self.to_storage(object)))
+    }
+
+    /// The kind that a request about the subresource (or, with none, the resource) carries.
+    pub(crate) fn expected(&self, subresource: &str) -> Expected<'_> {
+        let (facts, hooks) = (self.facts, &*self.strategy);
+        match self.subresource(subresource) {
+            Some(sub) if sub.kind != facts.kind => {
+                let ty = sub.ty.unwrap_or(facts.ty);
+                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty, hooks }
+            }
+            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty, hooks },
         }
     }
 
@@ -293,6 +313,12 @@ impl Registry {
 
     pub(crate) fn storages(&self) -> Vec<Arc<Storage>> {
         self.fixed.storages.values().chain(self.custom().storages.values()).cloned().collect()
+    }
+
+    /// The entries that serve the objects of a storage.
+    pub(crate) fn sharing(&self, storage: &Arc<Storage>) -> Vec<Arc<Entry>> {
+        let shares = |entry: &&Arc<Entry>| entry.storage.as_ref().is_some_and(|has| Arc::ptr_eq(has, storage));
+        self.fixed.ordered.iter().chain(&self.custom().ordered).filter(shares).cloned().collect()
     }
 
     /// The storage of a resource by its storage group, or any group it is served in.

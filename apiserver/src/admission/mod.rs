@@ -19,6 +19,7 @@ mod service_account;
 mod storage;
 mod tolerations;
 mod topology_labels;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::registry::Entry;
+use webhook::{MutatingAdmissionWebhook, Reinvocation, ValidatingAdmissionWebhook, Webhooks};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -38,10 +41,24 @@ pub(crate) enum Operation {
     Connect,
 }
 
+impl Operation {
+    /// As reviews, rules and metrics have it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
 /// What is asked of a plugin. `object` is absent on delete, `old` on create; both are in the request's version.
 pub(crate) struct Attributes<'a> {
     pub(crate) operation: Operation,
     pub(crate) user: &'a User,
+    /// The resource that is served, for what is not told below.
+    pub(crate) entry: &'a Arc<Entry>,
     pub(crate) group: &'a str,
     pub(crate) version: &'a str,
     pub(crate) resource: &'a str,
@@ -52,13 +69,28 @@ pub(crate) struct Attributes<'a> {
     pub(crate) object: Option<&'a mut Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
+    /// CreateOptions, UpdateOptions or DeleteOptions; a connection has none.
+    pub(crate) options: Option<Map>,
     /// What plugins tell the client beside the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What plugins remember when they are called again.
+    pub(crate) reinvocation: Reinvocation,
 }
 
 impl Attributes<'_> {
     pub(crate) fn warn(&self, text: String) {
         self.warnings.lock().push(text);
+    }
+
+    /// An annotation for the audit log; nobody keeps one yet.
+    pub(crate) fn annotate(&self, key: &str, value: &str) {
+        tracing::debug!(key, value, "audit annotation");
+    }
+
+    /// True when the object is of the resource's own kind, not of a subresource's.
+    pub(crate) fn is_own_kind(&self) -> bool {
+        let expected = self.entry.expected(self.subresource);
+        (expected.group, expected.kind) == (self.entry.facts.group, self.entry.facts.kind)
     }
 
     /// True for this resource of this group, on the resource itself or on any of the subresources named.
@@ -101,6 +133,9 @@ pub(crate) trait Reader: Send + Sync {
 
     /// All objects of a namespace ("" for cluster-scoped kinds) from the watch cache.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<std::sync::Arc<Map>>;
+
+    /// The ways in which the objects of an entry are served: versions, and groups that share them.
+    fn versions(&self, entry: &Entry) -> Vec<Arc<Entry>>;
 
     /// Reads, changes and writes an object without admission, as a plugin's own bookkeeping does (quota status).
     /// `change` may be called again after a conflict; `None` leaves the object as it is.
@@ -150,7 +185,17 @@ impl Chain {
         Chain { plugins }
     }
 
+    /// Lets every plugin change the object; a second time when one that others may want to see did.
     pub(crate) async fn admit(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        self.admit_once(attributes, objects).await?;
+        if attributes.reinvocation.is_wanted {
+            attributes.reinvocation.is_second = true;
+            self.admit_once(attributes, objects).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit_once(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
         let operation = attributes.operation;
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation)) {
             plugin.admit(attributes, objects).await?;
@@ -166,15 +211,21 @@ impl Chain {
     }
 }
 
+/// What plugins are made with.
+pub(crate) struct Parts {
+    pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) webhooks: Arc<Webhooks>,
+}
+
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
-type Row = (fn(&Arc<Authorizers>) -> Box<dyn Plugin>, bool);
+type Row = (fn(&Parts) -> Box<dyn Plugin>, bool);
 
 /// Every plugin, in upstream's order (pkg/kubeapiserver/options/plugins.go@v1.37.2: AllOrderedPlugins).
 const PLUGINS: &[Row] = &[
     (|_| Box::new(namespace_lifecycle::NamespaceLifecycle::default()), true),
     (|_| Box::new(limit_ranger::LimitRanger), true),
     (|_| Box::new(service_account::ServiceAccount), true),
-    (|authorizers| Box::new(node_restriction::NodeRestriction(authorizers.clone())), false),
+    (|parts| Box::new(node_restriction::NodeRestriction(parts.authorizers.clone())), false),
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
     (|_| Box::new(pod_security::PodSecurity), true),
     (|_| Box::new(priority::Priority), true),
@@ -184,13 +235,15 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(storage::StorageObjectInUseProtection), true),
     (|_| Box::new(storage::PersistentVolumeClaimResize), true),
     (|_| Box::new(runtime_class::RuntimeClass), true),
-    (|authorizers| Box::new(certificates::CertificateApproval(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::CertificateSigning(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::ClusterTrustBundleAttest(authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateApproval(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateSigning(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::ClusterTrustBundleAttest(parts.authorizers.clone())), true),
     (|_| Box::new(certificates::CertificateSubjectRestriction), true),
     (|_| Box::new(network::DefaultIngressClass), true),
     (|_| Box::new(network::DenyServiceExternalIPs), false),
     (|_| Box::new(topology_labels::PodTopologyLabels), true),
+    (|parts| Box::new(MutatingAdmissionWebhook(parts.webhooks.clone())), true),
+    (|parts| Box::new(ValidatingAdmissionWebhook(parts.webhooks.clone())), true),
     (|_| Box::new(quota::ResourceQuota), true),
 ];
 
@@ -203,7 +256,6 @@ const ABSENT: &[&str] = &[
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
     "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
@@ -213,7 +265,6 @@ const ABSENT: &[&str] = &[
     "PodResizeValidator",
     "PodTolerationRestriction",
     "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 ];
 
 /// The plugins that the flags leave on, in order.
@@ -223,9 +274,9 @@ const ABSENT: &[&str] = &[
 pub(crate) fn plugins(
     enable: &[String],
     disable: &[String],
-    authorizers: &Arc<Authorizers>,
+    parts: &Parts,
 ) -> Result<Vec<Box<dyn Plugin>>, String> {
-    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(authorizers), *on)).collect();
+    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(parts), *on)).collect();
     for name in enable.iter().chain(disable) {
         let known = all.iter().any(|(plugin, _)| plugin.name() == name);
         if !known && !ABSENT.contains(&name.as_str()) {
@@ -249,16 +300,17 @@ pub(crate) fn plugins(
 mod tests {
     use std::sync::Arc;
 
-    use super::{PLUGINS, plugins};
+    use super::{PLUGINS, Parts, plugins};
     use crate::authz::Authorizers;
 
     /// What the flags leave, as changes of what is on by default.
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let got = plugins(&list(enable), &list(disable), &authorizers);
+        let parts = Parts { authorizers, webhooks: Arc::default() };
+        let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
-        let rows = PLUGINS.iter().map(|(make, on)| (make(&authorizers).name(), *on));
+        let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));
         let wanted = expect.map(|(more, less)| {
             let on = rows.filter(|(name, on)| (*on || more.contains(name)) && !less.contains(name));
             on.map(|(name, _)| name).collect::<Vec<_>>()

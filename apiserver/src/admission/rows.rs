@@ -12,9 +12,10 @@ use api::status::Status;
 use api::value::{Map, Value};
 use futures::future::BoxFuture;
 
-use super::{Attributes, Chain, Operation, Reader, plugins};
+use super::{Attributes, Chain, Operation, Parts, Reader, plugins};
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::registry::{Entry, Registry};
 use crate::resources;
 use crate::resources::common::rows::pretty;
 use crate::strategy::Context;
@@ -55,6 +56,10 @@ impl Reader for World {
         self.of(group, resource, namespace).cloned().collect()
     }
 
+    fn versions(&self, _: &Entry) -> Vec<Arc<Entry>> {
+        Vec::new()
+    }
+
     fn update<'a>(
         &'a self,
         group: &'a str,
@@ -82,16 +87,18 @@ fn part(row: &Map, name: &str, facts: &Resource) -> Option<Map> {
 
 fn attributes<'a>(
     row: &'a Map,
-    facts: &'a Resource,
+    entry: &'a Arc<Entry>,
     user: &'a User,
     name: &'a str,
     object: &'a mut Map,
     old: Option<&'a Map>,
 ) -> Attributes<'a> {
+    let facts = entry.facts;
     let namespace = if facts.namespaced { row.str("ns") } else { "" };
     Attributes {
         operation: if old.is_some() { Operation::Update } else { Operation::Create },
         user,
+        entry,
         group: facts.group,
         version: facts.version,
         resource: facts.plural,
@@ -102,12 +109,15 @@ fn attributes<'a>(
         object: Some(object),
         old,
         dry_run: true,
+        options: None,
         warnings: Default::default(),
+        reinvocation: Default::default(),
     }
 }
 
 /// What we make of a row: the object and the warnings, or the refusal.
-async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Result<(Map, Vec<String>), Status> {
+async fn answer(chain: &Chain, world: &World, row: &Map, entry: &Arc<Entry>) -> Result<(Map, Vec<String>), Status> {
+    let facts = entry.facts;
     let strategy = resources::strategy(facts.group, facts.plural);
     let (user, old) = (User::default(), part(row, "old", facts));
     let mut object = part(row, "body", facts).expect("a body");
@@ -116,7 +126,7 @@ async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Re
     api::defaults::apply(&mut object, facts.ty);
     strategy.default(&mut object);
     let name = object.name().to_string();
-    let mut asked = attributes(row, facts, &user, &name, &mut object, old.as_ref());
+    let mut asked = attributes(row, entry, &user, &name, &mut object, old.as_ref());
     chain.admit(&mut asked, world).await?;
     let mut warnings = asked.warnings.into_inner();
     let cx = Context { user: &user, now: "2026-01-01T00:00:00Z" };
@@ -124,7 +134,7 @@ async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Re
         None => strategy.prepare_for_create(&cx, &mut object),
         Some(old) => strategy.prepare_for_update(&cx, &mut object, old),
     }
-    let judged = attributes(row, facts, &user, &name, &mut object, old.as_ref());
+    let judged = attributes(row, entry, &user, &name, &mut object, old.as_ref());
     chain.validate(&judged, world).await?;
     warnings.extend(judged.warnings.into_inner());
     warnings.extend(strategy.warnings(&object, old.as_ref()));
@@ -146,7 +156,9 @@ async fn requests_as_upstream_admits_them() {
     let (data, _) = decode_any(include_bytes!("testdata.json"), Strictness::Lenient).expect("JSON");
     let data = data.as_map().expect("an object").clone();
     let authorizers = Arc::new(Authorizers::new(Vec::new()));
-    let chain = Chain::new(plugins(&[], &[], &authorizers).expect("plugins"));
+    let parts = Parts { authorizers, webhooks: Arc::default() };
+    let chain = Chain::new(plugins(&[], &[], &parts).expect("plugins"));
+    let registry = Registry::new(|_| true);
     let worlds = data.map("worlds").expect("worlds");
     let mut wrong = Vec::new();
     for row in data.maps("rows") {
@@ -154,7 +166,8 @@ async fn requests_as_upstream_admits_them() {
         let there = there.map(|object| Arc::new(typed(object, facts_of(object.str("apiVersion"), object.str("kind")))));
         let world = World(there.collect());
         let facts = facts_of(row.str("api"), row.str("kind"));
-        let got = match answer(&chain, &world, row, facts).await {
+        let entry = registry.get(facts.group, facts.version, facts.plural).expect("an entry");
+        let got = match answer(&chain, &world, row, &entry).await {
             Ok((object, warnings)) => format!("{}\n   {warnings:?}", shown(&object)),
             Err(status) => format!("{} {}", status.code, status.message),
         };

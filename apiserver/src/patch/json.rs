@@ -8,25 +8,36 @@ use api::value::{Map, Value};
 const OPERATIONS_MAX: usize = 10_000;
 
 pub(crate) fn apply(original: &Map, patch: &[u8]) -> Result<Map, Status> {
-    let (patch, _) = decode_any(patch, Strictness::Lenient).map_err(|error| unreadable(&error.to_string()))?;
-    let Some(operations) = patch.as_list() else {
-        return Err(unreadable("json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
-    };
+    let operations = steps(patch).map_err(|why| unreadable(&why))?;
     if operations.len() > OPERATIONS_MAX {
         let text =
             format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
         return Err(Status::request_entity_too_large(&text));
     }
+    apply_steps(original, &operations).map_err(|why| failed(&why))
+}
+
+/// The operations of a patch.
+pub(crate) fn steps(patch: &[u8]) -> Result<Vec<Map>, String> {
+    let (patch, _) = decode_any(patch, Strictness::Lenient).map_err(|error| error.to_string())?;
+    let Value::List(operations) = patch else {
+        return Err("json: cannot unmarshal object into Go value of type jsonpatch.Patch".into());
+    };
+    let operation = |value| match value {
+        Value::Map(operation) => Ok(operation),
+        _ => Err("json: cannot unmarshal into Go value of type jsonpatch.Operation".into()),
+    };
+    operations.into_iter().map(operation).collect()
+}
+
+pub(crate) fn apply_steps(original: &Map, operations: &[Map]) -> Result<Map, String> {
     let mut document = Value::Map(original.clone());
     for operation in operations {
-        let Some(operation) = operation.as_map() else {
-            return Err(unreadable("json: cannot unmarshal into Go value of type jsonpatch.Operation"));
-        };
-        step(&mut document, operation).map_err(|why| failed(&why))?;
+        step(&mut document, operation)?;
     }
     match document {
         Value::Map(map) => Ok(map),
-        _ => Err(failed("the document is no object any more")),
+        _ => Err("the document is no object any more".into()),
     }
 }
 

@@ -20,6 +20,8 @@ use std::sync::Arc;
 use api::status::Status;
 use http::HeaderMap;
 
+use parking_lot::Mutex;
+
 use crate::admission::Chain;
 use crate::authn::User;
 use crate::authz::Authorizers;
@@ -48,11 +50,22 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// Now, as metav1.Time text.
     pub(crate) now: String,
+    /// What the client is told beside the answer, each text once.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Call<'_> {
     pub(crate) fn storage(&self) -> Result<&Arc<Storage>, Status> {
         self.entry.storage.as_ref().ok_or_else(|| self.not_allowed())
+    }
+
+    pub(crate) fn warn(&self, texts: impl IntoIterator<Item = String>) {
+        let mut warnings = self.warnings.lock();
+        for text in texts {
+            if !warnings.contains(&text) {
+                warnings.push(text);
+            }
+        }
     }
 
     pub(crate) fn hub(&self) -> &Hub {

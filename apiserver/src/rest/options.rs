@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use api::field::{self, Errors, Path};
+use api::map;
+use api::object::set_kind;
 use api::status::Status;
+use api::value::{Map, Value};
 use base64::Engine;
 
+use crate::admission::Operation;
 use crate::request::Query;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +155,27 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+/// CreateOptions or UpdateOptions as plugins are told them: a patch's become those of what it does.
+pub(crate) fn of_operation(operation: Operation, query: &Query) -> Option<Map> {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete | Operation::Connect => return None,
+    };
+    let mut options = map! {};
+    set_kind(&mut options, "meta.k8s.io/v1", kind);
+    let dry_run: Vec<Value> = query.all("dryRun").map(Value::from).collect();
+    if !dry_run.is_empty() {
+        options.set("dryRun", dry_run);
+    }
+    for name in ["fieldManager", "fieldValidation"] {
+        if !query.get(name).is_empty() {
+            options.set(name, query.get(name));
+        }
+    }
+    Some(options)
 }
 
 /// `dryRun=All`.

@@ -42,12 +42,10 @@ impl Special for Eviction {
         incoming: Incoming<'a>,
     ) -> BoxFuture<'a, Result<Response<Body>, Status>> {
         Box::pin(async move {
-            let (mut eviction, warnings) = call.body(incoming.body).await?;
+            let mut eviction = call.body(incoming.body).await?;
             evict(call, &mut eviction).await?;
             let answer = map! { "kind" => "Status", "apiVersion" => "v1", "metadata" => Map::new(), "status" => "Success", "code" => 201i64 };
-            let mut response = respond::object(201, &answer, &call.accepted);
-            respond::warn(&mut response, &warnings);
-            Ok(response)
+            Ok(respond::object(201, &answer, &call.accepted))
         })
     }
 }

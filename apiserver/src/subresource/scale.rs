@@ -51,7 +51,7 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
 }
 
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let (scale, _) = call.body(body).await?;
+    let scale = call.body(body).await?;
     if scale.name() != call.info.name {
         let text = format!(
             "the name of the object ({}) does not match the name on the URL ({})",
