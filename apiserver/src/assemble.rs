@@ -36,14 +36,12 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
     let webhooks = Arc::new(Webhooks::default());
-    let observers: Vec<Box<dyn Observer>> = vec![
-        Box::new(AuthorizerViews(authz.clone())),
-        Box::new(changes),
-        Box::new(Configurations(webhooks.clone())),
-    ];
+    let observers: Vec<Box<dyn Observer>> =
+        vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes), Box::new(Configurations(webhooks.clone()))];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
     let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let clients = webhooks.clients.clone();
     let parts = Parts { authorizers: authz.clone(), webhooks };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
@@ -65,6 +63,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         version: nonresource::Version::default(),
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
+        clients,
     };
     Ok((core, queue))
 }

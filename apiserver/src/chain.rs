@@ -20,6 +20,7 @@ use crate::request::Info;
 use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
 use crate::subresource::Incoming;
+use crate::webhook::client::Clients;
 use crate::{compress, health, nonresource, subresource};
 
 /// Everything that answers requests.
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) version: nonresource::Version,
     pub(crate) openapi: crate::openapi::Cache,
     pub(crate) backends: subresource::connect::Backends,
+    /// Connections to webhooks.
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// A request past authentication.

@@ -21,9 +21,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// With what others count.
-    pub(crate) fn new(
-        others: impl IntoIterator<Item = Box<dyn Collector>>,
-    ) -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(others: impl IntoIterator<Item = Box<dyn Collector>>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         for collector in others {
             registry.register(collector)?;

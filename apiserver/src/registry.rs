@@ -20,6 +20,7 @@ use parking_lot::RwLock;
 use crate::admission::Reader;
 use crate::cache::Cache;
 use crate::codec::Expected;
+use crate::custom::Converter;
 use crate::resources;
 use crate::strategy::Strategy;
 
@@ -55,6 +56,8 @@ pub(crate) struct Entry {
     pub(crate) storage: Option<Arc<Storage>>,
     pub(crate) strategy: Hooks,
     conversion: Option<&'static Conversion>,
+    /// The webhook that converts between the versions of a custom resource.
+    converter: Option<Arc<Converter>>,
 }
 
 /// Where the objects of a resource are kept, whatever the version they are asked in.
@@ -67,6 +70,8 @@ pub(crate) struct Storage {
     pub(crate) stored: &'static Resource,
     api_version: String,
     pub(crate) strategy: Hooks,
+    /// The versions that objects may be stored in, when only a webhook converts them.
+    versions: Vec<(String, Hooks)>,
     pub(crate) cache: Cache,
 }
 
@@ -92,7 +97,8 @@ impl Storage {
         proto::wrap(&self.api_version, self.stored.kind, &proto::encode(stored, self.stored.ty))
     }
 
-    /// The object of stored bytes in the storage version, with its resourceVersion.
+    /// The object of stored bytes in the storage version, with its resourceVersion; when a webhook converts, in the
+    /// version that it was stored in.
     pub(crate) fn decode(&self, bytes: &[u8], revision: u64) -> Result<Map, Undecodable> {
         let failed = |why: String| Undecodable { key: self.prefix.clone(), why };
         let mut object = match proto::unwrap(bytes).map_err(|error| failed(error.to_string()))? {
@@ -102,9 +108,15 @@ impl Storage {
                 decoded.map_err(|error| failed(error.to_string()))?.value
             }
         };
-        object::set_kind(&mut object, &self.api_version, self.stored.kind);
         set_resource_version(&mut object, revision);
-        self.strategy.read(&mut object);
+        if self.versions.is_empty() {
+            object::set_kind(&mut object, &self.api_version, self.stored.kind);
+            self.strategy.read(&mut object);
+        } else if let Some((_, strategy)) =
+            self.versions.iter().find(|(version, _)| version == object.str("apiVersion"))
+        {
+            strategy.read(&mut object);
+        }
         Ok(object)
     }
 }
@@ -123,20 +135,73 @@ impl Entry {
     /// True when stored objects are served as they are.
     pub(crate) fn is_storage_version(&self) -> bool {
         match &self.storage {
+            _ if self.converter.is_some() => false,
             Some(storage) => storage.stored.group == self.facts.group && storage.stored.version == self.facts.version,
             None => true,
         }
     }
 
+    /// True when a webhook has to be asked for objects in other versions.
+    pub(crate) fn asks(&self) -> bool {
+        self.converter.is_some()
+    }
+
+    /// Stored objects in this version, in their order.
+    ///
+    /// # Errors
+    /// What keeps a webhook from converting them; nothing else does.
+    pub(crate) async fn shown(&self, stored: Vec<Map>, objects: &dyn Reader) -> Result<Vec<Map>, Status> {
+        match &self.converter {
+            None => Ok(stored.iter().map(|object| self.from_storage(object)).collect()),
+            Some(converter) => converter.convert(stored, &self.api_version, &*self.strategy, objects).await,
+        }
+    }
+
+    /// As [`Entry::shown`] for one object.
+    pub(crate) async fn read(&self, stored: Map, objects: &dyn Reader) -> Result<Map, Status> {
+        match &self.converter {
+            None => Ok(self.from_storage(&stored)),
+            Some(_) => Ok(self.shown(vec![stored], objects).await?.pop().unwrap_or_default()),
+        }
+    }
+
+    /// An object of this version as it is stored.
+    ///
+    /// # Errors
+    /// As [`Entry::shown`].
+    pub(crate) async fn stored(&self, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        let (Some(converter), Some(storage)) = (&self.converter, &self.storage) else {
+            return Ok(self.to_storage(object));
+        };
+        let object = vec![object.clone()];
+        let converted = converter.convert(object, &storage.api_version, &*storage.strategy, objects).await?;
+        Ok(converted.into_iter().next().unwrap_or_default())
+    }
+
+    /// What was stored as a client of this version is shown it: a webhook need not give back what it was given.
+    pub(crate) async fn echoed(&self, object: &Map, stored: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        if self.asks() { self.read(stored.clone(), objects).await } else { Ok(object.clone()) }
+    }
+
+    /// A stored object in this version, for entries that need no webhook for it.
+    pub(crate) fn local(&self, stored: &Map) -> Map {
+        self.from_storage(stored)
+    }
+
+    /// True when a stored object is not in the version that it would be stored in now.
+    pub(crate) fn is_outdated(&self, stored: &Map) -> bool {
+        self.asks() && self.storage.as_ref().is_some_and(|storage| storage.api_version != stored.str("apiVersion"))
+    }
+
     /// An object of this version in the storage version.
-    pub(crate) fn to_storage(&self, object: &Map) -> Map {
+    fn to_storage(&self, object: &Map) -> Map {
         let ty = self.storage.as_ref().map_or(self.facts.ty, |storage| storage.stored.ty);
         self.convert(object, ty, |conversion| conversion.to_storage)
     }
 
     /// An object of the storage version in this version.
     #[allow(clippy::wrong_self_convention, reason = "the counterpart of to_storage")]
-    pub(crate) fn from_storage(&self, stored: &Map) -> Map {
+    fn from_storage(&self, stored: &Map) -> Map {
         let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
         object::set_kind(&mut object, &self.api_version, self.facts.kind);
         object
@@ -158,8 +223,16 @@ impl Entry {
     }
 
     /// An object of this entry in another that shares its storage.
-    pub(crate) async fn converted(&self, to: &Entry, object: &Map, _objects: &dyn Reader) -> Result<Map, Status> {
-        Ok(to.from_storage(&self.to_storage(object)))
+    pub(crate) async fn converted(&self, to: &Entry, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        match &to.converter {
+            None => Ok(to.from_storage(&self.to_storage(object))),
+            Some(_) => to.read(object.clone(), objects).await,
+        }
+    }
+
+    /// As [`Entry::converted`] where nothing can be awaited; `None` for what only a webhook could convert.
+    pub(crate) fn converted_here(&self, to: &Entry, object: &Map) -> Option<Map> {
+        (!to.asks()).then(|| to.from_storage(&self.to_storage(object)))
     }
 
     /// The kind that a request about the subresource (or, with none, the resource) carries.
@@ -241,20 +314,34 @@ impl Registry {
             let strategy = Hooks::Fixed(resources::strategy(facts.group, facts.plural));
             let storage = (!facts.storage_prefix.is_empty()).then(|| fixed_storage(&mut fixed, facts));
             let conversion = resources::conversion(facts.group, facts.version, facts.plural);
-            fixed.add(Arc::new(Entry { facts, api_version: facts.api_version(), storage, strategy, conversion }));
+            let api_version = facts.api_version();
+            fixed.add(Arc::new(Entry { facts, api_version, storage, strategy, conversion, converter: None }));
         }
         Registry { fixed, custom: RwLock::default(), generation: AtomicU64::new(0) }
     }
 
     /// A version of a custom resource.
-    pub(crate) fn custom_entry(facts: &'static Resource, storage: Arc<Storage>, strategy: Arc<dyn Strategy>) -> Entry {
+    pub(crate) fn custom_entry(
+        facts: &'static Resource,
+        storage: Arc<Storage>,
+        strategy: Arc<dyn Strategy>,
+        converter: Option<Arc<Converter>>,
+    ) -> Entry {
         let strategy = Hooks::Custom(strategy);
-        Entry { facts, api_version: facts.api_version(), storage: Some(storage), strategy, conversion: None }
+        let api_version = facts.api_version();
+        Entry { facts, api_version, storage: Some(storage), strategy, conversion: None, converter }
     }
 
-    /// The storage of a custom resource; nothing is in it yet.
-    pub(crate) fn custom_storage(stored: &'static Resource, strategy: Arc<dyn Strategy>) -> Arc<Storage> {
-        new_storage(stored, format!("{BASE}{}/", stored.storage_prefix), Hooks::Custom(strategy))
+    /// The storage of a custom resource; nothing is in it yet. `versions` are those that objects may be stored in when
+    /// only a webhook converts them.
+    pub(crate) fn custom_storage(
+        stored: &'static Resource,
+        strategy: Arc<dyn Strategy>,
+        versions: Vec<(String, Arc<dyn Strategy>)>,
+    ) -> Arc<Storage> {
+        let versions = versions.into_iter().map(|(version, strategy)| (version, Hooks::Custom(strategy))).collect();
+        let prefix = format!("{BASE}{}/", stored.storage_prefix);
+        Arc::new(Storage { versions, ..new_storage(stored, prefix, Hooks::Custom(strategy)) })
     }
 
     /// Takes the entries of a custom resource; those of its old state go, whatever their versions.
@@ -337,21 +424,22 @@ fn fixed_storage(table: &mut Table, facts: &'static Resource) -> Arc<Storage> {
     let made = table.storages.entry(prefix.clone()).or_insert_with(|| {
         let stored = storage_version(facts);
         let strategy = Hooks::Fixed(resources::strategy(stored.group, stored.plural));
-        new_storage(stored, prefix, strategy)
+        Arc::new(new_storage(stored, prefix, strategy))
     });
     made.clone()
 }
 
-fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Arc<Storage> {
-    Arc::new(Storage {
+fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Storage {
+    Storage {
         group: stored.group,
         plural: stored.plural,
         prefix,
         stored,
         api_version: stored.api_version(),
         strategy,
+        versions: Vec::new(),
         cache: Cache::new(),
-    })
+    }
 }
 
 /// The facts of the version that upstream stores; the row's own when that version is not in the facts.

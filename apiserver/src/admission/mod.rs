@@ -271,11 +271,7 @@ const ABSENT: &[&str] = &[
 ///
 /// # Errors
 /// A name that is no plugin's, or one that is both enabled and disabled: upstream's texts.
-pub(crate) fn plugins(
-    enable: &[String],
-    disable: &[String],
-    parts: &Parts,
-) -> Result<Vec<Box<dyn Plugin>>, String> {
+pub(crate) fn plugins(enable: &[String], disable: &[String], parts: &Parts) -> Result<Vec<Box<dyn Plugin>>, String> {
     let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(parts), *on)).collect();
     for name in enable.iter().chain(disable) {
         let known = all.iter().any(|(plugin, _)| plugin.name() == name);

@@ -159,7 +159,7 @@ impl Call<'_> {
             let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
                 return Err(self.not_found_name(name));
             };
-            let object = self.entry.from_storage(&stored);
+            let object = self.entry.read(stored, self.hub()).await?;
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
                 self.admit_asked(self.attributes_of_delete(&object, options)).await?;
@@ -222,7 +222,7 @@ impl Call<'_> {
                 done(object, true)
             }
             Step::Mark | Step::Wait => {
-                let stored = self.entry.to_storage(&object);
+                let stored = self.entry.stored(&object, self.hub()).await?;
                 match self.hub().write(storage, namespace, name, &stored, revision, 0).await? {
                     Some(revision) => done(written(object, revision), false),
                     None => Ok(None),

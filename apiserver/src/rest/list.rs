@@ -45,7 +45,7 @@ impl Call<'_> {
         let options = options::List::of(&self.info.query, false)?;
         let selection = Selection::of(self.entry, self.info)?;
         let listed = self.listed(&storage, &selection, &options).await?;
-        Ok(self.show_list(storage, listed))
+        self.show_list(storage, listed).await
     }
 
     pub(crate) async fn listed(
@@ -132,7 +132,7 @@ impl Call<'_> {
         }
     }
 
-    fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Response<Body> {
+    async fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Result<Response<Body>, Status> {
         let accepted = &self.accepted;
         let plain = accepted.shape == Shape::Whole && self.entry.is_storage_version() && !accepted.pretty;
         let (api_version, kind) = (&self.entry.api_version, self.entry.list_kind());
@@ -145,15 +145,15 @@ impl Call<'_> {
                 let head = proto_head(api_version, &kind, &storage, &listed);
                 list_body::list(storage, listed.items, Form::Protobuf, &head, PROTO_TAIL)
             }
-            _ => return self.show_values(&storage, &listed),
+            _ => return self.show_values(&storage, &listed).await,
         };
-        respond::response(200, &accepted.content_type(false), body)
+        Ok(respond::response(200, &accepted.content_type(false), body))
     }
 
     /// Lists in other shapes, versions and YAML: from values.
-    fn show_values(&self, storage: &Storage, listed: &Listed) -> Response<Body> {
-        let objects: Vec<Map> =
-            listed.items.iter().map(|item| self.entry.from_storage(&item.object(storage))).collect();
+    async fn show_values(&self, storage: &Storage, listed: &Listed) -> Result<Response<Body>, Status> {
+        let stored = listed.items.iter().map(|item| item.object(storage)).collect();
+        let objects = self.entry.shown(stored, self.hub()).await?;
         let meta = list_meta(listed);
         let list = match &self.accepted.shape {
             Shape::Table(version) => {
@@ -175,7 +175,7 @@ impl Call<'_> {
                 list
             }
         };
-        respond::object(200, &list, &self.accepted)
+        Ok(respond::object(200, &list, &self.accepted))
     }
 }
 

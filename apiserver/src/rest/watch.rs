@@ -39,6 +39,15 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The end of the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
+/// Events that wait for a conversion webhook at the most.
+const AHEAD_EVENTS_MAX: usize = 500;
+
+/// What is to be sent once a conversion webhook was asked.
+enum Ahead {
+    Frame(Bytes),
+    Event(Seen, Arc<Item>),
+}
+
 /// One watcher.
 struct Watcher {
     hub: Arc<Hub>,
@@ -50,6 +59,8 @@ struct Watcher {
     table_header: bool,
     include_object: String,
     pending: VecDeque<Bytes>,
+    /// What comes after `pending`; used when a webhook converts.
+    ahead: VecDeque<Ahead>,
     registration: Registration,
     past: VecDeque<Arc<Event>>,
     /// Everything up to here was delivered.
@@ -115,6 +126,7 @@ impl Call<'_> {
             table_header: self.accepted.shape != Shape::Whole && !self.info.query.flag("noHeaders"),
             include_object: self.info.query.get("includeObject").to_string(),
             pending: VecDeque::new(),
+            ahead: VecDeque::new(),
             past: std::mem::take(&mut registration.past).into(),
             registration,
             delivered: at,
@@ -149,13 +161,52 @@ impl Watcher {
         for item in items {
             self.delivered = self.delivered.max(item.revision);
             if self.selection.matches(&item, &self.storage) {
-                let frame = self.encode(Seen::Added, &item);
-                self.pending.push_back(frame);
+                self.show(Seen::Added, &item);
             }
         }
         if mark_end {
             let frame = self.bookmark(true);
-            self.pending.push_back(frame);
+            self.queue(frame);
+        }
+    }
+
+    fn queue(&mut self, frame: Bytes) {
+        match self.ahead.is_empty() {
+            true => self.pending.push_back(frame),
+            false => self.ahead.push_back(Ahead::Frame(frame)),
+        }
+    }
+
+    fn show(&mut self, seen: Seen, item: &Arc<Item>) {
+        if self.entry.asks() {
+            return self.ahead.push_back(Ahead::Event(seen, item.clone()));
+        }
+        let frame = self.encode(seen, item);
+        self.pending.push_back(frame);
+    }
+
+    /// Asks the conversion webhook once for all that waits; a failure ends the watch.
+    async fn convert_ahead(&mut self) {
+        let ahead: Vec<Ahead> = self.ahead.drain(..).collect();
+        let stored = ahead.iter().filter_map(|ahead| match ahead {
+            Ahead::Event(_, item) => Some(item.object(&self.storage)),
+            Ahead::Frame(_) => None,
+        });
+        let stored: Vec<Map> = stored.collect();
+        let mut objects = match self.entry.shown(stored, &*self.hub).await {
+            Ok(objects) => objects.into_iter(),
+            Err(status) => {
+                self.pending.push_back(error_frame(&status, self.accepted.format));
+                self.done = true;
+                return;
+            }
+        };
+        for ahead in ahead {
+            let frame = match ahead {
+                Ahead::Frame(frame) => Some(frame),
+                Ahead::Event(seen, item) => objects.next().map(|whole| shaped(self, seen, item.revision, whole)),
+            };
+            self.pending.extend(frame);
         }
     }
 
@@ -163,6 +214,11 @@ impl Watcher {
     /// costs one write for many events, a quiet one still gets each event immediately.
     async fn next(&mut self) -> Option<Bytes> {
         while self.pending.is_empty() {
+            if !self.ahead.is_empty() {
+                self.gather();
+                self.convert_ahead().await;
+                continue;
+            }
             if self.done {
                 return None;
             }
@@ -174,14 +230,16 @@ impl Watcher {
                 },
             }
         }
-        self.gather();
+        if !self.entry.asks() {
+            self.gather();
+        }
         Some(self.joined())
     }
 
     /// Takes in what else is ready, up to a chunk.
     fn gather(&mut self) {
         let mut bytes: usize = self.pending.iter().map(Bytes::len).sum();
-        while bytes < CHUNK_BYTES && !self.done {
+        while bytes < CHUNK_BYTES && self.ahead.len() < AHEAD_EVENTS_MAX && !self.done {
             let event = match self.past.pop_front() {
                 Some(event) => event,
                 None => match self.registration.live.try_recv() {
@@ -240,6 +298,9 @@ impl Watcher {
         }
         self.delivered = event.revision;
         let Some(seen) = self.seen(event) else { return };
+        if self.entry.asks() {
+            return self.show(seen, &event.shown(seen));
+        }
         let shared = self.accepted.shape == Shape::Whole && self.entry.is_storage_version();
         let frame = match self.accepted.format {
             Format::Json | Format::Protobuf if shared => {
@@ -286,7 +347,7 @@ impl Watcher {
         self.delivered = self.delivered.max(applied);
         self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
         let frame = self.bookmark(false);
-        self.pending.push_back(frame);
+        self.queue(frame);
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
@@ -327,21 +388,26 @@ fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
             proto_frame(seen.text(), &proto::wrap(&entry.api_version, entry.facts.kind, &item.message(storage)))
         }
         _ => {
-            let whole = entry.from_storage(&item.object(storage));
-            let object = match &watcher.accepted.shape {
-                Shape::Whole => whole,
-                Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
-                Shape::Table(version) => {
-                    let meta = map! { "resourceVersion" => item.revision.to_string() };
-                    let options =
-                        table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
-                    watcher.table_header = false;
-                    table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
-                }
-            };
-            frame_of(seen.text(), &object, &watcher.accepted)
+            let whole = entry.local(&item.object(storage));
+            shaped(watcher, seen, item.revision, whole)
         }
     }
+}
+
+/// The frame of one event, in the shape that the watcher asked for.
+fn shaped(watcher: &mut Watcher, seen: Seen, revision: u64, whole: Map) -> Bytes {
+    let entry = &watcher.entry;
+    let object = match &watcher.accepted.shape {
+        Shape::Whole => whole,
+        Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
+        Shape::Table(version) => {
+            let meta = map! { "resourceVersion" => revision.to_string() };
+            let options = table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
+            watcher.table_header = false;
+            table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
+        }
+    };
+    frame_of(seen.text(), &object, &watcher.accepted)
 }
 
 fn frame_of(seen: &str, object: &Map, accepted: &Accepted) -> Bytes {

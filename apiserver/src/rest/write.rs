@@ -32,6 +32,8 @@ pub(crate) struct Existing {
     /// In the entry's version.
     pub(crate) object: Map,
     pub(crate) revision: u64,
+    /// Not stored in the version that it would be stored in now: it is written even when nothing changes.
+    pub(crate) outdated: bool,
 }
 
 /// What a write did.
@@ -46,7 +48,8 @@ impl Call<'_> {
         let format = negotiate::body_format(self.headers)?;
         let validation = FieldValidation::of(&self.info.query)?;
         let bytes = codec::read_body(body).await?;
-        let (mut object, warnings) = codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
+        let (mut object, warnings) =
+            codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
         self.warn(warnings);
         managed::keep_reset(&bytes, format, &mut object);
         Ok(object)
@@ -130,10 +133,10 @@ impl Call<'_> {
                 None => Ok(object.clone()),
             };
         }
-        let stored = self.entry.to_storage(object);
+        let stored = self.entry.stored(object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry).await?;
         match self.hub().write(storage, namespace, name, &stored, 0, lease).await? {
-            Some(revision) => Ok(written(object.clone(), revision)),
+            Some(revision) => Ok(written(self.entry.echoed(object, &stored, self.hub()).await?, revision)),
             None => Err(exists()),
         }
     }
@@ -200,13 +203,14 @@ impl Call<'_> {
         for _ in 0..UPDATE_RETRIES_MAX {
             let found = self.hub().read(&storage, self.namespace(), &self.info.name).await?;
             let Some((stored, revision)) = found else {
-                let empty = Existing { object: Map::new(), revision: 0 };
+                let empty = Existing { object: Map::new(), revision: 0, outdated: false };
                 if !creates || !self.info.subresource.is_empty() {
                     return Err(self.not_found());
                 }
                 return self.create_on_change(make(&empty)?, dry_run).await;
             };
-            let existing = Existing { object: self.entry.from_storage(&stored), revision };
+            let outdated = self.entry.is_outdated(&stored);
+            let existing = Existing { object: self.entry.read(stored, self.hub()).await?, revision, outdated };
             let wanted = make(&existing)?;
             // A client that named the state it saw is refused here when a race was lost.
             self.check_preconditions(&wanted, &existing)?;
@@ -302,23 +306,32 @@ impl Call<'_> {
         if dry_run {
             return Ok(done(written(object, existing.revision)));
         }
-        let outcome = self.store_changed(storage, &object, existing).await?;
-        Ok(outcome.map(|revision| written(object, revision)).and_then(done))
+        Ok(self.store_changed(storage, object, existing).await?.and_then(done))
     }
 
-    async fn store_changed(&self, storage: &Storage, object: &Map, existing: &Existing) -> Result<Option<u64>, Status> {
-        let mut compare = object.clone();
-        crate::registry::set_resource_version(&mut compare, existing.revision);
-        if compare == existing.object {
-            return Ok(Some(existing.revision));
+    /// The object as it is stored then; `None` when another write came between.
+    async fn store_changed(
+        &self,
+        storage: &Storage,
+        mut object: Map,
+        existing: &Existing,
+    ) -> Result<Option<Map>, Status> {
+        crate::registry::set_resource_version(&mut object, existing.revision);
+        if object == existing.object && !existing.outdated {
+            return Ok(Some(object));
         }
         let (namespace, name) = (self.namespace(), object.name());
-        if is_finished(object) && !self.entry.strategy.keeps(object) {
-            return self.hub().remove(storage, namespace, name, existing.revision).await;
+        if is_finished(&object) && !self.entry.strategy.keeps(&object) {
+            let removed = self.hub().remove(storage, namespace, name, existing.revision).await?;
+            return Ok(removed.map(|revision| written(object, revision)));
         }
-        let stored = self.entry.to_storage(object);
+        let stored = self.entry.stored(&object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry).await?;
-        self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await
+        let Some(revision) = self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)))
     }
 
     /// Takes over what this path may not change, counts the generation, validates.

@@ -128,7 +128,7 @@ async fn read(call: &Call<'_>) -> Result<(Map, u64), Status> {
     let storage = call.storage()?;
     let found = call.hub().read(storage, &call.info.namespace, &call.info.name).await?;
     let (stored, revision) = found.ok_or_else(|| call.not_found())?;
-    Ok((call.entry.from_storage(&stored), revision))
+    Ok((call.entry.read(stored, call.hub()).await?, revision))
 }
 
 /// Budgets whose selector matches the pod.
@@ -288,7 +288,7 @@ async fn mark(call: &Call<'_>, wanted: &Options) -> Result<u64, Status> {
         if !set_disruption_target(&mut pod, &call.now) {
             return Ok(revision);
         }
-        let stored = call.entry.to_storage(&pod);
+        let stored = call.entry.stored(&pod, call.hub()).await?;
         if let Some(revision) = call.hub().write(storage, namespace, name, &stored, revision, 0).await? {
             return Ok(revision);
         }

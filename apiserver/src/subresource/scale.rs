@@ -47,7 +47,8 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let storage = call.storage()?;
     let found = call.hub().read(storage, call.namespace(), &call.info.name).await?;
     let (stored, _) = found.ok_or_else(|| call.not_found())?;
-    Ok(respond::object(200, &scale_of(&call.entry.from_storage(&stored), call.entry.strategy.scale()), &call.accepted))
+    let object = call.entry.read(stored, call.hub()).await?;
+    Ok(respond::object(200, &scale_of(&object, call.entry.strategy.scale()), &call.accepted))
 }
 
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {

@@ -100,16 +100,16 @@ fn meaning(code: u16, told: &str) -> String {
         405 => "the server does not allow this method on the requested resource",
         422 => "the server rejected our request due to an error in our request",
         503 => "the server is currently unable to handle the request",
-        504 => "the server was unable to return a response in the time allotted, but may still be processing the request",
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+        }
         429 => "the server has received too many requests and has asked us to try again later",
         500.. => {
             let quoted = field::go_quote(told);
             return format!("an error on the server ({quoted}) has prevented the request from succeeding");
         }
         _ => {
-            return format!(
-                "the server responded with the status code {code} but did not return more information"
-            );
+            return format!("the server responded with the status code {code} but did not return more information");
         }
     };
     text.to_owned()

@@ -116,9 +116,7 @@ async fn answered(
     let (parts, body) = response.into_parts();
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
-        Failure::new(format!(
-            "unexpected error when reading response body. Please retry. Original error: {error}"
-        ))
+        Failure::new(format!("unexpected error when reading response body. Please retry. Original error: {error}"))
     })?;
     answer::object(parts.status.as_u16(), content_type, &body.to_bytes())
 }
@@ -195,5 +193,93 @@ impl Write for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::webhook::testing::{Certificate, Objects, Webhook, object};
+
+    const NAME: &str = "webhook.test.svc";
+
+    async fn webhook(names: &[&str], how: Certificate) -> Webhook {
+        let answers = |asked: &Map| match asked.str("want") {
+            "teapot" => (418, "short and stout".to_owned()),
+            "silence" => (0, String::new()),
+            other => (200, format!(r#"{{"kind":"Echo","got":"{other}"}}"#)),
+        };
+        Webhook::start(names, how, Arc::new(answers)).await
+    }
+
+    async fn post(clients: &Clients, webhook: &Webhook, config: &Map, want: &str) -> Result<String, String> {
+        let objects = Objects { all: vec![("services", Arc::new(webhook.service()))], ..Objects::default() };
+        let asked = object(&format!(r#"{{"want":"{want}"}}"#));
+        let answer = clients.post(&Place::of(config), &objects, &asked, Duration::from_secs(1)).await;
+        answer.map(|answer| answer.str("got").to_owned()).map_err(|failure| failure.text)
+    }
+
+    #[tokio::test]
+    async fn one_connection_serves_many_calls() {
+        let (clients, webhook) = (Clients::default(), webhook(&[NAME], Certificate::Issued).await);
+        for text in ["a", "b", "c"] {
+            assert_eq!(post(&clients, &webhook, &webhook.by_service(), text).await, Ok(text.into()));
+        }
+        assert_eq!(webhook.connections.load(Ordering::Relaxed), 1);
+        let paths: Vec<_> = webhook.asked.lock().iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(paths, vec!["/hook?timeout=1s"; 3]);
+    }
+
+    #[tokio::test]
+    async fn urls_and_certificates_that_are_their_own_ca() {
+        let (clients, webhook) = (Clients::default(), webhook(&["localhost"], Certificate::Own).await);
+        let mut config = webhook.by_service();
+        config.remove("service");
+        config.set("url", format!("https://localhost:{}/x", webhook.address.port()));
+        assert_eq!(post(&clients, &webhook, &config, "a").await, Ok("a".into()));
+    }
+
+    #[tokio::test]
+    async fn failures_in_upstream_s_words() {
+        let (clients, webhook) = (Clients::default(), webhook(&[NAME], Certificate::Issued).await);
+        let config = webhook.by_service();
+        let url = format!("Post \"https://{NAME}:{}/hook?timeout=1s\"", webhook.address.port());
+        let told = post(&clients, &webhook, &config, "teapot").await;
+        let more = "the server responded with the status code 418 but did not return more information";
+        assert_eq!(told, Err(more.into()));
+        let late = post(&clients, &webhook, &config, "silence").await;
+        assert_eq!(late, Err(format!("{url}: context deadline exceeded")));
+        let mut stranger = config.clone();
+        let other =
+            super::super::testing::Webhook::start(&[NAME], Certificate::Issued, Arc::new(|_| (200, String::new())));
+        stranger.set("caBundle", other.await.by_service().str("caBundle"));
+        let unknown = "tls: failed to verify certificate: x509: certificate signed by unknown authority";
+        assert_eq!(post(&clients, &webhook, &stranger, "a").await, Err(format!("{url}: {unknown}")));
+        let mut none = config.clone();
+        none.map_mut("service").set("name", "gone");
+        let missing = post(&clients, &webhook, &none, "a").await.err().unwrap_or_default();
+        assert!(missing.ends_with(": service \"gone\" not found"), "{missing}");
+        let mut bad = config;
+        bad.set("caBundle", "Z2FyYmFnZQ==");
+        let roots = "unable to load root certificates: unable to parse bytes as PEM block";
+        assert_eq!(post(&clients, &webhook, &bad, "a").await, Err(roots.into()));
+    }
+
+    #[tokio::test]
+    async fn other_names_and_closed_ports() {
+        let (clients, webhook) = (Clients::default(), webhook(&["other.test.svc"], Certificate::Issued).await);
+        let told = post(&clients, &webhook, &webhook.by_service(), "a").await.err().unwrap_or_default();
+        let names = "x509: certificate is valid for other.test.svc, not webhook.test.svc";
+        assert!(told.ends_with(names), "{told}");
+        let free =
+            tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        let config = object(&format!(r#"{{"url":"https://{free}/x"}}"#));
+        let mut config = config;
+        config.set("caBundle", webhook.by_service().str("caBundle"));
+        let told = post(&clients, &webhook, &config, "a").await;
+        let refused = format!("Post \"https://{free}/x?timeout=1s\": dial tcp {free}: connect: connection refused");
+        assert_eq!(told, Err(refused));
     }
 }

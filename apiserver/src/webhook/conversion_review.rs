@@ -75,64 +75,39 @@ fn converted(version: Version, uid: &str, review: Map) -> Result<Vec<Value>, Str
 /// The objects in the version that was asked for, in the order in which they were given.
 ///
 /// # Errors
-/// What is wrong with the answer, in upstream's words; `list` says which of them.
+/// What is wrong with the answer, in the words that upstream has for one object.
 pub(crate) fn answered(
     version: Version,
     uid: &str,
     desired: &str,
     given: &[&Map],
     review: Map,
-    list: bool,
 ) -> Result<Vec<Map>, String> {
-    let what = match given.first() {
-        // A list is named as its kind.
-        Some(first) if list => format!("{}List", shown(&of_version(first, desired))),
-        Some(first) => shown(first),
-        None => return Ok(Vec::new()),
-    };
-    let objects = converted(version, uid, review).map_err(|why| format!("conversion webhook for {what} failed: {why}"))?;
+    let first = given.first().map(|first| shown(first)).unwrap_or_default();
+    let objects =
+        converted(version, uid, review).map_err(|why| format!("conversion webhook for {first} failed: {why}"))?;
     if objects.len() != given.len() {
         let (got, want) = (objects.len(), given.len());
-        return Err(format!("conversion webhook for {what} returned {got} objects, expected {want}"));
+        return Err(format!("conversion webhook for {first} returned {got} objects, expected {want}"));
     }
-    let checked = objects.into_iter().zip(given).enumerate().map(|(at, (object, original))| {
-        checked(object, original, desired).map_err(|wrong| {
-            let at = if list { format!(" in object at index {at}") } else { String::new() };
-            match (wrong, list) {
-                (Wrong::Version(why), false) => format!("conversion webhook for {what} returned invalid object at index 0: {why}"),
-                (Wrong::Object(why), false) => format!("conversion webhook for {what} returned invalid object: {why}"),
-                (Wrong::Version(why) | Wrong::Object(why), true) => {
-                    let at = at.trim_start_matches(" in object");
-                    format!("conversion webhook for {what} returned invalid converted object{at}: {why}")
-                }
-                (Wrong::Metadata(why), _) => format!("conversion webhook for {what} returned invalid metadata{at}: {why}"),
-            }
-        })
+    let checked = objects.into_iter().zip(given).map(|(object, original)| {
+        checked(object, original, desired)
+            .map_err(|why| format!("conversion webhook for {} returned invalid {why}", shown(original)))
     });
     checked.collect()
 }
 
-fn of_version(object: &Map, api_version: &str) -> Map {
-    map! { "kind" => object.str("kind"), "apiVersion" => api_version }
-}
-
-enum Wrong {
-    Version(String),
-    Object(String),
-    Metadata(String),
-}
-
-fn checked(object: Value, original: &Map, desired: &str) -> Result<Map, Wrong> {
+fn checked(object: Value, original: &Map, desired: &str) -> Result<Map, String> {
     let Value::Map(mut object) = object else {
-        return Err(Wrong::Object("Object 'Kind' is missing in 'null'".into()));
+        return Err("object: Object 'Kind' is missing in 'null'".into());
     };
     if object.str("apiVersion") != desired {
         let got = object.str("apiVersion");
-        return Err(Wrong::Version(format!("invalid groupVersion (expected {desired}, received {got})")));
+        return Err(format!("object at index 0: invalid groupVersion (expected {desired}, received {got})"));
     }
     let (kind, got) = (original.str("kind"), object.str("kind"));
     if kind != got {
-        return Err(Wrong::Version(format!("invalid kind (expected {kind}, received {got})")));
+        return Err(format!("object at index 0: invalid kind (expected {kind}, received {got})"));
     }
     for (what, is, was) in [
         ("name", object.name(), original.name()),
@@ -140,10 +115,10 @@ fn checked(object: Value, original: &Map, desired: &str) -> Result<Map, Wrong> {
         ("UID", object.uid(), original.uid()),
     ] {
         if is != was {
-            return Err(Wrong::Object(format!("must have the same {what}: {was} != {is}")));
+            return Err(format!("object: must have the same {what}: {was} != {is}"));
         }
     }
-    restore(&mut object, original).map_err(Wrong::Metadata)?;
+    restore(&mut object, original).map_err(|why| format!("metadata: {why}"))?;
     Ok(object)
 }
 
@@ -205,11 +180,11 @@ mod tests {
 
     const ORIGINAL: &str = r#"{"kind":"Foo","apiVersion":"e.com/v1","metadata":{"name":"a","namespace":"n","uid":"1","labels":{"x":"y"},"finalizers":["f"]}}"#;
 
-    fn check(list: bool, response: &str, want: Result<&str, &str>) {
+    fn check(response: &str, want: Result<&str, &str>) {
         let review =
             format!(r#"{{"kind":"ConversionReview","apiVersion":"apiextensions.k8s.io/v1","response":{response}}}"#);
         let original = object(ORIGINAL);
-        let got = answered(Version::V1, "u", "e.com/v2", &[&original], object(&review), list);
+        let got = answered(Version::V1, "u", "e.com/v2", &[&original], object(&review));
         let got = got.map(|all| String::from_utf8(api::json::encode(&all[0])).expect("text"));
         assert_eq!(got.as_deref().map(str::trim_end).map_err(String::as_str), want, "{response}");
     }
@@ -222,28 +197,28 @@ mod tests {
     fn what_comes_back_is_what_was_given() {
         let foo = |meta: &str| with(&format!(r#"{{"kind":"Foo","apiVersion":"e.com/v2","metadata":{meta}}}"#));
         let good = r#"{"kind":"Foo","apiVersion":"e.com/v2","metadata":{"name":"a","namespace":"n","uid":"1","labels":{"z":"1"},"finalizers":["f"]}}"#;
-        check(false, &foo(r#"{"name":"a","namespace":"n","uid":"1","labels":{"z":"1"},"finalizers":["g"]}"#), Ok(good));
+        check(&foo(r#"{"name":"a","namespace":"n","uid":"1","labels":{"z":"1"},"finalizers":["g"]}"#), Ok(good));
         let renamed =
             "conversion webhook for e.com/v1, Kind=Foo returned invalid object: must have the same name: a != b";
-        check(false, &foo(r#"{"name":"b","namespace":"n","uid":"1"}"#), Err(renamed));
-        let uid = "conversion webhook for e.com/v2, Kind=FooList returned invalid converted object at index 0: must have the same UID: 1 != 2";
-        check(true, &foo(r#"{"name":"a","namespace":"n","uid":"2"}"#), Err(uid));
+        check(&foo(r#"{"name":"b","namespace":"n","uid":"1"}"#), Err(renamed));
+        let uid = "conversion webhook for e.com/v1, Kind=Foo returned invalid object: must have the same UID: 1 != 2";
+        check(&foo(r#"{"name":"a","namespace":"n","uid":"2"}"#), Err(uid));
         let label = "conversion webhook for e.com/v1, Kind=Foo returned invalid metadata: metadata.labels[x] must be a string, but is int64 in converted object";
-        check(false, &foo(r#"{"name":"a","namespace":"n","uid":"1","labels":{"x":1}}"#), Err(label));
+        check(&foo(r#"{"name":"a","namespace":"n","uid":"1","labels":{"x":1}}"#), Err(label));
         let version = "conversion webhook for e.com/v1, Kind=Foo returned invalid object at index 0: invalid groupVersion (expected e.com/v2, received e.com/v3)";
-        check(false, &with(r#"{"kind":"Foo","apiVersion":"e.com/v3"}"#), Err(version));
+        check(&with(r#"{"kind":"Foo","apiVersion":"e.com/v3"}"#), Err(version));
     }
 
     #[test]
     fn answers() {
         let foo = "conversion webhook for e.com/v1, Kind=Foo";
-        check(false, &with(""), Err(&format!("{foo} returned 0 objects, expected 1")));
-        check(false, "null", Err(&format!("{foo} failed: no response provided")));
+        check(&with(""), Err(&format!("{foo} returned 0 objects, expected 1")));
+        check("null", Err(&format!("{foo} failed: no response provided")));
         let other = format!("{foo} failed: expected response.uid=\"u\", got \"w\"");
-        check(false, r#"{"uid":"w"}"#, Err(&other));
+        check(r#"{"uid":"w"}"#, Err(&other));
         let failed = r#"{"uid":"u","result":{"status":"Failed","message":"cannot"}}"#;
-        check(false, failed, Err(&format!("{foo} failed: cannot")));
+        check(failed, Err(&format!("{foo} failed: cannot")));
         let silent = format!("{foo} failed: response.result.status was '', not 'Success'");
-        check(false, r#"{"uid":"u"}"#, Err(&silent));
+        check(r#"{"uid":"u"}"#, Err(&silent));
     }
 }

@@ -9,4 +9,6 @@ mod answer;
 pub(crate) mod client;
 pub(crate) mod conversion_review;
 pub(crate) mod place;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trust;

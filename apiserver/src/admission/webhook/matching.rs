@@ -131,9 +131,8 @@ fn by_rules(
         return None;
     }
     let others = versions.of(attributes, objects);
-    let has = |entry: &&Arc<Entry>| {
-        attributes.subresource.is_empty() || entry.subresource(attributes.subresource).is_some()
-    };
+    let has =
+        |entry: &&Arc<Entry>| attributes.subresource.is_empty() || entry.subresource(attributes.subresource).is_some();
     hook.rules.iter().find_map(|rule| others.iter().filter(has).find(|entry| rule.matches(&target(entry))).cloned())
 }
 

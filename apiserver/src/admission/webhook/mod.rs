@@ -11,6 +11,8 @@ mod matching;
 mod metrics;
 mod mutating;
 mod reinvocation;
+#[cfg(test)]
+mod tests;
 mod validating;
 
 use std::sync::Arc;
@@ -68,7 +70,10 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
         "authentication.k8s.io" => matches!(attributes.resource, "selfsubjectreviews" | "tokenreviews"),
         "authorization.k8s.io" => matches!(
             attributes.resource,
-            "localsubjectaccessreviews" | "selfsubjectaccessreviews" | "selfsubjectrulesreviews" | "subjectaccessreviews"
+            "localsubjectaccessreviews"
+                | "selfsubjectaccessreviews"
+                | "selfsubjectrulesreviews"
+                | "subjectaccessreviews"
         ),
         _ => false,
     }

@@ -109,9 +109,8 @@ fn patched(hook: &Hook, seen: &Seen<'_>, subresource: &str, answer: &Answer) -> 
     if answer.patch.is_empty() {
         return Ok(None);
     }
-    let undecodable = |why: String| {
-        Stopped::Uncalled(format!("received undecodable patch in webhook response: {why}"), 503)
-    };
+    let undecodable =
+        |why: String| Stopped::Uncalled(format!("received undecodable patch in webhook response: {why}"), 503);
     let steps = patch::json::steps(&answer.patch).map_err(undecodable)?;
     if steps.is_empty() {
         return Ok(None);
