@@ -262,6 +262,10 @@ impl Hub {
 }
 
 impl Reader for Hub {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         let storage = self.registry.storage_of(group, resource)?;
         let item = storage.cache.get(&relative_key(namespace, name))?;
@@ -288,10 +292,6 @@ impl Reader for Hub {
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let (items, _) = storage.cache.list(&prefix);
         items.iter().map(|item| Arc::new(item.object(&storage))).collect()
-    }
-
-    fn versions(&self, entry: &Entry) -> Vec<Arc<Entry>> {
-        entry.storage.as_ref().map(|storage| self.registry.sharing(storage)).unwrap_or_default()
     }
 
     fn update<'a>(

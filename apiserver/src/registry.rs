@@ -183,25 +183,20 @@ impl Entry {
         if self.asks() { self.read(stored.clone(), objects).await } else { Ok(object.clone()) }
     }
 
-    /// A stored object in this version, for entries that need no webhook for it.
-    pub(crate) fn local(&self, stored: &Map) -> Map {
-        self.from_storage(stored)
-    }
-
     /// True when a stored object is not in the version that it would be stored in now.
     pub(crate) fn is_outdated(&self, stored: &Map) -> bool {
         self.asks() && self.storage.as_ref().is_some_and(|storage| storage.api_version != stored.str("apiVersion"))
     }
 
-    /// An object of this version in the storage version.
-    fn to_storage(&self, object: &Map) -> Map {
+    /// An object of this version in the storage version, where no webhook converts.
+    pub(crate) fn to_storage(&self, object: &Map) -> Map {
         let ty = self.storage.as_ref().map_or(self.facts.ty, |storage| storage.stored.ty);
         self.convert(object, ty, |conversion| conversion.to_storage)
     }
 
-    /// An object of the storage version in this version.
+    /// An object of the storage version in this version, where no webhook converts.
     #[allow(clippy::wrong_self_convention, reason = "the counterpart of to_storage")]
-    fn from_storage(&self, stored: &Map) -> Map {
+    pub(crate) fn from_storage(&self, stored: &Map) -> Map {
         let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
         object::set_kind(&mut object, &self.api_version, self.facts.kind);
         object

@@ -12,6 +12,7 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 mod quota;
+pub(crate) mod reinvocation;
 #[cfg(test)]
 mod rows;
 mod runtime_class;
@@ -24,14 +25,15 @@ pub(crate) mod webhook;
 use std::sync::Arc;
 
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::authz::Authorizers;
-use crate::registry::Entry;
-use webhook::{MutatingAdmissionWebhook, Reinvocation, ValidatingAdmissionWebhook, Webhooks};
+use crate::registry::{Entry, Registry};
+use reinvocation::Reinvocation;
+use webhook::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -69,12 +71,13 @@ pub(crate) struct Attributes<'a> {
     pub(crate) object: Option<&'a mut Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
-    /// CreateOptions, UpdateOptions or DeleteOptions; a connection has none.
-    pub(crate) options: Option<Map>,
+    /// CreateOptions, UpdateOptions or DeleteOptions; null for a connection.
+    pub(crate) options: Value,
     /// What plugins tell the client beside the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
-    /// What plugins remember when they are called again.
-    pub(crate) reinvocation: Reinvocation,
+    /// What plugins have to tell the audit log: keys and values.
+    pub(crate) annotations: Mutex<Vec<(String, String)>>,
+    pub(crate) reinvocation: Mutex<Reinvocation>,
 }
 
 impl Attributes<'_> {
@@ -82,9 +85,12 @@ impl Attributes<'_> {
         self.warnings.lock().push(text);
     }
 
-    /// An annotation for the audit log; nobody keeps one yet.
-    pub(crate) fn annotate(&self, key: &str, value: &str) {
-        tracing::debug!(key, value, "audit annotation");
+    /// Keeps the first value of each key.
+    pub(crate) fn annotate(&self, key: String, value: String) {
+        let mut annotations = self.annotations.lock();
+        if annotations.iter().all(|(known, _)| *known != key) {
+            annotations.push((key, value));
+        }
     }
 
     /// True when the object is of the resource's own kind, not of a subresource's.
@@ -119,6 +125,9 @@ impl Attributes<'_> {
 
 /// Read access to objects, by group, plural, namespace and name, in the storage version's form.
 pub(crate) trait Reader: Send + Sync {
+    /// What is served.
+    fn registry(&self) -> &Registry;
+
     /// From the watch cache: may lag behind.
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<std::sync::Arc<Map>>;
 
@@ -133,9 +142,6 @@ pub(crate) trait Reader: Send + Sync {
 
     /// All objects of a namespace ("" for cluster-scoped kinds) from the watch cache.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<std::sync::Arc<Map>>;
-
-    /// The ways in which the objects of an entry are served: versions, and groups that share them.
-    fn versions(&self, entry: &Entry) -> Vec<Arc<Entry>>;
 
     /// Reads, changes and writes an object without admission, as a plugin's own bookkeeping does (quota status).
     /// `change` may be called again after a conflict; `None` leaves the object as it is.
@@ -185,11 +191,10 @@ impl Chain {
         Chain { plugins }
     }
 
-    /// Lets every plugin change the object; a second time when one that others may want to see did.
+    /// Runs the plugins that may change the object, a second time when one of them asks for it.
     pub(crate) async fn admit(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
         self.admit_once(attributes, objects).await?;
-        if attributes.reinvocation.is_wanted {
-            attributes.reinvocation.is_second = true;
+        if attributes.reinvocation.get_mut().begin_again() {
             self.admit_once(attributes, objects).await?;
         }
         Ok(())
@@ -211,7 +216,8 @@ impl Chain {
     }
 }
 
-/// What plugins are made with.
+/// What plugins share with the rest of the server.
+#[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) webhooks: Arc<Webhooks>,

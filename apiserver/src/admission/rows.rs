@@ -3,7 +3,7 @@
 //!
 //! Non-goal: storage and the checks of strategies; what the generic verbs do around a plugin is done here in short.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api::facts::{self, Resource};
 use api::json::{Strictness, decode, decode_any, encode};
@@ -37,7 +37,13 @@ impl World {
     }
 }
 
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(|_| true));
+
 impl Reader for World {
+    fn registry(&self) -> &Registry {
+        &REGISTRY
+    }
+
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         self.of(group, resource, namespace).find(|object| object.name() == name).cloned()
     }
@@ -54,10 +60,6 @@ impl Reader for World {
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Map>> {
         self.of(group, resource, namespace).cloned().collect()
-    }
-
-    fn versions(&self, _: &Entry) -> Vec<Arc<Entry>> {
-        Vec::new()
     }
 
     fn update<'a>(
@@ -109,8 +111,9 @@ fn attributes<'a>(
         object: Some(object),
         old,
         dry_run: true,
-        options: None,
+        options: Value::Null,
         warnings: Default::default(),
+        annotations: Default::default(),
         reinvocation: Default::default(),
     }
 }
@@ -158,7 +161,6 @@ async fn requests_as_upstream_admits_them() {
     let authorizers = Arc::new(Authorizers::new(Vec::new()));
     let parts = Parts { authorizers, webhooks: Arc::default() };
     let chain = Chain::new(plugins(&[], &[], &parts).expect("plugins"));
-    let registry = Registry::new(|_| true);
     let worlds = data.map("worlds").expect("worlds");
     let mut wrong = Vec::new();
     for row in data.maps("rows") {
@@ -166,7 +168,7 @@ async fn requests_as_upstream_admits_them() {
         let there = there.map(|object| Arc::new(typed(object, facts_of(object.str("apiVersion"), object.str("kind")))));
         let world = World(there.collect());
         let facts = facts_of(row.str("api"), row.str("kind"));
-        let entry = registry.get(facts.group, facts.version, facts.plural).expect("an entry");
+        let entry = REGISTRY.get(facts.group, facts.version, facts.plural).expect("an entry");
         let got = match answer(&chain, &world, row, &entry).await {
             Ok((object, warnings)) => format!("{}\n   {warnings:?}", shown(&object)),
             Err(status) => format!("{} {}", status.code, status.message),

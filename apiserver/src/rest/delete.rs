@@ -19,7 +19,7 @@ use crate::cache::Item;
 use crate::codec::{self, Expected, FieldValidation};
 use crate::hub::written;
 use crate::negotiate;
-use crate::registry::{Storage, set_resource_version};
+use crate::registry::{Storage, relative_key, set_resource_version};
 use crate::resources;
 use crate::respond::{self, Body};
 use crate::strategy::{Grace, Plain};
@@ -159,7 +159,8 @@ impl Call<'_> {
             let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
                 return Err(self.not_found_name(name));
             };
-            let object = self.entry.read(stored, self.hub()).await?;
+            let object = self.entry.read(stored, self.hub()).await;
+            let object = object.map_err(|status| self.corrupt(&relative_key(namespace, name), revision, status))?;
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
                 self.admit_asked(self.attributes_of_delete(&object, options)).await?;
@@ -177,7 +178,7 @@ impl Call<'_> {
     fn attributes_of_delete<'a>(&'a self, object: &'a Map, options: &Options) -> Attributes<'a> {
         let name = if self.info.verb == "deletecollection" { "" } else { &self.info.name };
         let attributes = self.attributes(Operation::Delete, name, None, Some(object), options.dry_run);
-        Attributes { options: Some(options.to_object()), ..attributes }
+        Attributes { options: options.to_object().into(), ..attributes }
     }
 
     pub(crate) fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {

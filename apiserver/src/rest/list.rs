@@ -16,11 +16,11 @@ use store::Range;
 use super::list_body::{self, Form};
 use super::options::{self, Match, Token};
 use super::select::Selection;
-use super::{Call, show};
+use super::{Call, corrupt_text, show};
 use crate::cache::{Item, put_field, put_varint};
 use crate::hub::store_failure;
 use crate::negotiate::{Format, Shape};
-use crate::registry::Storage;
+use crate::registry::{Entry, Storage};
 use crate::respond::{self, Body};
 use crate::table;
 
@@ -28,6 +28,8 @@ use crate::table;
 pub(super) const ITEMS: u32 = 2;
 /// An Unknown's contentEncoding and contentType, both empty.
 const PROTO_TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+/// When a client may try again what a cache does not have yet.
+const REINITIALIZING_SECONDS: u32 = 1;
 /// Keys read from the store in one page.
 const PAGE_KEYS: usize = 1000;
 
@@ -153,7 +155,8 @@ impl Call<'_> {
     /// Lists in other shapes, versions and YAML: from values.
     async fn show_values(&self, storage: &Storage, listed: &Listed) -> Result<Response<Body>, Status> {
         let stored = listed.items.iter().map(|item| item.object(storage)).collect();
-        let objects = self.entry.shown(stored, self.hub()).await?;
+        let objects = self.entry.shown(stored, self.hub()).await;
+        let objects = objects.map_err(|status| unlistable(self.entry, storage, listed.items.first(), status))?;
         let meta = list_meta(listed);
         let list = match &self.accepted.shape {
             Shape::Table(version) => {
@@ -177,6 +180,16 @@ impl Call<'_> {
         };
         Ok(respond::object(200, &list, &self.accepted))
     }
+}
+
+/// Upstream has a cache for each version, which cannot be filled when a webhook does not convert: what is told is its
+/// first error (k8s.io/apiserver/pkg/storage/{cacher/cacher.go,etcd3/corrupt_obj_deleter.go}@v0.37.2).
+pub(super) fn unlistable(entry: &Entry, storage: &Storage, first: Option<&Arc<Item>>, status: Status) -> Status {
+    let Some(first) = first.filter(|_| entry.asks()) else { return status };
+    let why = corrupt_text(&format!("{}{}", storage.prefix, first.key), first.revision, &status);
+    let what = api::status::qualified(entry.facts.group, entry.facts.plural);
+    let text = "storage is (re)initializing: failed to list <unspecified>: failed to read one or more";
+    Status::too_many_requests(format!("{text} {what} from the storage: {why}"), REINITIALIZING_SECONDS)
 }
 
 /// The cached item of that revision when there is one, so that its wire bytes are shared.

@@ -68,6 +68,16 @@ impl Call<'_> {
         }
     }
 
+    /// What a client is told of a stored object that cannot be had in its version
+    /// (k8s.io/apiserver/pkg/storage/errors.go@v0.37.2: NewCorruptObjError).
+    pub(crate) fn corrupt(&self, key: &str, revision: u64, status: Status) -> Status {
+        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.prefix.trim_start_matches("/registry"));
+        match self.entry.asks() {
+            true => Status::internal(&corrupt_text(&format!("{prefix}{key}"), revision, &status)),
+            false => status,
+        }
+    }
+
     pub(crate) fn hub(&self) -> &Hub {
         &self.api.hub
     }
@@ -95,6 +105,17 @@ impl Call<'_> {
     pub(crate) fn invalid(&self, name: &str, errors: &[api::field::Error]) -> Status {
         Status::invalid(self.entry.facts.group, self.entry.facts.kind, name, errors)
     }
+}
+
+/// The error of a stored object that cannot be converted.
+pub(crate) fn corrupt_text(key: &str, revision: u64, status: &Status) -> String {
+    let why = undecodable(revision, status);
+    format!("StorageError: corrupt object, Code: 7, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
+}
+
+/// As [`corrupt_text`] for one that is about to be changed.
+pub(crate) fn undecodable(revision: u64, status: &Status) -> String {
+    format!("object not decodable revision={revision}: {}", status.message)
 }
 
 /// What a client is told when its write was based on a state that is gone

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use api::field::{self, Errors, Path};
-use api::map;
-use api::object::set_kind;
 use api::status::Status;
 use api::value::{Map, Value};
 use base64::Engine;
@@ -157,27 +155,6 @@ fn check(query: &Query, watch: bool) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
 }
 
-/// CreateOptions or UpdateOptions as plugins are told them: a patch's become those of what it does.
-pub(crate) fn of_operation(operation: Operation, query: &Query) -> Option<Map> {
-    let kind = match operation {
-        Operation::Create => "CreateOptions",
-        Operation::Update => "UpdateOptions",
-        Operation::Delete | Operation::Connect => return None,
-    };
-    let mut options = map! {};
-    set_kind(&mut options, "meta.k8s.io/v1", kind);
-    let dry_run: Vec<Value> = query.all("dryRun").map(Value::from).collect();
-    if !dry_run.is_empty() {
-        options.set("dryRun", dry_run);
-    }
-    for name in ["fieldManager", "fieldValidation"] {
-        if !query.get(name).is_empty() {
-            options.set(name, query.get(name));
-        }
-    }
-    Some(options)
-}
-
 /// `dryRun=All`.
 pub(crate) fn dry_run(query: &Query, kind: &str) -> Result<bool, Status> {
     let values: Vec<_> = query.all("dryRun").collect();
@@ -194,6 +171,32 @@ pub(crate) fn check_dry_run(values: &[&str], kind: &str) -> Result<bool, Status>
             Err(Status::invalid("meta.k8s.io", kind, "", &[error]))
         }
     }
+}
+
+/// The options of a write as admission sees them; those that come in the body of a deletion are not among them.
+pub(crate) fn of(operation: Operation, query: &Query, dry_run: bool) -> Value {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = Map::new();
+    api::object::set_kind(&mut options, "meta.k8s.io/v1", kind);
+    if dry_run {
+        options.set("dryRun", Value::List(vec!["All".into()]));
+    }
+    let names: &[&'static str] = match operation {
+        Operation::Delete => &["propagationPolicy"],
+        _ => &["fieldManager", "fieldValidation"],
+    };
+    for name in names.iter().filter(|name| query.has(name)) {
+        options.set(*name, query.get(name));
+    }
+    if let (Operation::Delete, Ok(seconds)) = (operation, query.get("gracePeriodSeconds").parse::<i64>()) {
+        options.set("gracePeriodSeconds", seconds);
+    }
+    options.into()
 }
 
 #[cfg(test)]

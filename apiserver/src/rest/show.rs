@@ -33,7 +33,10 @@ pub(crate) async fn item(call: &Call<'_>, storage: &Storage, item: &Item) -> Res
             let bytes = proto::wrap(&call.entry.api_version, call.entry.facts.kind, &item.message(storage));
             respond::response(200, &accepted.content_type(false), full(bytes))
         }
-        _ => value(call, 200, &call.entry.read(item.object(storage), call.hub()).await?),
+        _ => {
+            let read = call.entry.read(item.object(storage), call.hub()).await;
+            value(call, 200, &read.map_err(|status| call.corrupt(&item.key, item.revision, status))?)
+        }
     };
     Ok(shown)
 }

@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, Sleep};
 
+use super::list::unlistable;
 use super::options::{self, Match};
 use super::select::Selection;
 use super::{Call, show};
@@ -102,7 +103,13 @@ impl Call<'_> {
             }
         };
         let mut watcher = self.watcher(storage, selection, &options, registration, at);
+        let first = items.first().cloned();
         watcher.start(items, mark_end);
+        if !watcher.ahead.is_empty()
+            && let Err(status) = watcher.convert_ahead().await
+        {
+            return Err(unlistable(self.entry, &watcher.storage, first.as_ref(), status));
+        }
         Ok(self.stream(watcher))
     }
 
@@ -185,22 +192,15 @@ impl Watcher {
         self.pending.push_back(frame);
     }
 
-    /// Asks the conversion webhook once for all that waits; a failure ends the watch.
-    async fn convert_ahead(&mut self) {
+    /// Asks the conversion webhook once for all that waits.
+    async fn convert_ahead(&mut self) -> Result<(), Status> {
         let ahead: Vec<Ahead> = self.ahead.drain(..).collect();
         let stored = ahead.iter().filter_map(|ahead| match ahead {
             Ahead::Event(_, item) => Some(item.object(&self.storage)),
             Ahead::Frame(_) => None,
         });
         let stored: Vec<Map> = stored.collect();
-        let mut objects = match self.entry.shown(stored, &*self.hub).await {
-            Ok(objects) => objects.into_iter(),
-            Err(status) => {
-                self.pending.push_back(error_frame(&status, self.accepted.format));
-                self.done = true;
-                return;
-            }
-        };
+        let mut objects = self.entry.shown(stored, &*self.hub).await?.into_iter();
         for ahead in ahead {
             let frame = match ahead {
                 Ahead::Frame(frame) => Some(frame),
@@ -208,6 +208,7 @@ impl Watcher {
             };
             self.pending.extend(frame);
         }
+        Ok(())
     }
 
     /// The next bytes; `None` ends the watch. Everything that is ready goes out at once: a busy watch
@@ -216,7 +217,11 @@ impl Watcher {
         while self.pending.is_empty() {
             if !self.ahead.is_empty() {
                 self.gather();
-                self.convert_ahead().await;
+                // A failure ends the watch, and is told.
+                if let Err(status) = self.convert_ahead().await {
+                    self.pending.push_back(error_frame(&status, self.accepted.format));
+                    self.done = true;
+                }
                 continue;
             }
             if self.done {
@@ -388,7 +393,7 @@ fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
             proto_frame(seen.text(), &proto::wrap(&entry.api_version, entry.facts.kind, &item.message(storage)))
         }
         _ => {
-            let whole = entry.local(&item.object(storage));
+            let whole = entry.from_storage(&item.object(storage));
             shaped(watcher, seen, item.revision, whole)
         }
     }

@@ -10,7 +10,7 @@ use api::status::Status;
 use api::value::Map;
 use http::Response;
 
-use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show};
+use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show, undecodable};
 use crate::admission::{Attributes, Operation};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
@@ -21,6 +21,7 @@ use crate::registry::Storage;
 use crate::resources;
 use crate::respond::Body;
 use crate::strategy::Generation;
+use crate::subresource::{self, Special, View};
 
 /// Names tried before a generateName conflict is given up (store.go: maxNameGenerationCreateAttempts).
 const GENERATE_NAME_ATTEMPTS_MAX: usize = 8;
@@ -210,7 +211,11 @@ impl Call<'_> {
                 return self.create_on_change(make(&empty)?, dry_run).await;
             };
             let outdated = self.entry.is_outdated(&stored);
-            let existing = Existing { object: self.entry.read(stored, self.hub()).await?, revision, outdated };
+            let object = self.entry.read(stored, self.hub()).await.map_err(|status| match self.entry.asks() {
+                true => Status { message: undecodable(revision, &status), ..status },
+                false => status,
+            })?;
+            let existing = Existing { object, revision, outdated };
             let wanted = make(&existing)?;
             // A client that named the state it saw is refused here when a race was lost.
             self.check_preconditions(&wanted, &existing)?;
@@ -275,8 +280,7 @@ impl Call<'_> {
         dry_run: bool,
     ) -> Result<Option<Done>, Status> {
         let old = &existing.object;
-        let name = self.info.name.clone();
-        self.admit(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        self.admit_update(&mut object, old, dry_run).await?;
         metadata::match_namespace(&mut object, self.namespace())?;
         if !self.info.subresource.is_empty() {
             return self.change_begun(storage, object, existing, dry_run).await;
@@ -301,7 +305,7 @@ impl Call<'_> {
         }
         apply::manager::keep_times(&mut object, old);
         self.warn(self.entry.strategy.warnings(&object, Some(old)));
-        self.judge(Operation::Update, name, Some(&mut object), Some(old), dry_run).await?;
+        self.judge_update(&mut object, old, dry_run).await?;
         let done = |object| Some(Done { object, created: false });
         if dry_run {
             return Ok(done(written(object, existing.revision)));
@@ -387,6 +391,31 @@ impl Call<'_> {
         }
     }
 
+    /// What plugins are shown instead of an object that changes.
+    fn view(&self) -> Option<&'static dyn View> {
+        subresource::find(self.entry.facts, &self.info.subresource, self.info.verb).and_then(Special::view)
+    }
+
+    async fn admit_update(&self, object: &mut Map, old: &Map, dry_run: bool) -> Result<(), Status> {
+        let name = &self.info.name;
+        let Some(view) = self.view() else {
+            return self.admit(Operation::Update, name, Some(object), Some(old), dry_run).await;
+        };
+        let (mut seen, was) = (view.of(self.entry, object), view.of(self.entry, old));
+        self.admit(Operation::Update, name, Some(&mut seen), Some(&was), dry_run).await?;
+        view.take(self.entry, object, &seen);
+        Ok(())
+    }
+
+    async fn judge_update(&self, object: &mut Map, old: &Map, dry_run: bool) -> Result<(), Status> {
+        let name = &self.info.name;
+        let Some(view) = self.view() else {
+            return self.judge(Operation::Update, name, Some(object), Some(old), dry_run).await;
+        };
+        let (mut seen, was) = (view.of(self.entry, object), view.of(self.entry, old));
+        self.judge(Operation::Update, name, Some(&mut seen), Some(&was), dry_run).await
+    }
+
     /// Lets plugins change the object.
     pub(crate) async fn admit(
         &self,
@@ -452,8 +481,9 @@ impl Call<'_> {
             object,
             old,
             dry_run,
-            options: options::of_operation(operation, &self.info.query),
+            options: options::of(operation, &self.info.query, dry_run),
             warnings: Default::default(),
+            annotations: Default::default(),
             reinvocation: Default::default(),
         }
     }

@@ -7,7 +7,7 @@ use api::field::go_quote;
 use api::map;
 use api::status::Status;
 use api::value::{Map, Value};
-use base64::Engine;
+use base64::{DecodeError, Engine};
 
 use crate::authn::User;
 
@@ -76,7 +76,7 @@ pub(crate) struct Question<'a> {
     pub(crate) object: Option<&'a Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
-    pub(crate) options: Option<&'a Map>,
+    pub(crate) options: &'a Value,
 }
 
 fn or_null(object: Option<&Map>) -> Value {
@@ -106,7 +106,7 @@ pub(crate) fn asked(version: Version, question: &Question<'_>) -> Map {
     request.set("object", or_null(question.object));
     request.set("oldObject", or_null(question.old));
     request.set("dryRun", question.dry_run);
-    request.set("options", or_null(question.options));
+    request.set("options", question.options.clone());
     map! { "kind" => KIND, "apiVersion" => version.api_version(), "request" => request }
 }
 
@@ -143,20 +143,43 @@ pub(crate) struct Answer {
 pub(crate) fn undecodable(version: Version, review: &Map) -> Option<String> {
     let (api_version, kind) = (review.str("apiVersion"), review.str("kind"));
     if api_version.is_empty() && kind.is_empty() {
-        return None;
+        return mistyped(review);
     }
     let known = [Version::V1, Version::V1beta1].into_iter().find(|version| version.api_version() == api_version);
     match known {
-        Some(is) if kind == KIND && is == version => None,
+        Some(is) if kind == KIND && is == version => mistyped(review),
         Some(is) if kind == KIND => {
             let (is, wanted) = (is.text(), version.text());
             Some(format!("converting ({is}.{KIND}) to ({wanted}.{KIND}): unknown conversion"))
         }
         _ => Some(format!(
-            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:110\"",
+            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
             go_quote(kind),
             go_quote(api_version)
         )),
+    }
+}
+
+/// A field of another type than it should have, where webhooks are known to go wrong.
+fn mistyped(review: &Map) -> Option<String> {
+    let response = review.map("response")?;
+    let what = match response.get("allowed") {
+        Some(Value::String(_)) => Some("string"),
+        Some(Value::Int(_) | Value::Float(_)) => Some("number"),
+        Some(Value::Map(_)) => Some("object"),
+        Some(Value::List(_)) => Some("array"),
+        _ => None,
+    };
+    if let Some(what) = what {
+        let field = "Go struct field AdmissionResponse.response.allowed of type bool";
+        return Some(format!("json: cannot unmarshal {what} into {field}"));
+    }
+    match base64::engine::general_purpose::STANDARD.decode(response.str("patch")) {
+        Err(DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol { offset: at, .. }) => {
+            Some(format!("illegal base64 data at input byte {at}"))
+        }
+        Err(_) => Some(format!("illegal base64 data at input byte {}", response.str("patch").len())),
+        Ok(_) => None,
     }
 }
 
@@ -328,7 +351,7 @@ mod tests {
             object: Some(&object),
             old: None,
             dry_run: false,
-            options: None,
+            options: &Value::Null,
         };
         let text = String::from_utf8(api::json::encode(&asked(Version::V1, &question))).expect("text");
         let want = r#"{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u","kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"requestKind":{"group":"","version":"v1","kind":"Pod"},"requestResource":{"group":"","version":"v1","resource":"pods"},"name":"p","namespace":"n","operation":"CREATE","userInfo":{"username":"me","groups":["g"]},"object":{"kind":"Pod"},"oldObject":null,"dryRun":false,"options":null}}"#;

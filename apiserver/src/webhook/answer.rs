@@ -42,7 +42,11 @@ pub(super) fn object(code: u16, content_type: &str, body: &Bytes) -> Result<Map,
         let text = format!("0-length response with status code: {code} and content type: {kind}");
         return Err(Failure::new(text));
     }
-    let decoded = decode_any(body, Strictness::Lenient);
+    // What is no JSON is read as YAML.
+    let decoded = decode_any(body, Strictness::Lenient).or_else(|error| match api::yaml::to_json(body) {
+        Ok(text) => decode_any(&text, Strictness::Lenient),
+        Err(_) => Err(error),
+    });
     let unreadable = |why: String| Failure::new(format!("couldn't get version/kind; json parse error: {why}"));
     let object = match decoded.map_err(|error| unreadable(error.to_string()))?.0 {
         Value::Map(object) => object,
@@ -127,6 +131,7 @@ mod tests {
 
     #[test]
     fn answers() {
+        check(200, "text/html", "kind: AdmissionReview", Ok("AdmissionReview"));
         check(200, "application/json", r#"{"kind":"AdmissionReview"}"#, Ok("AdmissionReview"));
         check(200, "", "", Err("0-length response with status code: 200 and content type: application/json"));
         check(404, "text/plain", "404 page", Err("the server could not find the requested resource"));

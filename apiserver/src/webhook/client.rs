@@ -215,7 +215,7 @@ mod tests {
     }
 
     async fn post(clients: &Clients, webhook: &Webhook, config: &Map, want: &str) -> Result<String, String> {
-        let objects = Objects { all: vec![("services", Arc::new(webhook.service()))], ..Objects::default() };
+        let objects = Objects { all: vec![("services", Arc::new(webhook.service()))] };
         let asked = object(&format!(r#"{{"want":"{want}"}}"#));
         let answer = clients.post(&Place::of(config), &objects, &asked, Duration::from_secs(1)).await;
         answer.map(|answer| answer.str("got").to_owned()).map_err(|failure| failure.text)

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use api::json::{Strictness, decode_any};
 use api::object::Meta;
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Reader;
-use crate::registry::Entry;
+use crate::registry::Registry;
 
 pub(crate) fn object(text: &str) -> Map {
     match decode_any(text.as_bytes(), Strictness::Lenient).expect("JSON").0 {
@@ -138,14 +138,19 @@ async fn answer(
     Ok(response)
 }
 
-/// Objects by plural, namespace and name; entries as they are given.
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(|_| true));
+
+/// Objects by plural, namespace and name.
 #[derive(Default)]
 pub(crate) struct Objects {
     pub(crate) all: Vec<(&'static str, Arc<Map>)>,
-    pub(crate) versions: Vec<Arc<Entry>>,
 }
 
 impl Reader for Objects {
+    fn registry(&self) -> &Registry {
+        &REGISTRY
+    }
+
     fn cached(&self, _: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         let is = |(plural, object): &&(&str, Arc<Map>)| {
             *plural == resource && object.namespace() == namespace && object.name() == name
@@ -166,10 +171,6 @@ impl Reader for Objects {
 
     fn list(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Map>> {
         Vec::new()
-    }
-
-    fn versions(&self, _: &Entry) -> Vec<Arc<Entry>> {
-        self.versions.clone()
     }
 
     fn update<'a>(

@@ -129,8 +129,9 @@ pub(super) fn go_text(error: &Error) -> String {
         other => return format!("tls: {other}"),
     };
     let what = match why {
-        CertificateError::UnknownIssuer => "certificate signed by unknown authority".to_owned(),
-        CertificateError::BadSignature => "certificate signed by unknown authority (possibly because of \"x509: invalid signature: parent certificate cannot sign this kind of certificate\" while trying to verify candidate authority certificate)".into(),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
         CertificateError::Expired
         | CertificateError::NotValidYet
         | CertificateError::ExpiredContext { .. }

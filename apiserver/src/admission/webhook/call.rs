@@ -85,7 +85,7 @@ impl Call<'_> {
         let answer = review::answered(version, &uid, self.mutating, &answered)
             .map_err(|why| Stopped::Uncalled(format!("received invalid webhook response: {why}"), 503))?;
         for (key, value) in &answer.annotations {
-            attributes.annotate(&format!("{}/{key}", hook.name), value);
+            attributes.annotate(format!("{}/{key}", hook.name), value.clone());
         }
         answer.warnings.iter().for_each(|warning| attributes.warn(warning.clone()));
         match answer.allowed {
@@ -109,7 +109,7 @@ impl Call<'_> {
             object: self.seen.object.as_deref(),
             old: self.seen.old.as_deref(),
             dry_run: self.attributes.dry_run,
-            options: self.attributes.options.as_ref(),
+            options: &self.attributes.options,
         }
     }
 }

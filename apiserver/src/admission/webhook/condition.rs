@@ -1,13 +1,11 @@
 //! matchConditions (k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions@v0.37.2).
 
-use std::sync::Arc;
-
 use api::status::Status;
 use api::value::Map;
 
+use super::call::Seen;
 use super::configuration::Hook;
 use crate::admission::Attributes;
-use crate::registry::Entry;
 
 /// MatchCondition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +24,11 @@ impl Condition {
 ///
 /// # Errors
 /// A condition that cannot be evaluated, unless the webhook may fail.
-pub(super) fn hold(hook: &Hook, attributes: &Attributes<'_>, _entry: &Arc<Entry>) -> Result<bool, Status> {
+pub(super) fn hold(hook: &Hook, attributes: &Attributes<'_>, _seen: &Seen<'_>) -> Result<bool, Status> {
     let Some(condition) = hook.conditions.first() else { return Ok(true) };
     if hook.may_fail {
         return Ok(false);
     }
     let why = format!("expression '{}' of condition {} cannot be evaluated", condition.expression, condition.name);
-    Err(attributes.forbidden(&why))
+    Err(Status::forbidden(attributes.group, attributes.resource, attributes.name, &why))
 }

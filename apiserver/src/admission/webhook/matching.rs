@@ -8,6 +8,7 @@ use api::selector::labels::Selector;
 use api::status::Status;
 use api::value::{Map, Value};
 
+use super::call::Seen;
 use super::condition;
 use super::configuration::Hook;
 use crate::admission::{Attributes, Reader};
@@ -78,7 +79,10 @@ pub(super) struct Versions(Option<Vec<Arc<Entry>>>);
 
 impl Versions {
     fn of(&mut self, attributes: &Attributes<'_>, objects: &dyn Reader) -> &[Arc<Entry>] {
-        self.0.get_or_insert_with(|| objects.versions(attributes.entry))
+        self.0.get_or_insert_with(|| match &attributes.entry.storage {
+            Some(storage) => objects.registry().sharing(storage),
+            None => Vec::new(),
+        })
     }
 }
 
@@ -103,8 +107,11 @@ pub(super) async fn wanted(
     }
     in_namespace?;
     selected?;
-    if !hook.conditions.is_empty() && !condition::hold(hook, attributes, &entry)? {
-        return Ok(None);
+    if !hook.conditions.is_empty() {
+        let seen = Seen::of(&entry, attributes, objects).await.map_err(|why| Status::internal(&why.message))?;
+        if !condition::hold(hook, attributes, &seen)? {
+            return Ok(None);
+        }
     }
     Ok(Some(entry))
 }

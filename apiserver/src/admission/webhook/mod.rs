@@ -26,7 +26,6 @@ use crate::webhook::client::Clients;
 use configuration::Index;
 pub(crate) use metrics::Metrics;
 pub(crate) use mutating::MutatingAdmissionWebhook;
-pub(crate) use reinvocation::Reinvocation;
 pub(crate) use validating::ValidatingAdmissionWebhook;
 
 const GROUP: &str = "admissionregistration.k8s.io";

@@ -14,17 +14,20 @@ use futures::future::BoxFuture;
 use super::call::{Call, Seen, Stopped, settle};
 use super::configuration::Hook;
 use super::matching::{Versions, wanted};
+use super::reinvocation::Memory;
 use super::{Webhooks, is_exempt};
 use crate::admission::{Attributes, Operation, Plugin, Reader};
 use crate::patch;
 use crate::registry::Entry;
 use crate::webhook::admission_review::Answer;
 
+const NAME: &str = "MutatingAdmissionWebhook";
+
 pub(crate) struct MutatingAdmissionWebhook(pub(crate) Arc<Webhooks>);
 
 impl Plugin for MutatingAdmissionWebhook {
     fn name(&self) -> &'static str {
-        "MutatingAdmissionWebhook"
+        NAME
     }
 
     fn handles(&self, _: Operation) -> bool {
@@ -41,9 +44,13 @@ impl Plugin for MutatingAdmissionWebhook {
             if hooks.is_empty() || is_exempt(attributes) {
                 return Ok(());
             }
-            attributes.reinvocation.begin(attributes.object.as_deref());
+            let object = attributes.object.as_deref();
+            let state = attributes.reinvocation.get_mut();
+            let is_second = state.is_reinvoke();
+            state.kept::<Memory>(NAME).begin(is_second, object);
             let outcome = self.dispatch(&hooks, attributes, objects).await;
-            attributes.reinvocation.end(attributes.object.as_deref());
+            let object = attributes.object.as_deref();
+            attributes.reinvocation.get_mut().kept::<Memory>(NAME).end(object);
             outcome
         })
     }
@@ -56,23 +63,28 @@ impl MutatingAdmissionWebhook {
         attributes: &mut Attributes<'_>,
         objects: &dyn Reader,
     ) -> Result<(), Status> {
+        let is_second = attributes.reinvocation.get_mut().is_reinvoke();
         let mut versions = Versions::default();
         for (at, hook) in hooks.iter().enumerate() {
             let Some(entry) = wanted(hook, attributes, objects, &mut versions).await? else { continue };
-            if !attributes.reinvocation.is_due(&hook.uid) {
+            if !attributes.reinvocation.get_mut().kept::<Memory>(NAME).is_due(is_second, &hook.uid) {
                 continue;
             }
             let started = Instant::now();
             let outcome = self.call(hook, &entry, attributes, objects).await;
             let changed = matches!(outcome, Ok(Some(_)));
-            let round = u8::from(attributes.reinvocation.is_second);
+            let round = u8::from(is_second);
             let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
-            attributes.annotate(&key, &told(hook, changed));
+            attributes.annotate(key, told(hook, changed));
             let patched = settle(&self.0, hook, attributes, "admit", started, outcome)?.flatten();
             if let (Some(patched), Some(object)) = (patched, attributes.object.as_deref_mut()) {
                 *object = patched;
             }
-            attributes.reinvocation.asked(&hook.uid, changed, hook.again);
+            let state = attributes.reinvocation.get_mut();
+            state.kept::<Memory>(NAME).asked(&hook.uid, changed, hook.again);
+            if changed {
+                state.want();
+            }
         }
         Ok(())
     }

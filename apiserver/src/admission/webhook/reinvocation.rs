@@ -7,13 +7,9 @@ use std::collections::BTreeSet;
 
 use api::value::Map;
 
-/// What the plugins of one request remember between the two rounds of admission.
+/// What the plugin remembers of one request between the two rounds of admission.
 #[derive(Debug, Default)]
-pub(crate) struct Reinvocation {
-    /// Something changed that others may want to see.
-    pub(crate) is_wanted: bool,
-    /// The second round.
-    pub(crate) is_second: bool,
+pub(super) struct Memory {
     /// The object as it was after the webhooks of the first round.
     last: Option<Map>,
     /// Webhooks that want to see later changes.
@@ -22,17 +18,17 @@ pub(crate) struct Reinvocation {
     again: BTreeSet<String>,
 }
 
-impl Reinvocation {
+impl Memory {
     /// A round of webhooks begins with this object.
-    pub(super) fn begin(&mut self, object: Option<&Map>) {
-        if self.is_second && !self.asked.is_empty() && self.last.as_ref() != object {
+    pub(super) fn begin(&mut self, is_second: bool, object: Option<&Map>) {
+        if is_second && !self.asked.is_empty() && self.last.as_ref() != object {
             self.changed();
         }
     }
 
     /// The round is over.
     pub(super) fn end(&mut self, object: Option<&Map>) {
-        if !self.is_second && self.is_wanted && !self.asked.is_empty() {
+        if !self.asked.is_empty() {
             self.last = object.cloned();
         }
     }
@@ -46,15 +42,14 @@ impl Reinvocation {
     pub(super) fn asked(&mut self, uid: &str, changed: bool, again: bool) {
         if changed {
             self.changed();
-            self.is_wanted = true;
         }
         if again {
             self.asked.insert(uid.into());
         }
     }
 
-    pub(super) fn is_due(&self, uid: &str) -> bool {
-        !self.is_second || self.again.contains(uid)
+    pub(super) fn is_due(&self, is_second: bool, uid: &str) -> bool {
+        !is_second || self.again.contains(uid)
     }
 }
 
@@ -66,29 +61,26 @@ mod tests {
 
     #[test]
     fn later_changes_are_shown_to_those_who_want_them() {
-        let mut state = Reinvocation::default();
+        let mut state = Memory::default();
         let (one, two) = (map! { "a" => 1i64 }, map! { "a" => 2i64 });
-        state.begin(Some(&one));
+        state.begin(false, Some(&one));
         state.asked("first", false, true);
         state.asked("never", false, false);
         state.asked("second", true, true);
         state.end(Some(&two));
-        assert!(state.is_wanted);
-        state.is_second = true;
-        state.begin(Some(&two));
-        let due = ["first", "never", "second"].map(|uid| state.is_due(uid));
+        state.begin(true, Some(&two));
+        let due = ["first", "never", "second"].map(|uid| state.is_due(true, uid));
         assert_eq!(due, [true, false, false]);
     }
 
     #[test]
     fn changes_of_other_plugins_are_shown_to_all_who_want_them() {
-        let mut state = Reinvocation::default();
+        let mut state = Memory::default();
         let (one, two) = (map! { "a" => 1i64 }, map! { "a" => 2i64 });
-        state.begin(Some(&one));
+        state.begin(false, Some(&one));
         state.asked("only", true, true);
         state.end(Some(&one));
-        state.is_second = true;
-        state.begin(Some(&two));
-        assert!(state.is_due("only"));
+        state.begin(true, Some(&two));
+        assert!(state.is_due(true, "only"));
     }
 }

@@ -11,7 +11,7 @@ use base64::Engine;
 use super::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 use crate::admission::{Attributes, Chain, Operation, Plugin, Reader};
 use crate::authn::User;
-use crate::registry::{Entry, Registry};
+use crate::registry::Entry;
 use crate::webhook::testing::{Certificate, Objects, Webhook, object};
 use futures::future::BoxFuture;
 
@@ -66,7 +66,6 @@ struct World {
     chain: Chain,
     webhook: Webhook,
     objects: Objects,
-    registry: Registry,
 }
 
 fn configuration(webhook: &Webhook, more: &Map) -> Map {
@@ -94,8 +93,7 @@ async fn world(more: &str) -> World {
     ]);
     let namespace = object(r#"{"metadata":{"name":"n","labels":{"team":"a"}}}"#);
     let all = vec![("services", Arc::new(webhook.service())), ("namespaces", Arc::new(namespace))];
-    let registry = Registry::new(|_| true);
-    World { chain, webhook, objects: Objects { all, versions: Vec::new() }, registry }
+    World { chain, webhook, objects: Objects { all } }
 }
 
 fn attributes<'a>(
@@ -119,8 +117,9 @@ fn attributes<'a>(
         object: Some(object),
         old: None,
         dry_run,
-        options: None,
+        options: Value::Null,
         warnings: Default::default(),
+        annotations: Default::default(),
         reinvocation: Default::default(),
     }
 }
@@ -128,7 +127,7 @@ fn attributes<'a>(
 impl World {
     /// Admits a deployment and gives it as it is then, with the warnings.
     async fn admit(&self, name: &str, dry_run: bool) -> Result<(Map, Vec<String>), Status> {
-        let entry = self.registry.get("apps", "v1", "deployments").expect("deployments");
+        let entry = self.objects.registry().get("apps", "v1", "deployments").expect("deployments");
         let text = format!(
             r#"{{"kind":"Deployment","apiVersion":"apps/v1","metadata":{{"name":"{name}","namespace":"n"}},"spec":{{"selector":{{"matchLabels":{{"a":"b"}}}},"template":{{"metadata":{{}},"spec":{{}}}}}}}}"#
         );
@@ -157,8 +156,7 @@ async fn refusals() {
     let why = "Internal error occurred: failed calling webhook \"w.example.com\": failed to call webhook: an error on the server (\"oh\") has prevented the request from succeeding";
     assert_eq!((code, message.as_str()), (500, why));
     let (code, message) = world.refusal("wild").await;
-    let why =
-        "Internal error occurred: remove operation does not apply: doc is missing path: /spec/missing: missing value";
+    let why = "Internal error occurred: error in remove for path: '/spec/missing': Unable to remove nonexistent key: missing: missing value";
     assert_eq!((code, message.as_str()), (500, why));
 }
 
