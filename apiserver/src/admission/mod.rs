@@ -5,13 +5,16 @@
 
 mod amounts;
 pub(crate) mod certificates;
+pub(crate) mod expression;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod network;
 mod node_restriction;
 mod pod_security;
+pub(crate) mod policy;
 mod priority;
 mod quota;
+pub(crate) mod reinvocation;
 #[cfg(test)]
 mod rows;
 mod runtime_class;
@@ -23,12 +26,15 @@ mod topology_labels;
 use std::sync::Arc;
 
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::registry::Registry;
+use policy::source::Policies;
+use reinvocation::Reinvocation;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -52,13 +58,26 @@ pub(crate) struct Attributes<'a> {
     pub(crate) object: Option<&'a mut Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
+    /// CreateOptions, UpdateOptions or DeleteOptions; null for a connection.
+    pub(crate) options: Value,
     /// What plugins tell the client beside the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What plugins have to tell the audit log: keys and values.
+    pub(crate) annotations: Mutex<Vec<(String, String)>>,
+    pub(crate) reinvocation: Mutex<Reinvocation>,
 }
 
 impl Attributes<'_> {
     pub(crate) fn warn(&self, text: String) {
         self.warnings.lock().push(text);
+    }
+
+    /// Keeps the first value of each key.
+    pub(crate) fn annotate(&self, key: String, value: String) {
+        let mut annotations = self.annotations.lock();
+        if annotations.iter().all(|(known, _)| *known != key) {
+            annotations.push((key, value));
+        }
     }
 
     /// True for this resource of this group, on the resource itself or on any of the subresources named.
@@ -87,6 +106,9 @@ impl Attributes<'_> {
 
 /// Read access to objects, by group, plural, namespace and name, in the storage version's form.
 pub(crate) trait Reader: Send + Sync {
+    /// What is served.
+    fn registry(&self) -> &Registry;
+
     /// From the watch cache: may lag behind.
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<std::sync::Arc<Map>>;
 
@@ -150,7 +172,16 @@ impl Chain {
         Chain { plugins }
     }
 
+    /// Runs the plugins that may change the object, a second time when one of them asks for it.
     pub(crate) async fn admit(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        self.admit_once(attributes, objects).await?;
+        if attributes.reinvocation.get_mut().begin_again() {
+            self.admit_once(attributes, objects).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit_once(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
         let operation = attributes.operation;
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation)) {
             plugin.admit(attributes, objects).await?;
@@ -167,14 +198,21 @@ impl Chain {
 }
 
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
-type Row = (fn(&Arc<Authorizers>) -> Box<dyn Plugin>, bool);
+type Row = (fn(&Parts) -> Box<dyn Plugin>, bool);
+
+/// What plugins share with the rest of the server.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) policies: Arc<Policies>,
+}
 
 /// Every plugin, in upstream's order (pkg/kubeapiserver/options/plugins.go@v1.37.2: AllOrderedPlugins).
 const PLUGINS: &[Row] = &[
     (|_| Box::new(namespace_lifecycle::NamespaceLifecycle::default()), true),
     (|_| Box::new(limit_ranger::LimitRanger), true),
     (|_| Box::new(service_account::ServiceAccount), true),
-    (|authorizers| Box::new(node_restriction::NodeRestriction(authorizers.clone())), false),
+    (|parts| Box::new(node_restriction::NodeRestriction(parts.authorizers.clone())), false),
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
     (|_| Box::new(pod_security::PodSecurity), true),
     (|_| Box::new(priority::Priority), true),
@@ -184,15 +222,27 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(storage::StorageObjectInUseProtection), true),
     (|_| Box::new(storage::PersistentVolumeClaimResize), true),
     (|_| Box::new(runtime_class::RuntimeClass), true),
-    (|authorizers| Box::new(certificates::CertificateApproval(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::CertificateSigning(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::ClusterTrustBundleAttest(authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateApproval(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateSigning(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::ClusterTrustBundleAttest(parts.authorizers.clone())), true),
     (|_| Box::new(certificates::CertificateSubjectRestriction), true),
     (|_| Box::new(network::DefaultIngressClass), true),
     (|_| Box::new(network::DenyServiceExternalIPs), false),
     (|_| Box::new(topology_labels::PodTopologyLabels), true),
+    (|parts| Box::new(mutating_policy(parts)), true),
+    (|parts| Box::new(validating_policy(parts)), true),
     (|_| Box::new(quota::ResourceQuota), true),
 ];
+
+fn mutating_policy(parts: &Parts) -> policy::mutating::MutatingAdmissionPolicy {
+    let Parts { authorizers, policies } = parts.clone();
+    policy::mutating::MutatingAdmissionPolicy { policies, authorizers }
+}
+
+fn validating_policy(parts: &Parts) -> policy::validating::ValidatingAdmissionPolicy {
+    let Parts { authorizers, policies } = parts.clone();
+    policy::validating::ValidatingAdmissionPolicy { policies, authorizers }
+}
 
 /// Upstream's plugins that this version does not have: named in a flag they are accepted, and a warning says so.
 const ABSENT: &[&str] = &[
@@ -202,7 +252,6 @@ const ABSENT: &[&str] = &[
     "EventRateLimit",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
@@ -212,7 +261,6 @@ const ABSENT: &[&str] = &[
     "PodNodeSelector",
     "PodResizeValidator",
     "PodTolerationRestriction",
-    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
 ];
 
@@ -220,12 +268,8 @@ const ABSENT: &[&str] = &[
 ///
 /// # Errors
 /// A name that is no plugin's, or one that is both enabled and disabled: upstream's texts.
-pub(crate) fn plugins(
-    enable: &[String],
-    disable: &[String],
-    authorizers: &Arc<Authorizers>,
-) -> Result<Vec<Box<dyn Plugin>>, String> {
-    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(authorizers), *on)).collect();
+pub(crate) fn plugins(enable: &[String], disable: &[String], parts: &Parts) -> Result<Vec<Box<dyn Plugin>>, String> {
+    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(parts), *on)).collect();
     for name in enable.iter().chain(disable) {
         let known = all.iter().any(|(plugin, _)| plugin.name() == name);
         if !known && !ABSENT.contains(&name.as_str()) {
@@ -249,16 +293,16 @@ pub(crate) fn plugins(
 mod tests {
     use std::sync::Arc;
 
-    use super::{PLUGINS, plugins};
+    use super::{PLUGINS, Parts, plugins};
     use crate::authz::Authorizers;
 
     /// What the flags leave, as changes of what is on by default.
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let got = plugins(&list(enable), &list(disable), &authorizers);
+        let parts = Parts { authorizers: Arc::new(Authorizers::new(Vec::new())), policies: Arc::default() };
+        let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
-        let rows = PLUGINS.iter().map(|(make, on)| (make(&authorizers).name(), *on));
+        let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));
         let wanted = expect.map(|(more, less)| {
             let on = rows.filter(|(name, on)| (*on || more.contains(name)) && !less.contains(name));
             on.map(|(name, _)| name).collect::<Vec<_>>()

@@ -44,32 +44,80 @@ fn failed(why: &str) -> Status {
     }
 }
 
-fn step(document: &mut Value, operation: &Map) -> Result<(), String> {
-    let path = pointer(operation.str("path"))?;
+/// Makes one operation; what was changed by it when it fails is not said.
+pub(crate) fn step(document: &mut Value, operation: &Map) -> Result<(), String> {
+    let text = operation.str("path");
+    let path = pointer(text)?;
     let value = || operation.get("value").cloned().unwrap_or_default();
+    let from = || operation.str("from");
     match operation.str("op") {
-        "add" => add(document, &path, value(), operation.str("path")),
-        "remove" => remove(document, &path).map(drop),
-        "replace" => replace(document, &path, value()),
+        "add" => add(document, &path, value()).map_err(|why| why.of("add", text)),
+        "remove" => remove(document, &path).map(drop).map_err(|why| why.of("remove", text)),
+        "replace" => replace(document, &path, value()).map_err(|why| why.of_replaced(text)),
         "move" => {
-            let moved = remove(document, &pointer(operation.str("from"))?)?;
-            add(document, &path, moved, operation.str("path"))
+            let moved = remove(document, &pointer(from())?).map_err(|why| why.of_source("move", from()))?;
+            add(document, &path, moved).map_err(|why| why.of_target("move", text))
         }
         "copy" => {
-            let from = pointer(operation.str("from"))?;
-            let copied = find(document, &from).cloned().ok_or_else(|| missing("copy", operation.str("from")))?;
-            add(document, &path, copied, operation.str("path"))
+            let found = find(document, &pointer(from())?).cloned().ok_or(Problem::NoParent);
+            let copied = found.map_err(|why| why.of_source("copy", from()))?;
+            add(document, &path, copied).map_err(|why| why.of_target("copy", text))
         }
         "test" => {
             let found = find(document, &path).cloned().unwrap_or_default();
-            if found == value() { Ok(()) } else { Err(format!("testing value {} failed", operation.str("path"))) }
+            if found == value() { Ok(()) } else { Err(format!("testing value {text} failed: test failed")) }
         }
         other => Err(format!("Unexpected kind: {other}")),
     }
 }
 
-fn missing(operation: &str, path: &str) -> String {
-    format!("{operation} operation does not apply: doc is missing path: {path}: missing value")
+/// What is wrong with a place.
+#[derive(Debug)]
+enum Problem {
+    /// What it should be in is not there.
+    NoParent,
+    Other(String),
+}
+
+impl Problem {
+    fn of(self, operation: &str, path: &str) -> String {
+        match self {
+            Problem::NoParent => {
+                format!("{operation} operation does not apply: doc is missing path: \"{path}\": missing value")
+            }
+            Problem::Other(why) => format!("error in {operation} for path: '{path}': {why}"),
+        }
+    }
+
+    fn of_replaced(self, path: &str) -> String {
+        match self {
+            Problem::NoParent => {
+                format!("replace operation does not apply: doc is missing path: {path}: missing value")
+            }
+            Problem::Other(why) => format!("replace operation does not apply: doc is missing key: {path}: {why}"),
+        }
+    }
+
+    fn of_source(self, operation: &str, from: &str) -> String {
+        match self {
+            Problem::NoParent => {
+                format!("{operation} operation does not apply: doc is missing from path: {from}: missing value")
+            }
+            Problem::Other(why) => {
+                let key = from.rsplit('/').next().unwrap_or(from);
+                format!("error in {operation} for path: '{key}': {why}")
+            }
+        }
+    }
+
+    fn of_target(self, operation: &str, path: &str) -> String {
+        match self {
+            Problem::NoParent => {
+                format!("{operation} operation does not apply: doc is missing destination path: {path}: missing value")
+            }
+            Problem::Other(why) => format!("error in {operation} for path: '{path}': {why}"),
+        }
+    }
 }
 
 fn pointer(text: &str) -> Result<Vec<String>, String> {
@@ -96,40 +144,59 @@ fn find_mut<'v>(value: &'v mut Value, path: &[String]) -> Option<&'v mut Value> 
     })
 }
 
-fn add(document: &mut Value, path: &[String], value: Value, text: &str) -> Result<(), String> {
+fn invalid_index(at: usize) -> Problem {
+    Problem::Other(format!("Unable to access invalid index: {at}: invalid index referenced"))
+}
+
+fn index(text: &str) -> Result<usize, Problem> {
+    let why =
+        || format!("value was not a proper array index: '{text}': strconv.Atoi: parsing {text:?}: invalid syntax");
+    text.parse().map_err(|_| Problem::Other(why()))
+}
+
+fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), Problem> {
     let Some((last, parents)) = path.split_last() else {
         *document = value;
         return Ok(());
     };
-    match find_mut(document, parents).ok_or_else(|| missing("add", text))? {
+    match find_mut(document, parents).ok_or(Problem::NoParent)? {
         Value::Map(map) => map.set(last.as_str(), value),
         Value::List(list) if last == "-" => list.push(value),
         Value::List(list) => {
-            let at: usize = last.parse().map_err(|_| format!("invalid array index {last}"))?;
+            let at = index(last)?;
             if at > list.len() {
-                return Err(format!("Unable to access invalid index: {at}: invalid index referenced"));
+                return Err(invalid_index(at));
             }
             list.insert(at, value);
         }
-        _ => return Err(missing("add", text)),
+        _ => return Err(Problem::NoParent),
     }
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &[String]) -> Result<Value, String> {
-    let text = format!("/{}", path.join("/"));
-    let (last, parents) = path.split_last().ok_or_else(|| missing("remove", &text))?;
-    let removed = match find_mut(document, parents) {
-        Some(Value::Map(map)) => map.remove(last),
-        Some(Value::List(list)) => last.parse().ok().filter(|at| *at < list.len()).map(|at: usize| list.remove(at)),
-        _ => None,
-    };
-    removed.ok_or_else(|| missing("remove", &text))
+fn remove(document: &mut Value, path: &[String]) -> Result<Value, Problem> {
+    let (last, parents) = path.split_last().ok_or(Problem::NoParent)?;
+    match find_mut(document, parents).ok_or(Problem::NoParent)? {
+        Value::Map(map) => {
+            let why = || Problem::Other(format!("Unable to remove nonexistent key: {last}: missing value"));
+            map.remove(last).ok_or_else(why)
+        }
+        Value::List(list) => {
+            let at = index(last)?;
+            if at >= list.len() {
+                return Err(invalid_index(at));
+            }
+            Ok(list.remove(at))
+        }
+        _ => Err(Problem::NoParent),
+    }
 }
 
-fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), String> {
-    let text = format!("/{}", path.join("/"));
-    let slot = find_mut(document, path).ok_or_else(|| missing("replace", &text))?;
+fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), Problem> {
+    if let Some((_, parents)) = path.split_last() {
+        find_mut(document, parents).ok_or(Problem::NoParent)?;
+    }
+    let slot = find_mut(document, path).ok_or_else(|| Problem::Other("missing value".into()))?;
     *slot = value;
     Ok(())
 }

@@ -46,6 +46,8 @@ pub(crate) struct Deleted {
     pub(crate) object: Map,
     /// False while finalizers or a grace period keep it.
     pub(crate) gone: bool,
+    /// What plugins warn of.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Options {
@@ -118,19 +120,21 @@ impl Call<'_> {
         if deleted.gone && !self.entry.strategy.returns_deleted_object() {
             let facts = self.entry.facts;
             let object = &deleted.object;
-            return Ok(respond::object(
-                code,
-                &status::success(facts.group, facts.plural, object.name(), object.uid()),
-                &self.accepted,
-            ));
+            let done = status::success(facts.group, facts.plural, object.name(), object.uid());
+            let mut response = respond::object(code, &done, &self.accepted);
+            respond::warn(&mut response, &deleted.warnings);
+            return Ok(response);
         }
-        Ok(show::value(self, code, &deleted.object))
+        let mut response = show::value(self, code, &deleted.object);
+        respond::warn(&mut response, &deleted.warnings);
+        Ok(response)
     }
 
     /// Deletes one object as far as its finalizers and grace period let it.
     pub(crate) async fn delete_named(&self, namespace: &str, name: &str, options: &Options) -> Result<Deleted, Status> {
         let storage = self.storage()?.clone();
         let mut judged = None;
+        let mut warnings = Vec::new();
         for _ in 0..DELETE_RETRIES_MAX {
             let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
                 return Err(self.not_found_name(name));
@@ -138,12 +142,12 @@ impl Call<'_> {
             let object = self.entry.from_storage(&stored);
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
-                self.admit(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
-                self.judge(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
+                warnings = self.admit(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
+                warnings.extend(self.judge(Operation::Delete, name, None, Some(&object), options.dry_run).await?);
                 judged = Some(revision);
             }
             if let Some(deleted) = self.delete_once(&storage, namespace, name, object, revision, options).await? {
-                return Ok(deleted);
+                return Ok(Deleted { warnings, ..deleted });
             }
         }
         Err(self.conflict(name, OPTIMISTIC_LOCK))
@@ -177,7 +181,7 @@ impl Call<'_> {
     ) -> Result<Option<Deleted>, Status> {
         let before = object.clone();
         let step = self.plan_delete(&mut object, options);
-        let done = |object, gone| Ok(Some(Deleted { object, gone }));
+        let done = |object, gone| Ok(Some(Deleted { object, gone, warnings: Vec::new() }));
         if options.dry_run || matches!(step, Step::Wait) {
             return done(object, matches!(step, Step::Remove));
         }

@@ -451,7 +451,10 @@ impl Call<'_> {
             object,
             old,
             dry_run,
+            options: options::of(operation, &self.info.query, dry_run),
             warnings: Default::default(),
+            annotations: Default::default(),
+            reinvocation: Default::default(),
         }
     }
 }
