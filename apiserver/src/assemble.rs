@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use store::Store;
 
+use crate::admission::policy::guard::ParamGuard;
+use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
 use crate::admission::{self, Chain, Parts};
 use crate::authn::{self, Anonymous, Authenticators, jws};
@@ -35,16 +37,21 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
-    let webhooks = Arc::new(Webhooks::default());
-    let observers: Vec<Box<dyn Observer>> =
-        vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes), Box::new(Configurations(webhooks.clone()))];
+    let (policies, webhooks): (Arc<Policies>, Arc<Webhooks>) = (Arc::default(), Arc::default());
+    let observers: Vec<Box<dyn Observer>> = vec![
+        Box::new(AuthorizerViews(authz.clone())),
+        Box::new(changes),
+        Box::new(policy::Views(policies.clone())),
+        Box::new(Configurations(webhooks.clone())),
+    ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
     let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
     let clients = webhooks.clients.clone();
-    let parts = Parts { authorizers: authz.clone(), webhooks };
+    let parts = Parts { authorizers: authz.clone(), policies, webhooks };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
+    plugins.push(Box::new(ParamGuard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     let core = Core {

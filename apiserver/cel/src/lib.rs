@@ -36,7 +36,6 @@ mod env;
 pub mod escape;
 mod eval;
 mod functions;
-mod goregex;
 mod library;
 mod parse;
 mod plan;

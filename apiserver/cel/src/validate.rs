@@ -5,12 +5,12 @@
 
 use crate::ast::{Call, Element, Entry, Expr, Id, Kind};
 use crate::check::Checked;
-use crate::goregex;
 use crate::library::format::{self, Clause, FormatError};
 use crate::plan::{self, Context};
 use crate::source::Issues;
 use crate::types::{self, Type};
 use crate::value::Value;
+use api::goregex;
 
 pub(crate) fn validate(checked: &Checked, context: &Context<'_>) -> Result<(), Issues> {
     let mut validator = Validator { checked, issues: Issues::new(&checked.parsed.source) };

@@ -6,6 +6,8 @@
 //! - [`compile::Cel`] is the [`structural::definition::Compiler`] that writes of definitions are validated with. It has no
 //!   state.
 //!
+//! [`open`] has values of objects whose schema is not asked, for admission's expressions.
+//!
 //! ```
 //! use api::value::{Map, Value};
 //! use rules::evaluate::Compiled;
@@ -36,5 +38,6 @@ mod declare;
 pub mod evaluate;
 mod format;
 mod list;
+pub mod open;
 mod shape;
 mod value;

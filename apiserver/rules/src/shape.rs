@@ -11,6 +11,7 @@ use structural::declared::resource_properties;
 use structural::schema::{List, Schema, Type};
 
 use crate::format::Format;
+use crate::open::Origin;
 
 #[derive(Debug)]
 pub(crate) struct Shape {
@@ -30,6 +31,8 @@ pub(crate) enum Kind {
     /// Of no type, kept as it is.
     Preserved,
     Unknown(Str),
+    /// Of no schema at all: everything is seen, under its own name.
+    Open(Origin),
 }
 
 /// Which entries of an object are seen.

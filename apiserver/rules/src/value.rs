@@ -13,6 +13,7 @@ use cel::types::Type;
 use cel::value::{Fault, List, Map, MapObject, Object, Outcome, Value};
 
 use crate::list::ListView;
+use crate::open::Origin;
 use crate::shape::{Entries, Kind, Listing, Shape};
 
 /// A part of an object, by the places on the way to it.
@@ -24,7 +25,11 @@ pub(crate) struct Part {
 
 impl Part {
     pub(crate) fn root(value: &ApiValue) -> Part {
-        Part { root: Arc::new(value.clone()), way: Vec::new() }
+        Part::whole(Arc::new(value.clone()))
+    }
+
+    pub(crate) fn whole(root: Arc<ApiValue>) -> Part {
+        Part { root, way: Vec::new() }
     }
 
     pub(crate) fn get(&self) -> &ApiValue {
@@ -114,6 +119,12 @@ pub(crate) fn value(part: Part, shape: &Arc<Shape>) -> Outcome {
         (Kind::Boolean, ApiValue::Bool(flag)) => Ok(Value::Bool(*flag)),
         (Kind::Boolean, other) => unexpected("bool", other),
         (Kind::Preserved, _) => Ok(Value::object(Preserved(part))),
+        (Kind::Open(_), ApiValue::Bool(flag)) => Ok(Value::Bool(*flag)),
+        (Kind::Open(_), ApiValue::Int(number)) => Ok(Value::Int(*number)),
+        (Kind::Open(_), ApiValue::Float(number)) => Ok(Value::Double(*number)),
+        (Kind::Open(_), ApiValue::String(text)) => Ok(Value::from(text.as_str())),
+        (Kind::Open(_), ApiValue::List(_)) => list(part, Some(shape), &Listing::Atomic),
+        (Kind::Open(_), _) => Ok(Value::Map(Map::object(Arc::new(MapView::new(part, shape))))),
         (Kind::Unknown(ty), _) => refuse(&format!(
             "invalid type, expected object, array, number, integer, boolean or string, or no type with x-kubernetes-int-or-string or x-kubernetes-preserve-unknown-fields is true, got {ty}"
         )),
@@ -177,6 +188,7 @@ impl MapView {
         match &self.shape.kind {
             Kind::Object(Entries::Fields(fields)) => fields.get(name),
             Kind::Object(Entries::All(values)) => Some(values),
+            Kind::Open(_) => Some(&self.shape),
             _ => None,
         }
     }
@@ -240,7 +252,11 @@ impl MapObject for MapView {
     }
 
     fn equals(&self, other: &Value) -> Option<Result<bool, Fault>> {
-        let Value::Map(other) = other else { return Some(Err(Fault::new("no such overload"))) };
+        let Value::Map(other) = other else {
+            // cel-go's own maps differ from what is no map, those of Kubernetes refuse it.
+            let tree = matches!(self.shape.kind, Kind::Open(Origin::Tree));
+            return Some(if tree { Ok(false) } else { Err(Fault::new("no such overload")) });
+        };
         if self.len() != other.len() {
             return Some(Ok(false));
         }

@@ -5,11 +5,13 @@
 
 mod amounts;
 pub(crate) mod certificates;
+pub(crate) mod expression;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod network;
 mod node_restriction;
 mod pod_security;
+pub(crate) mod policy;
 mod priority;
 mod quota;
 pub(crate) mod reinvocation;
@@ -32,6 +34,7 @@ use parking_lot::Mutex;
 use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::registry::{Entry, Registry};
+use policy::source::Policies;
 use reinvocation::Reinvocation;
 use webhook::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 
@@ -220,6 +223,7 @@ impl Chain {
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) policies: Arc<Policies>,
     pub(crate) webhooks: Arc<Webhooks>,
 }
 
@@ -248,10 +252,32 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(network::DefaultIngressClass), true),
     (|_| Box::new(network::DenyServiceExternalIPs), false),
     (|_| Box::new(topology_labels::PodTopologyLabels), true),
-    (|parts| Box::new(MutatingAdmissionWebhook(parts.webhooks.clone())), true),
-    (|parts| Box::new(ValidatingAdmissionWebhook(parts.webhooks.clone())), true),
+    (|parts| Box::new(mutating_policy(parts)), true),
+    (|parts| Box::new(mutating_webhook(parts)), true),
+    (|parts| Box::new(validating_policy(parts)), true),
+    (|parts| Box::new(validating_webhook(parts)), true),
     (|_| Box::new(quota::ResourceQuota), true),
 ];
+
+fn mutating_policy(parts: &Parts) -> policy::mutating::MutatingAdmissionPolicy {
+    let Parts { authorizers, policies, .. } = parts.clone();
+    policy::mutating::MutatingAdmissionPolicy { policies, authorizers }
+}
+
+fn validating_policy(parts: &Parts) -> policy::validating::ValidatingAdmissionPolicy {
+    let Parts { authorizers, policies, .. } = parts.clone();
+    policy::validating::ValidatingAdmissionPolicy { policies, authorizers }
+}
+
+fn mutating_webhook(parts: &Parts) -> MutatingAdmissionWebhook {
+    let Parts { authorizers, webhooks, .. } = parts.clone();
+    MutatingAdmissionWebhook { webhooks, authorizers }
+}
+
+fn validating_webhook(parts: &Parts) -> ValidatingAdmissionWebhook {
+    let Parts { authorizers, webhooks, .. } = parts.clone();
+    ValidatingAdmissionWebhook { webhooks, authorizers }
+}
 
 /// Upstream's plugins that this version does not have: named in a flag they are accepted, and a warning says so.
 const ABSENT: &[&str] = &[
@@ -261,7 +287,6 @@ const ABSENT: &[&str] = &[
     "EventRateLimit",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
@@ -270,7 +295,6 @@ const ABSENT: &[&str] = &[
     "PodNodeSelector",
     "PodResizeValidator",
     "PodTolerationRestriction",
-    "ValidatingAdmissionPolicy",
 ];
 
 /// The plugins that the flags leave on, in order.
@@ -309,7 +333,7 @@ mod tests {
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts { authorizers, webhooks: Arc::default() };
+        let parts = Parts { authorizers, policies: Arc::default(), webhooks: Arc::default() };
         let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
         let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));

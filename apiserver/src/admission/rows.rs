@@ -12,12 +12,15 @@ use api::status::Status;
 use api::value::{Map, Value};
 use futures::future::BoxFuture;
 
+use super::policy::source::Policies;
 use super::{Attributes, Chain, Operation, Parts, Reader, plugins};
 use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::registry::{Entry, Registry};
+use crate::request::Query;
 use crate::resources;
 use crate::resources::common::rows::pretty;
+use crate::rest::options;
 use crate::strategy::Context;
 
 /// Objects that are there.
@@ -29,6 +32,18 @@ fn facts_of(api_version: &str, kind: &str) -> &'static Resource {
 }
 
 impl World {
+    /// The default plugins, with the policies that are there.
+    fn chain(&self) -> Chain {
+        let policies: Arc<Policies> = Arc::default();
+        for object in &self.0 {
+            let facts = facts_of(object.str("apiVersion"), object.str("kind"));
+            policies.set(facts.plural, object.name(), Some(object));
+        }
+        let authorizers = Arc::new(Authorizers::new(Vec::new()));
+        let parts = Parts { authorizers, policies, webhooks: Arc::default() };
+        Chain::new(plugins(&[], &[], &parts).expect("plugins"))
+    }
+
     fn of<'a>(&'a self, group: &'a str, resource: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Map>> {
         self.0.iter().filter(move |object| {
             let facts = facts_of(object.str("apiVersion"), object.str("kind"));
@@ -97,8 +112,9 @@ fn attributes<'a>(
 ) -> Attributes<'a> {
     let facts = entry.facts;
     let namespace = if facts.namespaced { row.str("ns") } else { "" };
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
     Attributes {
-        operation: if old.is_some() { Operation::Update } else { Operation::Create },
+        operation,
         user,
         entry,
         group: facts.group,
@@ -111,7 +127,7 @@ fn attributes<'a>(
         object: Some(object),
         old,
         dry_run: true,
-        options: Value::Null,
+        options: options::of(operation, &Query::default(), true),
         warnings: Default::default(),
         annotations: Default::default(),
         reinvocation: Default::default(),
@@ -150,17 +166,31 @@ fn shown(object: &Map) -> String {
     for name in ["annotations", "finalizers", "labels"] {
         whole.set(name, object.meta().get(name).cloned().unwrap_or_default());
     }
-    whole.set("spec", object.get("spec").cloned().unwrap_or_default());
+    for name in ["spec", "data"] {
+        whole.set(name, object.get(name).cloned().unwrap_or_default());
+    }
     pretty(&whole)
 }
 
-#[tokio::test]
-async fn requests_as_upstream_admits_them() {
-    let (data, _) = decode_any(include_bytes!("testdata.json"), Strictness::Lenient).expect("JSON");
+/// A refusal, with its reason and causes where the row has them.
+fn refused(row: &Map, code: i64, message: &str, reason: &str, causes: &[&str]) -> String {
+    match row.contains("reason") {
+        true => format!("{code} {reason} {message} {causes:?}"),
+        false => format!("{code} {message}"),
+    }
+}
+
+fn wanted(row: &Map, facts: &Resource) -> String {
+    let texts = |name| row.list(name).iter().filter_map(Value::as_str).collect::<Vec<&str>>();
+    match part(row, "result", facts) {
+        Some(object) => format!("{}\n   {:?}", shown(&object), texts("warnings")),
+        None => refused(row, row.i64("code").unwrap_or(0), row.str("message"), row.str("reason"), &texts("causes")),
+    }
+}
+
+async fn check(data: &[u8]) {
+    let (data, _) = decode_any(data, Strictness::Lenient).expect("JSON");
     let data = data.as_map().expect("an object").clone();
-    let authorizers = Arc::new(Authorizers::new(Vec::new()));
-    let parts = Parts { authorizers, webhooks: Arc::default() };
-    let chain = Chain::new(plugins(&[], &[], &parts).expect("plugins"));
     let worlds = data.map("worlds").expect("worlds");
     let mut wrong = Vec::new();
     for row in data.maps("rows") {
@@ -169,20 +199,27 @@ async fn requests_as_upstream_admits_them() {
         let world = World(there.collect());
         let facts = facts_of(row.str("api"), row.str("kind"));
         let entry = REGISTRY.get(facts.group, facts.version, facts.plural).expect("an entry");
-        let got = match answer(&chain, &world, row, &entry).await {
+        let got = match answer(&world.chain(), &world, row, &entry).await {
             Ok((object, warnings)) => format!("{}\n   {warnings:?}", shown(&object)),
-            Err(status) => format!("{} {}", status.code, status.message),
-        };
-        let want = match part(row, "result", facts) {
-            Some(object) => {
-                let warnings: Vec<&str> = row.list("warnings").iter().filter_map(Value::as_str).collect();
-                format!("{}\n   {warnings:?}", shown(&object))
+            Err(status) => {
+                let causes: Vec<&str> = status.causes.iter().map(|cause| cause.message.as_str()).collect();
+                refused(row, status.code.into(), &status.message, status.reason, &causes)
             }
-            None => format!("{} {}", row.i64("code").unwrap_or(0), row.str("message")),
         };
+        let want = wanted(row, facts);
         if got != want {
             wrong.push(format!("{}:\n   {got}\n   instead of\n   {want}", row.str("name")));
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn requests_as_upstream_admits_them() {
+    check(include_bytes!("testdata.json")).await;
+}
+
+#[tokio::test]
+async fn requests_as_upstream_s_policies_have_them() {
+    check(include_bytes!("policy/testdata.json")).await;
 }

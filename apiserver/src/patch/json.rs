@@ -55,7 +55,8 @@ fn failed(why: &str) -> Status {
     }
 }
 
-fn step(document: &mut Value, operation: &Map) -> Result<(), String> {
+/// Makes one operation; what was changed by it when it fails is not said.
+pub(crate) fn step(document: &mut Value, operation: &Map) -> Result<(), String> {
     let path = operation.str("path");
     let value = || operation.get("value").cloned().unwrap_or_default();
     match operation.str("op") {

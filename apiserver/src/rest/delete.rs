@@ -142,11 +142,8 @@ impl Call<'_> {
         if deleted.gone && !self.entry.strategy.returns_deleted_object() {
             let facts = self.entry.facts;
             let object = &deleted.object;
-            return Ok(respond::object(
-                code,
-                &status::success(facts.group, facts.plural, object.name(), object.uid()),
-                &self.accepted,
-            ));
+            let done = status::success(facts.group, facts.plural, object.name(), object.uid());
+            return Ok(respond::object(code, &done, &self.accepted));
         }
         Ok(show::value(self, code, &deleted.object))
     }

@@ -15,9 +15,9 @@ use crate::ast::{Comprehension, Expr, Id, Kind};
 use crate::check::Checked;
 use crate::eval;
 use crate::functions::{Compute, Dispatch, Functions};
-use crate::goregex;
 use crate::types::{Type, TypeProvider};
 use crate::value::{Fault, Key, Outcome, Value};
+use api::goregex;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Node {

@@ -14,8 +14,9 @@ use arc_swap::ArcSwap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use parking_lot::Mutex;
 
-use super::condition::Condition;
+use super::condition;
 use super::matching::Rule;
+use crate::admission::expression::conditions::MatchConditions;
 use crate::webhook::admission_review::Version;
 use crate::webhook::place::Place;
 
@@ -42,7 +43,7 @@ pub(super) struct Hook {
     /// An error is told to whom the webhook would concern.
     pub(super) namespaces: Result<Selector, String>,
     pub(super) objects: Result<Selector, String>,
-    pub(super) conditions: Vec<Condition>,
+    pub(super) conditions: Option<MatchConditions>,
     /// matchPolicy Equivalent.
     pub(super) any_version: bool,
     /// failurePolicy Ignore.
@@ -61,7 +62,7 @@ fn selector(webhook: &Map, name: &str) -> Result<Selector, String> {
 }
 
 fn hook(configuration: &str, at: usize, webhook: &Map) -> Hook {
-    let name = webhook.str("name");
+    let (name, may_fail) = (webhook.str("name"), webhook.str("failurePolicy") == "Ignore");
     let seconds = webhook.i64("timeoutSeconds").and_then(|seconds| u64::try_from(seconds).ok());
     Hook {
         configuration: configuration.into(),
@@ -71,9 +72,9 @@ fn hook(configuration: &str, at: usize, webhook: &Map) -> Hook {
         rules: webhook.maps("rules").map(Rule::of).collect(),
         namespaces: selector(webhook, "namespaceSelector"),
         objects: selector(webhook, "objectSelector"),
-        conditions: webhook.maps("matchConditions").map(Condition::of).collect(),
+        conditions: condition::compiled(webhook, may_fail),
         any_version: webhook.str("matchPolicy") == "Equivalent",
-        may_fail: webhook.str("failurePolicy") == "Ignore",
+        may_fail,
         side_effects: match webhook.get("sideEffects").and_then(Value::as_str) {
             None => SideEffects::Unset,
             Some("None" | "NoneOnDryRun") => SideEffects::None,

@@ -12,6 +12,7 @@ use super::call::Seen;
 use super::condition;
 use super::configuration::Hook;
 use crate::admission::{Attributes, Reader};
+use crate::authz::Authorizers;
 use crate::registry::Entry;
 
 /// RuleWithOperations.
@@ -95,6 +96,7 @@ pub(super) async fn wanted(
     attributes: &Attributes<'_>,
     objects: &dyn Reader,
     versions: &mut Versions,
+    authorizers: &Arc<Authorizers>,
 ) -> Result<Option<Arc<Entry>>, Status> {
     let Some(entry) = by_rules(hook, attributes, objects, versions) else { return Ok(None) };
     let in_namespace = in_namespace(hook, attributes, objects).await;
@@ -107,9 +109,9 @@ pub(super) async fn wanted(
     }
     in_namespace?;
     selected?;
-    if !hook.conditions.is_empty() {
+    if let Some(conditions) = &hook.conditions {
         let seen = Seen::of(&entry, attributes, objects).await.map_err(|why| Status::internal(&why.message))?;
-        if !condition::hold(hook, attributes, &seen)? {
+        if !condition::hold(conditions, attributes, &seen, authorizers)? {
             return Ok(None);
         }
     }

@@ -17,13 +17,17 @@ use super::matching::{Versions, wanted};
 use super::reinvocation::Memory;
 use super::{Webhooks, is_exempt};
 use crate::admission::{Attributes, Operation, Plugin, Reader};
+use crate::authz::Authorizers;
 use crate::patch;
 use crate::registry::Entry;
 use crate::webhook::admission_review::Answer;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 
-pub(crate) struct MutatingAdmissionWebhook(pub(crate) Arc<Webhooks>);
+pub(crate) struct MutatingAdmissionWebhook {
+    pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) authorizers: Arc<Authorizers>,
+}
 
 impl Plugin for MutatingAdmissionWebhook {
     fn name(&self) -> &'static str {
@@ -40,7 +44,7 @@ impl Plugin for MutatingAdmissionWebhook {
         objects: &'a dyn Reader,
     ) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
-            let hooks = self.0.mutating.all();
+            let hooks = self.webhooks.mutating.all();
             if hooks.is_empty() || is_exempt(attributes) {
                 return Ok(());
             }
@@ -66,7 +70,9 @@ impl MutatingAdmissionWebhook {
         let is_second = attributes.reinvocation.get_mut().is_reinvoke();
         let mut versions = Versions::default();
         for (at, hook) in hooks.iter().enumerate() {
-            let Some(entry) = wanted(hook, attributes, objects, &mut versions).await? else { continue };
+            let Some(entry) = wanted(hook, attributes, objects, &mut versions, &self.authorizers).await? else {
+                continue;
+            };
             if !attributes.reinvocation.get_mut().kept::<Memory>(NAME).is_due(is_second, &hook.uid) {
                 continue;
             }
@@ -76,7 +82,7 @@ impl MutatingAdmissionWebhook {
             let round = u8::from(is_second);
             let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
             attributes.annotate(key, told(hook, changed));
-            let patched = settle(&self.0, hook, attributes, "admit", started, outcome)?.flatten();
+            let patched = settle(&self.webhooks, hook, attributes, "admit", started, outcome)?.flatten();
             if let (Some(patched), Some(object)) = (patched, attributes.object.as_deref_mut()) {
                 *object = patched;
             }
@@ -99,7 +105,7 @@ impl MutatingAdmissionWebhook {
     ) -> Result<Option<Map>, Stopped> {
         let failed = |status: Status| Stopped::Broken(Status::internal(&status.message));
         let seen = Seen::of(entry, attributes, objects).await.map_err(failed)?;
-        let call = Call { webhooks: &self.0, hook, mutating: true, attributes, seen: &seen };
+        let call = Call { webhooks: &self.webhooks, hook, mutating: true, attributes, seen: &seen };
         let answer = call.ask(objects).await?;
         let Some(object) = patched(hook, &seen, attributes.subresource, &answer)? else { return Ok(None) };
         if Arc::ptr_eq(entry, attributes.entry) || !attributes.is_own_kind() {

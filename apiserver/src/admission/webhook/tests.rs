@@ -11,6 +11,7 @@ use base64::Engine;
 use super::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 use crate::admission::{Attributes, Chain, Operation, Plugin, Reader};
 use crate::authn::User;
+use crate::authz::Authorizers;
 use crate::registry::Entry;
 use crate::webhook::testing::{Certificate, Objects, Webhook, object};
 use futures::future::BoxFuture;
@@ -86,10 +87,11 @@ async fn world(more: &str) -> World {
     let configuration = configuration(&webhook, &object(more));
     webhooks.mutating.set("m", Some(&configuration));
     webhooks.validating.set("v", Some(&configuration));
+    let authorizers = Arc::new(Authorizers::new(Vec::new()));
     let chain = Chain::new(vec![
         Box::new(Follows),
-        Box::new(MutatingAdmissionWebhook(webhooks.clone())),
-        Box::new(ValidatingAdmissionWebhook(webhooks)),
+        Box::new(MutatingAdmissionWebhook { webhooks: webhooks.clone(), authorizers: authorizers.clone() }),
+        Box::new(ValidatingAdmissionWebhook { webhooks, authorizers }),
     ]);
     let namespace = object(r#"{"metadata":{"name":"n","labels":{"team":"a"}}}"#);
     let all = vec![("services", Arc::new(webhook.service())), ("namespaces", Arc::new(namespace))];
@@ -148,6 +150,13 @@ impl World {
 }
 
 #[tokio::test]
+async fn conditions_that_fail() {
+    let world = world(r#"{"matchConditions":[{"name":"a","expression":"object.spec.zz == 'c'"}]}"#).await;
+    let why = "deployments.apps \"plain\" is forbidden: expression 'object.spec.zz == 'c'' resulted in error: no such key: zz";
+    assert_eq!(world.refusal("plain").await, (403, why.into()));
+}
+
+#[tokio::test]
 async fn refusals() {
     let world = world("{}").await;
     let (code, message) = world.refusal("refused").await;
@@ -198,6 +207,8 @@ async fn selectors_and_rules_leave_out() {
     for (more, calls) in [
         (r#"{"namespaceSelector":{"matchLabels":{"team":"a"}}}"#, 2),
         (r#"{"namespaceSelector":{"matchLabels":{"team":"b"}}}"#, 0),
+        (r#"{"matchConditions":[{"name":"a","expression":"object.metadata.name == 'plain'"}]}"#, 2),
+        (r#"{"matchConditions":[{"name":"a","expression":"request.operation == 'DELETE'"}]}"#, 0),
         (r#"{"objectSelector":{"matchLabels":{"x":"y"}}}"#, 0),
         (r#"{"rules":[{"operations":["UPDATE"],"apiGroups":["*"],"apiVersions":["*"],"resources":["*"]}]}"#, 0),
     ] {

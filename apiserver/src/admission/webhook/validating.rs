@@ -13,8 +13,12 @@ use super::configuration::Hook;
 use super::matching::{Versions, wanted};
 use super::{Webhooks, is_exempt};
 use crate::admission::{Attributes, Operation, Plugin, Reader};
+use crate::authz::Authorizers;
 
-pub(crate) struct ValidatingAdmissionWebhook(pub(crate) Arc<Webhooks>);
+pub(crate) struct ValidatingAdmissionWebhook {
+    pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) authorizers: Arc<Authorizers>,
+}
 
 impl Plugin for ValidatingAdmissionWebhook {
     fn name(&self) -> &'static str {
@@ -31,7 +35,7 @@ impl Plugin for ValidatingAdmissionWebhook {
         objects: &'a dyn Reader,
     ) -> BoxFuture<'a, Result<(), Status>> {
         Box::pin(async move {
-            let hooks = self.0.validating.all();
+            let hooks = self.webhooks.validating.all();
             if hooks.is_empty() || is_exempt(attributes) {
                 return Ok(());
             }
@@ -50,7 +54,7 @@ impl ValidatingAdmissionWebhook {
         let mut versions = Versions::default();
         let mut relevant = Vec::new();
         for hook in hooks {
-            if let Some(entry) = wanted(hook, attributes, objects, &mut versions).await? {
+            if let Some(entry) = wanted(hook, attributes, objects, &mut versions, &self.authorizers).await? {
                 relevant.push((hook, entry));
             }
         }
@@ -81,8 +85,8 @@ impl ValidatingAdmissionWebhook {
         objects: &dyn Reader,
     ) -> Result<(), Status> {
         let started = Instant::now();
-        let call = Call { webhooks: &self.0, hook, mutating: false, attributes, seen };
+        let call = Call { webhooks: &self.webhooks, hook, mutating: false, attributes, seen };
         let outcome = call.ask(objects).await;
-        settle(&self.0, hook, attributes, "validating", started, outcome).map(drop)
+        settle(&self.webhooks, hook, attributes, "validating", started, outcome).map(drop)
     }
 }
