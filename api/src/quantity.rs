@@ -202,6 +202,28 @@ impl Quantity {
         self.amount.scaled(MILLI)
     }
 
+    /// Upstream's `AsInt64`: the amount when it is kept as whole units, None for all others even if they are whole.
+    pub fn as_i64(&self) -> Option<i64> {
+        match &self.amount {
+            Amount::Small { value, scale } if *scale >= 0 => pow10_i64(i64::from(*scale))?.checked_mul(*value),
+            _ => None,
+        }
+    }
+
+    /// Upstream's `AsApproximateFloat64`.
+    pub fn as_approximate_f64(&self) -> f64 {
+        let (base, exponent) = match &self.amount {
+            Amount::Small { value, scale } => (*value as f64, i64::from(*scale)),
+            Amount::Big { value, scale } => (value.to_string().parse().unwrap_or(f64::INFINITY), *scale),
+        };
+        match i32::try_from(exponent) {
+            Ok(0) => base,
+            // The nearest double to the power, as Go's table has it.
+            Ok(exponent) => base * format!("1e{exponent}").parse().unwrap_or(f64::INFINITY),
+            Err(_) => base * if exponent > 0 { f64::INFINITY } else { 0.0 },
+        }
+    }
+
     /// The exact amount in billionths, saturating at the ends of i128.
     pub fn as_nanos(&self) -> i128 {
         let saturated = if self.sign() < 0 { i128::MIN } else { i128::MAX };
@@ -219,20 +241,20 @@ impl Quantity {
 
     /// Adds `other`; a zero takes over the other's format.
     pub fn add(&mut self, other: &Quantity) {
-        self.combine(other, other.amount.clone());
+        self.combine(other, self.amount.plus(&other.amount));
     }
 
     /// Subtracts `other`; a zero takes over the other's format.
     pub fn sub(&mut self, other: &Quantity) {
-        self.combine(other, other.amount.negated());
+        self.combine(other, self.amount.minus(&other.amount));
     }
 
-    fn combine(&mut self, other: &Quantity, change: Amount) {
+    fn combine(&mut self, other: &Quantity, amount: Amount) {
         if self.is_zero() {
             self.format = other.format;
         }
         self.text = None;
-        self.amount = self.amount.plus(&change);
+        self.amount = amount;
     }
 
     pub fn neg(&mut self) {
@@ -380,20 +402,36 @@ impl Amount {
     }
 
     fn plus(&self, other: &Amount) -> Amount {
-        if let (Amount::Small { value: a, scale: a_scale }, Amount::Small { value: b, scale: b_scale }) = (self, other)
-        {
-            if *b == 0 {
-                return self.clone();
-            }
-            if *a == 0 {
-                return other.clone();
-            }
-            let scale = *a_scale.min(b_scale);
-            let at_scale = |value: i64, from: i32| pow10_i64(i64::from(from) - i64::from(scale))?.checked_mul(value);
-            if let Some(sum) = at_scale(*a, *a_scale).zip(at_scale(*b, *b_scale)).and_then(|(a, b)| a.checked_add(b)) {
-                return Amount::Small { value: sum, scale };
-            }
+        self.small_plus(other).unwrap_or_else(|| self.big_plus(other))
+    }
+
+    /// The least i64 has no opposite: upstream keeps it among small amounts and takes it as it is among large ones.
+    fn minus(&self, other: &Amount) -> Amount {
+        self.small_plus(&other.negated()).unwrap_or_else(|| {
+            let (value, scale) = other.big();
+            self.big_plus(&Amount::Big { value: -value.into_owned(), scale })
+        })
+    }
+
+    /// The sum if an i64 holds it.
+    fn small_plus(&self, other: &Amount) -> Option<Amount> {
+        let (Amount::Small { value: a, scale: a_scale }, Amount::Small { value: b, scale: b_scale }) = (self, other)
+        else {
+            return None;
+        };
+        if *b == 0 {
+            return Some(self.clone());
         }
+        if *a == 0 {
+            return Some(other.clone());
+        }
+        let scale = *a_scale.min(b_scale);
+        let at_scale = |value: i64, from: i32| pow10_i64(i64::from(from) - i64::from(scale))?.checked_mul(value);
+        let value = at_scale(*a, *a_scale)?.checked_add(at_scale(*b, *b_scale)?)?;
+        Some(Amount::Small { value, scale })
+    }
+
+    fn big_plus(&self, other: &Amount) -> Amount {
         let ((a, a_scale), (b, b_scale)) = (self.big(), other.big());
         let scale = a_scale.min(b_scale);
         let (a_by, b_by) = ((a_scale - scale) as u64, (b_scale - scale) as u64);
@@ -729,6 +767,17 @@ mod tests {
         for (made, want) in cases {
             assert_eq!(made.to_string(), want);
         }
+        let whole = ["10", "1k", "1Ki", "1000m", "10E", "99999999999999999999"].map(|text| quantity(text).as_i64());
+        assert_eq!(whole, [Some(10), Some(1000), Some(1024), None, None, None]);
+        let doubles = ["1.5", "50k", "1e2000000000", "-1n"].map(|text| quantity(text).as_approximate_f64());
+        assert_eq!(doubles, [1.5, 50_000.0, f64::INFINITY, -1e-9]);
+        let least = Quantity::from_i64(i64::MIN, Format::DecimalSI);
+        let differences = ["-5", "5"].map(|text| {
+            let mut amount = quantity(text);
+            amount.sub(&least);
+            amount.to_string()
+        });
+        assert_eq!(differences, ["9223372036854775803", "-9223372036854775803"]);
         assert_eq!(quantity("1.5").as_nanos(), 1_500_000_000);
         assert_eq!(quantity("-1e40").as_nanos(), i128::MIN);
     }

@@ -20,6 +20,8 @@ pub struct Status {
     pub retry_after_seconds: u32,
     /// ListMeta.continue, set in a 410 so that a client may go on inconsistently.
     pub continue_token: String,
+    /// The whole Status object as somebody else made it: a webhook's denial is passed on.
+    pub given: Option<Box<Map>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,6 +196,9 @@ impl Status {
 
     /// The `v1` Status object, in schema order.
     pub fn to_object(&self) -> Map {
+        if let Some(given) = &self.given {
+            return (**given).clone();
+        }
         let mut meta = Map::new();
         if !self.continue_token.is_empty() {
             meta.set("continue", self.continue_token.as_str());

@@ -14,6 +14,8 @@ const SECONDS_PER_DAY: i64 = 86_400;
 /// Layouts as Go writes them, for the error texts.
 const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
 const RFC3339_MICRO: &str = "2006-01-02T15:04:05.000000Z07:00";
+const LOCAL: &str = "2006-01-02T15:04:05";
+const DATE: &str = "2006-01-02";
 /// Lengths of the canonical texts of years 0 to 9999.
 const SECONDS_LENGTH: usize = 20;
 const MICRO_LENGTH: usize = 27;
@@ -51,6 +53,16 @@ pub fn to_unix(text: &str) -> Option<(i64, i32)> {
         return date_time(text.as_bytes()).map(|seconds| (seconds, 0));
     }
     Parser::new(text, RFC3339).parse().ok()
+}
+
+/// Unix seconds and nanoseconds of a text without a zone, `2006-01-02T15:04:05`, taken as UTC.
+pub fn parse_local(text: &str) -> Result<(i64, i32), Error> {
+    Parser::new(text, LOCAL).parse()
+}
+
+/// Unix seconds of the beginning of a day, `2006-01-02`, in UTC.
+pub fn parse_date(text: &str) -> Result<i64, Error> {
+    Parser::new(text, DATE).parse().map(|(seconds, _)| seconds)
 }
 
 /// The canonical text of a point in time; `micro` writes six fraction digits. `nanos` is within 0 and 999,999,999.
@@ -159,7 +171,7 @@ pub(crate) fn quote(text: &[u8]) -> String {
     quoted
 }
 
-/// Walks a text along one of the two layouts, with the leniences of `time.Parse`: one-digit hours, a comma before the
+/// Walks a text along one of the layouts, with the leniences of `time.Parse`: one-digit hours, a comma before the
 /// fraction, offsets of 24 hours and 60 minutes.
 struct Parser<'a> {
     text: &'a [u8],
@@ -178,21 +190,27 @@ impl<'a> Parser<'a> {
         let month = self.number("01", true, "month", 1..=12)?;
         self.literal("-")?;
         let day = self.number("02", true, "day", 0..=99)?;
-        self.literal("T")?;
-        let hour = self.number("15", false, "hour", 0..=23)?;
-        self.literal(":")?;
-        let minute = self.number("04", true, "minute", 0..=59)?;
-        self.literal(":")?;
-        let second = self.number("05", true, "second", 0..=59)?;
-        let nanos = if self.layout == RFC3339 { self.optional_fraction() } else { self.micros()? };
-        let offset = self.zone()?;
+        let (clock, nanos) = if self.layout == DATE { (0, 0) } else { self.clock()? };
         if !self.rest.is_empty() {
             return Err(self.message(&format!(": extra text: {}", quote(self.rest))));
         }
         if day < 1 || day > days_in(year, month) {
             return Err(self.message(": day out of range"));
         }
-        Ok((unix(days_from_civil(year, month, day), hour, minute, second) - offset, nanos))
+        Ok((unix(days_from_civil(year, month, day), 0, 0, 0) + clock, nanos))
+    }
+
+    /// Seconds and nanoseconds of what follows the date.
+    fn clock(&mut self) -> Result<(i64, i32), Error> {
+        self.literal("T")?;
+        let hour = self.number("15", false, "hour", 0..=23)?;
+        self.literal(":")?;
+        let minute = self.number("04", true, "minute", 0..=59)?;
+        self.literal(":")?;
+        let second = self.number("05", true, "second", 0..=59)?;
+        let nanos = if self.layout == RFC3339_MICRO { self.micros()? } else { self.optional_fraction() };
+        let offset = if self.layout == LOCAL { 0 } else { self.zone()? };
+        Ok((unix(0, hour, minute, second) - offset, nanos))
     }
 
     fn message(&self, message: &str) -> Error {
@@ -395,5 +413,22 @@ mod tests {
             }
         }
         assert_eq!(year, 401);
+    }
+
+    #[test]
+    fn days_and_times_without_a_zone() {
+        assert_eq!(parse_date("1970-01-02"), Ok(86_400));
+        assert_eq!(parse_local("1970-01-01T00:01:00.5"), Ok((60, 500_000_000)));
+        let refused = [
+            (
+                parse_date("1970-1-02").map(drop),
+                "parsing time \"1970-1-02\" as \"2006-01-02\": cannot parse \"1-02\" as \"01\"",
+            ),
+            (parse_date("1970-02-30").map(drop), "parsing time \"1970-02-30\": day out of range"),
+            (parse_local("1970-01-01T00:00:00Z").map(drop), "parsing time \"1970-01-01T00:00:00Z\": extra text: \"Z\""),
+        ];
+        for (got, want) in refused {
+            assert_eq!(got.map_err(|error| error.to_string()), Err(want.to_owned()));
+        }
     }
 }

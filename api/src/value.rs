@@ -130,6 +130,11 @@ impl Map {
         self.0.iter().find(|entry| entry.0 == name).map(|entry| &entry.1)
     }
 
+    /// The entry at a place in the order.
+    pub fn entry(&self, at: usize) -> Option<(&Str, &Value)> {
+        self.0.get(at).map(|(name, value)| (name, value))
+    }
+
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         self.0.iter_mut().find(|entry| entry.0 == name).map(|entry| &mut entry.1)
     }

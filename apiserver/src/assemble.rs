@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use store::Store;
 
-use crate::admission::{self, Chain};
+use crate::admission::policy::guard::ParamGuard;
+use crate::admission::policy::source::{self as policy, Policies};
+use crate::admission::webhook::{Configurations, Webhooks};
+use crate::admission::{self, Chain, Parts};
 use crate::authn::{self, Anonymous, Authenticators, jws};
 use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
@@ -34,11 +37,21 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
-    let observers: Vec<Box<dyn Observer>> = vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes)];
+    let (policies, webhooks): (Arc<Policies>, Arc<Webhooks>) = (Arc::default(), Arc::default());
+    let observers: Vec<Box<dyn Observer>> = vec![
+        Box::new(AuthorizerViews(authz.clone())),
+        Box::new(changes),
+        Box::new(policy::Views(policies.clone())),
+        Box::new(Configurations(webhooks.clone())),
+    ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let mut plugins = admission::plugins(enable, disable, &authz).map_err(Error::Config)?;
+    let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let clients = webhooks.clients.clone();
+    let parts = Parts { authorizers: authz.clone(), policies, webhooks };
+    let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
+    plugins.push(Box::new(ParamGuard(authz.clone())));
     let issuer = issuer(config)?;
     let openid = openid(config)?;
     let core = Core {
@@ -53,10 +66,11 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         issuer,
         openid,
         health: Health::default(),
-        metrics: Metrics::new().map_err(wrong)?,
+        metrics,
         version: nonresource::Version::default(),
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
+        clients,
     };
     Ok((core, queue))
 }

@@ -20,6 +20,7 @@ use crate::request::Info;
 use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
 use crate::subresource::Incoming;
+use crate::webhook::client::Clients;
 use crate::{compress, health, nonresource, subresource};
 
 /// Everything that answers requests.
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) version: nonresource::Version,
     pub(crate) openapi: crate::openapi::Cache,
     pub(crate) backends: subresource::connect::Backends,
+    /// Connections to webhooks.
+    pub(crate) clients: Arc<Clients>,
 }
 
 /// A request past authentication.
@@ -227,13 +230,23 @@ impl Asked<'_> {
             accepted,
             headers: self.headers,
             now: self.now_text(),
+            warnings: Default::default(),
         };
-        let answer = match special {
-            Some(special) => return special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
-            None => self.verb(&call, body).await?,
+        let outcome = match special {
+            Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
+            None => self.verb(&call, body).await,
         };
-        let compressible = matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
-        Ok(if compressible { compress::gzip(answer).await } else { answer })
+        let compressible = special.is_none() && matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
+        match (outcome, call.warnings.into_inner().as_slice()) {
+            (Ok(answer), _) if compressible => Ok(compress::gzip(answer).await),
+            (outcome, []) => outcome,
+            (outcome, warnings) => {
+                let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, info));
+                let mut answer = outcome.unwrap_or_else(failed);
+                respond::warn(&mut answer, warnings);
+                Ok(answer)
+            }
+        }
     }
 
     async fn verb(&self, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {

@@ -264,6 +264,10 @@ impl Hub {
 }
 
 impl Reader for Hub {
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         let storage = self.registry.storage_of(group, resource)?;
         let item = storage.cache.get(&relative_key(namespace, name))?;

@@ -35,6 +35,7 @@ mod subresource;
 mod system;
 mod table;
 mod views;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

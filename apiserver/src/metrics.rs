@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
 use crate::request::Info;
@@ -19,8 +20,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    /// With what others count.
+    pub(crate) fn new(others: impl IntoIterator<Item = Box<dyn Collector>>) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        for collector in others {
+            registry.register(collector)?;
+        }
         let requests = CounterVec::new(
             Opts::new(
                 "apiserver_request_total",

@@ -11,12 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use api::facts::{self, Resource, Struct, Subresource};
 use api::json;
+use api::status::Status;
 use api::value::Map;
 use api::{object, proto};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
+use crate::admission::Reader;
 use crate::cache::Cache;
+use crate::codec::Expected;
+use crate::custom::Converter;
 use crate::resources;
 use crate::strategy::Strategy;
 
@@ -52,6 +56,8 @@ pub(crate) struct Entry {
     pub(crate) storage: Option<Arc<Storage>>,
     pub(crate) strategy: Hooks,
     conversion: Option<&'static Conversion>,
+    /// The webhook that converts between the versions of a custom resource.
+    converter: Option<Arc<Converter>>,
 }
 
 /// Where the objects of a resource are kept, whatever the version they are asked in.
@@ -64,6 +70,8 @@ pub(crate) struct Storage {
     pub(crate) stored: &'static Resource,
     api_version: String,
     pub(crate) strategy: Hooks,
+    /// The versions that objects may be stored in, when only a webhook converts them.
+    versions: Vec<(String, Hooks)>,
     pub(crate) cache: Cache,
 }
 
@@ -89,16 +97,23 @@ impl Storage {
         proto::wrap(&self.api_version, self.stored.kind, &proto::encode(stored, self.stored.ty))
     }
 
-    /// The object of stored bytes in the storage version, with its resourceVersion.
+    /// The object of stored bytes in the storage version, with its resourceVersion; when a webhook converts, in the
+    /// version that it was stored in.
     pub(crate) fn decode(&self, bytes: &[u8], revision: u64) -> Result<Map, Undecodable> {
         let decoded = self.decode_any_version(bytes).map_err(|why| Undecodable { key: self.prefix.clone(), why });
         let mut object = decoded?;
-        object::set_kind(&mut object, &self.api_version, self.stored.kind);
         set_resource_version(&mut object, revision);
-        if self.strategy.completes_on_read() {
-            self.strategy.default(&mut object);
+        if self.versions.is_empty() {
+            object::set_kind(&mut object, &self.api_version, self.stored.kind);
+            if self.strategy.completes_on_read() {
+                self.strategy.default(&mut object);
+            }
+            self.strategy.read(&mut object);
+        } else if let Some((_, strategy)) =
+            self.versions.iter().find(|(version, _)| version == object.str("apiVersion"))
+        {
+            strategy.read(&mut object);
         }
-        self.strategy.read(&mut object);
         Ok(object)
     }
 
@@ -167,12 +182,60 @@ impl Entry {
     /// True when stored objects are served as they are.
     pub(crate) fn is_storage_version(&self) -> bool {
         match &self.storage {
+            _ if self.converter.is_some() => false,
             Some(storage) => storage.stored.group == self.facts.group && storage.stored.version == self.facts.version,
             None => true,
         }
     }
 
-    /// An object of this version in the storage version.
+    /// True when a webhook has to be asked for objects in other versions.
+    pub(crate) fn asks(&self) -> bool {
+        self.converter.is_some()
+    }
+
+    /// Stored objects in this version, in their order.
+    ///
+    /// # Errors
+    /// What keeps a webhook from converting them; nothing else does.
+    pub(crate) async fn shown(&self, stored: Vec<Map>, objects: &dyn Reader) -> Result<Vec<Map>, Status> {
+        match &self.converter {
+            None => Ok(stored.iter().map(|object| self.from_storage(object)).collect()),
+            Some(converter) => converter.convert(stored, &self.api_version, &*self.strategy, objects).await,
+        }
+    }
+
+    /// As [`Entry::shown`] for one object.
+    pub(crate) async fn read(&self, stored: Map, objects: &dyn Reader) -> Result<Map, Status> {
+        match &self.converter {
+            None => Ok(self.from_storage(&stored)),
+            Some(_) => Ok(self.shown(vec![stored], objects).await?.pop().unwrap_or_default()),
+        }
+    }
+
+    /// An object of this version as it is stored.
+    ///
+    /// # Errors
+    /// As [`Entry::shown`].
+    pub(crate) async fn stored(&self, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        let (Some(converter), Some(storage)) = (&self.converter, &self.storage) else {
+            return Ok(self.to_storage(object));
+        };
+        let object = vec![object.clone()];
+        let converted = converter.convert(object, &storage.api_version, &*storage.strategy, objects).await?;
+        Ok(converted.into_iter().next().unwrap_or_default())
+    }
+
+    /// What was stored as a client of this version is shown it: a webhook need not give back what it was given.
+    pub(crate) async fn echoed(&self, object: &Map, stored: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        if self.asks() { self.read(stored.clone(), objects).await } else { Ok(object.clone()) }
+    }
+
+    /// True when a stored object is not in the version that it would be stored in now.
+    pub(crate) fn is_outdated(&self, stored: &Map) -> bool {
+        self.asks() && self.storage.as_ref().is_some_and(|storage| storage.api_version != stored.str("apiVersion"))
+    }
+
+    /// An object of this version in the storage version, where no webhook converts.
     pub(crate) fn to_storage(&self, object: &Map) -> Map {
         let Some(storage) = self.storage.as_ref().filter(|_| !self.is_storage_version()) else { return object.clone() };
         let mut stored = self.convert(object, storage.stored.ty, |conversion| conversion.to_storage);
@@ -180,7 +243,7 @@ impl Entry {
         stored
     }
 
-    /// An object of the storage version in this version.
+    /// An object of the storage version in this version, where no webhook converts.
     #[allow(clippy::wrong_self_convention, reason = "the counterpart of to_storage")]
     pub(crate) fn from_storage(&self, stored: &Map) -> Map {
         let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
@@ -196,6 +259,31 @@ impl Entry {
                 tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
                 object.clone()
             }),
+        }
+    }
+
+    /// An object of this entry in another that shares its storage.
+    pub(crate) async fn converted(&self, to: &Entry, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+        match &to.converter {
+            None => Ok(to.from_storage(&self.to_storage(object))),
+            Some(_) => to.read(object.clone(), objects).await,
+        }
+    }
+
+    /// As [`Entry::converted`] where nothing can be awaited; `None` for what only a webhook could convert.
+    pub(crate) fn converted_here(&self, to: &Entry, object: &Map) -> Option<Map> {
+        (!to.asks()).then(|| to.from_storage(&self.to_storage(object)))
+    }
+
+    /// The kind that a request about the subresource (or, with none, the resource) carries.
+    pub(crate) fn expected(&self, subresource: &str) -> Expected<'_> {
+        let (facts, hooks) = (self.facts, &*self.strategy);
+        match self.subresource(subresource) {
+            Some(sub) if sub.kind != facts.kind => {
+                let ty = sub.ty.unwrap_or(facts.ty);
+                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty, hooks }
+            }
+            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty, hooks },
         }
     }
 
@@ -266,20 +354,34 @@ impl Registry {
             let strategy = Hooks::Fixed(resources::strategy(facts.group, facts.plural));
             let storage = (!facts.storage_prefix.is_empty()).then(|| fixed_storage(&mut fixed, facts));
             let conversion = resources::conversion(facts.group, facts.version, facts.plural);
-            fixed.add(Arc::new(Entry { facts, api_version: facts.api_version(), storage, strategy, conversion }));
+            let api_version = facts.api_version();
+            fixed.add(Arc::new(Entry { facts, api_version, storage, strategy, conversion, converter: None }));
         }
         Registry { fixed, custom: RwLock::default(), generation: AtomicU64::new(0) }
     }
 
     /// A version of a custom resource.
-    pub(crate) fn custom_entry(facts: &'static Resource, storage: Arc<Storage>, strategy: Arc<dyn Strategy>) -> Entry {
+    pub(crate) fn custom_entry(
+        facts: &'static Resource,
+        storage: Arc<Storage>,
+        strategy: Arc<dyn Strategy>,
+        converter: Option<Arc<Converter>>,
+    ) -> Entry {
         let strategy = Hooks::Custom(strategy);
-        Entry { facts, api_version: facts.api_version(), storage: Some(storage), strategy, conversion: None }
+        let api_version = facts.api_version();
+        Entry { facts, api_version, storage: Some(storage), strategy, conversion: None, converter }
     }
 
-    /// The storage of a custom resource; nothing is in it yet.
-    pub(crate) fn custom_storage(stored: &'static Resource, strategy: Arc<dyn Strategy>) -> Arc<Storage> {
-        new_storage(stored, format!("{BASE}{}/", stored.storage_prefix), Hooks::Custom(strategy))
+    /// The storage of a custom resource; nothing is in it yet. `versions` are those that objects may be stored in when
+    /// only a webhook converts them.
+    pub(crate) fn custom_storage(
+        stored: &'static Resource,
+        strategy: Arc<dyn Strategy>,
+        versions: Vec<(String, Arc<dyn Strategy>)>,
+    ) -> Arc<Storage> {
+        let versions = versions.into_iter().map(|(version, strategy)| (version, Hooks::Custom(strategy))).collect();
+        let prefix = format!("{BASE}{}/", stored.storage_prefix);
+        Arc::new(Storage { versions, ..new_storage(stored, prefix, Hooks::Custom(strategy)) })
     }
 
     /// Takes the entries of a custom resource; those of its old state go, whatever their versions.
@@ -340,6 +442,12 @@ impl Registry {
         self.fixed.storages.values().chain(self.custom().storages.values()).cloned().collect()
     }
 
+    /// The entries that serve the objects of a storage.
+    pub(crate) fn sharing(&self, storage: &Arc<Storage>) -> Vec<Arc<Entry>> {
+        let shares = |entry: &&Arc<Entry>| entry.storage.as_ref().is_some_and(|has| Arc::ptr_eq(has, storage));
+        self.fixed.ordered.iter().chain(&self.custom().ordered).filter(shares).cloned().collect()
+    }
+
     /// The storage of a resource by its storage group, or any group it is served in.
     pub(crate) fn storage_of(&self, group: &str, plural: &str) -> Option<Arc<Storage>> {
         self.preferred(group, plural)?.storage.clone()
@@ -356,21 +464,22 @@ fn fixed_storage(table: &mut Table, facts: &'static Resource) -> Arc<Storage> {
     let made = table.storages.entry(prefix.clone()).or_insert_with(|| {
         let stored = facts::storage_version(facts);
         let strategy = Hooks::Fixed(resources::strategy(stored.group, stored.plural));
-        new_storage(stored, prefix, strategy)
+        Arc::new(new_storage(stored, prefix, strategy))
     });
     made.clone()
 }
 
-fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Arc<Storage> {
-    Arc::new(Storage {
+fn new_storage(stored: &'static Resource, prefix: String, strategy: Hooks) -> Storage {
+    Storage {
         group: stored.group,
         plural: stored.plural,
         prefix,
         stored,
         api_version: stored.api_version(),
         strategy,
+        versions: Vec::new(),
         cache: Cache::new(),
-    })
+    }
 }
 
 #[cfg(test)]

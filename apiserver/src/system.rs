@@ -85,6 +85,7 @@ impl Own {
             accepted: Accepted::json(),
             headers: &self.headers,
             now: now(),
+            warnings: Default::default(),
         }
     }
 

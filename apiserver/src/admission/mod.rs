@@ -5,13 +5,16 @@
 
 mod amounts;
 pub(crate) mod certificates;
+pub(crate) mod expression;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod network;
 mod node_restriction;
 mod pod_security;
+pub(crate) mod policy;
 mod priority;
 mod quota;
+pub(crate) mod reinvocation;
 #[cfg(test)]
 mod rows;
 mod runtime_class;
@@ -19,16 +22,21 @@ mod service_account;
 mod storage;
 mod tolerations;
 mod topology_labels;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::registry::{Entry, Registry};
+use policy::source::Policies;
+use reinvocation::Reinvocation;
+use webhook::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -38,10 +46,24 @@ pub(crate) enum Operation {
     Connect,
 }
 
+impl Operation {
+    /// As reviews, rules and metrics have it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Operation::Create => "CREATE",
+            Operation::Update => "UPDATE",
+            Operation::Delete => "DELETE",
+            Operation::Connect => "CONNECT",
+        }
+    }
+}
+
 /// What is asked of a plugin. `object` is absent on delete, `old` on create; both are in the request's version.
 pub(crate) struct Attributes<'a> {
     pub(crate) operation: Operation,
     pub(crate) user: &'a User,
+    /// The resource that is served, for what is not told below.
+    pub(crate) entry: &'a Arc<Entry>,
     pub(crate) group: &'a str,
     pub(crate) version: &'a str,
     pub(crate) resource: &'a str,
@@ -52,13 +74,32 @@ pub(crate) struct Attributes<'a> {
     pub(crate) object: Option<&'a mut Map>,
     pub(crate) old: Option<&'a Map>,
     pub(crate) dry_run: bool,
+    /// CreateOptions, UpdateOptions or DeleteOptions; null for a connection.
+    pub(crate) options: Value,
     /// What plugins tell the client beside the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What plugins have to tell the audit log: keys and values.
+    pub(crate) annotations: Mutex<Vec<(String, String)>>,
+    pub(crate) reinvocation: Mutex<Reinvocation>,
 }
 
 impl Attributes<'_> {
     pub(crate) fn warn(&self, text: String) {
         self.warnings.lock().push(text);
+    }
+
+    /// Keeps the first value of each key.
+    pub(crate) fn annotate(&self, key: String, value: String) {
+        let mut annotations = self.annotations.lock();
+        if annotations.iter().all(|(known, _)| *known != key) {
+            annotations.push((key, value));
+        }
+    }
+
+    /// True when the object is of the resource's own kind, not of a subresource's.
+    pub(crate) fn is_own_kind(&self) -> bool {
+        let expected = self.entry.expected(self.subresource);
+        (expected.group, expected.kind) == (self.entry.facts.group, self.entry.facts.kind)
     }
 
     /// True for this resource of this group, on the resource itself or on any of the subresources named.
@@ -87,6 +128,9 @@ impl Attributes<'_> {
 
 /// Read access to objects, by group, plural, namespace and name, in the storage version's form.
 pub(crate) trait Reader: Send + Sync {
+    /// What is served.
+    fn registry(&self) -> &Registry;
+
     /// From the watch cache: may lag behind.
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<std::sync::Arc<Map>>;
 
@@ -150,7 +194,16 @@ impl Chain {
         Chain { plugins }
     }
 
+    /// Runs the plugins that may change the object, a second time when one of them asks for it.
     pub(crate) async fn admit(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        self.admit_once(attributes, objects).await?;
+        if attributes.reinvocation.get_mut().begin_again() {
+            self.admit_once(attributes, objects).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit_once(&self, attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
         let operation = attributes.operation;
         for plugin in self.plugins.iter().filter(|plugin| plugin.handles(operation)) {
             plugin.admit(attributes, objects).await?;
@@ -166,15 +219,23 @@ impl Chain {
     }
 }
 
+/// What plugins share with the rest of the server.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) authorizers: Arc<Authorizers>,
+    pub(crate) policies: Arc<Policies>,
+    pub(crate) webhooks: Arc<Webhooks>,
+}
+
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
-type Row = (fn(&Arc<Authorizers>) -> Box<dyn Plugin>, bool);
+type Row = (fn(&Parts) -> Box<dyn Plugin>, bool);
 
 /// Every plugin, in upstream's order (pkg/kubeapiserver/options/plugins.go@v1.37.2: AllOrderedPlugins).
 const PLUGINS: &[Row] = &[
     (|_| Box::new(namespace_lifecycle::NamespaceLifecycle::default()), true),
     (|_| Box::new(limit_ranger::LimitRanger), true),
     (|_| Box::new(service_account::ServiceAccount), true),
-    (|authorizers| Box::new(node_restriction::NodeRestriction(authorizers.clone())), false),
+    (|parts| Box::new(node_restriction::NodeRestriction(parts.authorizers.clone())), false),
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
     (|_| Box::new(pod_security::PodSecurity), true),
     (|_| Box::new(priority::Priority), true),
@@ -184,15 +245,39 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(storage::StorageObjectInUseProtection), true),
     (|_| Box::new(storage::PersistentVolumeClaimResize), true),
     (|_| Box::new(runtime_class::RuntimeClass), true),
-    (|authorizers| Box::new(certificates::CertificateApproval(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::CertificateSigning(authorizers.clone())), true),
-    (|authorizers| Box::new(certificates::ClusterTrustBundleAttest(authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateApproval(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::CertificateSigning(parts.authorizers.clone())), true),
+    (|parts| Box::new(certificates::ClusterTrustBundleAttest(parts.authorizers.clone())), true),
     (|_| Box::new(certificates::CertificateSubjectRestriction), true),
     (|_| Box::new(network::DefaultIngressClass), true),
     (|_| Box::new(network::DenyServiceExternalIPs), false),
     (|_| Box::new(topology_labels::PodTopologyLabels), true),
+    (|parts| Box::new(mutating_policy(parts)), true),
+    (|parts| Box::new(mutating_webhook(parts)), true),
+    (|parts| Box::new(validating_policy(parts)), true),
+    (|parts| Box::new(validating_webhook(parts)), true),
     (|_| Box::new(quota::ResourceQuota), true),
 ];
+
+fn mutating_policy(parts: &Parts) -> policy::mutating::MutatingAdmissionPolicy {
+    let Parts { authorizers, policies, .. } = parts.clone();
+    policy::mutating::MutatingAdmissionPolicy { policies, authorizers }
+}
+
+fn validating_policy(parts: &Parts) -> policy::validating::ValidatingAdmissionPolicy {
+    let Parts { authorizers, policies, .. } = parts.clone();
+    policy::validating::ValidatingAdmissionPolicy { policies, authorizers }
+}
+
+fn mutating_webhook(parts: &Parts) -> MutatingAdmissionWebhook {
+    let Parts { authorizers, webhooks, .. } = parts.clone();
+    MutatingAdmissionWebhook { webhooks, authorizers }
+}
+
+fn validating_webhook(parts: &Parts) -> ValidatingAdmissionWebhook {
+    let Parts { authorizers, webhooks, .. } = parts.clone();
+    ValidatingAdmissionWebhook { webhooks, authorizers }
+}
 
 /// Upstream's plugins that this version does not have: named in a flag they are accepted, and a warning says so.
 const ABSENT: &[&str] = &[
@@ -202,8 +287,6 @@ const ABSENT: &[&str] = &[
     "EventRateLimit",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
@@ -212,20 +295,14 @@ const ABSENT: &[&str] = &[
     "PodNodeSelector",
     "PodResizeValidator",
     "PodTolerationRestriction",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 ];
 
 /// The plugins that the flags leave on, in order.
 ///
 /// # Errors
 /// A name that is no plugin's, or one that is both enabled and disabled: upstream's texts.
-pub(crate) fn plugins(
-    enable: &[String],
-    disable: &[String],
-    authorizers: &Arc<Authorizers>,
-) -> Result<Vec<Box<dyn Plugin>>, String> {
-    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(authorizers), *on)).collect();
+pub(crate) fn plugins(enable: &[String], disable: &[String], parts: &Parts) -> Result<Vec<Box<dyn Plugin>>, String> {
+    let all: Vec<(Box<dyn Plugin>, bool)> = PLUGINS.iter().map(|(make, on)| (make(parts), *on)).collect();
     for name in enable.iter().chain(disable) {
         let known = all.iter().any(|(plugin, _)| plugin.name() == name);
         if !known && !ABSENT.contains(&name.as_str()) {
@@ -249,16 +326,17 @@ pub(crate) fn plugins(
 mod tests {
     use std::sync::Arc;
 
-    use super::{PLUGINS, plugins};
+    use super::{PLUGINS, Parts, plugins};
     use crate::authz::Authorizers;
 
     /// What the flags leave, as changes of what is on by default.
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let got = plugins(&list(enable), &list(disable), &authorizers);
+        let parts = Parts { authorizers, policies: Arc::default(), webhooks: Arc::default() };
+        let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
-        let rows = PLUGINS.iter().map(|(make, on)| (make(&authorizers).name(), *on));
+        let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));
         let wanted = expect.map(|(more, less)| {
             let on = rows.filter(|(name, on)| (*on || more.contains(name)) && !less.contains(name));
             on.map(|(name, _)| name).collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 //!
 //! Non-goal: storage and the checks of strategies; what the generic verbs do around a plugin is done here in short.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api::facts::{self, Resource};
 use api::json::{Strictness, decode, decode_any, encode};
@@ -12,11 +12,15 @@ use api::status::Status;
 use api::value::{Map, Value};
 use futures::future::BoxFuture;
 
-use super::{Attributes, Chain, Operation, Reader, plugins};
+use super::policy::source::Policies;
+use super::{Attributes, Chain, Operation, Parts, Reader, plugins};
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::registry::{Entry, Registry};
+use crate::request::Query;
 use crate::resources;
 use crate::resources::common::rows::pretty;
+use crate::rest::options;
 use crate::strategy::Context;
 
 /// Objects that are there.
@@ -28,6 +32,18 @@ fn facts_of(api_version: &str, kind: &str) -> &'static Resource {
 }
 
 impl World {
+    /// The default plugins, with the policies that are there.
+    fn chain(&self) -> Chain {
+        let policies: Arc<Policies> = Arc::default();
+        for object in &self.0 {
+            let facts = facts_of(object.str("apiVersion"), object.str("kind"));
+            policies.set(facts.plural, object.name(), Some(object));
+        }
+        let authorizers = Arc::new(Authorizers::new(Vec::new()));
+        let parts = Parts { authorizers, policies, webhooks: Arc::default() };
+        Chain::new(plugins(&[], &[], &parts).expect("plugins"))
+    }
+
     fn of<'a>(&'a self, group: &'a str, resource: &'a str, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Map>> {
         self.0.iter().filter(move |object| {
             let facts = facts_of(object.str("apiVersion"), object.str("kind"));
@@ -36,7 +52,13 @@ impl World {
     }
 }
 
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::new(|_| true));
+
 impl Reader for World {
+    fn registry(&self) -> &Registry {
+        &REGISTRY
+    }
+
     fn cached(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Map>> {
         self.of(group, resource, namespace).find(|object| object.name() == name).cloned()
     }
@@ -82,16 +104,19 @@ fn part(row: &Map, name: &str, facts: &Resource) -> Option<Map> {
 
 fn attributes<'a>(
     row: &'a Map,
-    facts: &'a Resource,
+    entry: &'a Arc<Entry>,
     user: &'a User,
     name: &'a str,
     object: &'a mut Map,
     old: Option<&'a Map>,
 ) -> Attributes<'a> {
+    let facts = entry.facts;
     let namespace = if facts.namespaced { row.str("ns") } else { "" };
+    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
     Attributes {
-        operation: if old.is_some() { Operation::Update } else { Operation::Create },
+        operation,
         user,
+        entry,
         group: facts.group,
         version: facts.version,
         resource: facts.plural,
@@ -102,12 +127,16 @@ fn attributes<'a>(
         object: Some(object),
         old,
         dry_run: true,
+        options: options::of(operation, &Query::default(), true),
         warnings: Default::default(),
+        annotations: Default::default(),
+        reinvocation: Default::default(),
     }
 }
 
 /// What we make of a row: the object and the warnings, or the refusal.
-async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Result<(Map, Vec<String>), Status> {
+async fn answer(chain: &Chain, world: &World, row: &Map, entry: &Arc<Entry>) -> Result<(Map, Vec<String>), Status> {
+    let facts = entry.facts;
     let strategy = resources::strategy(facts.group, facts.plural);
     let (user, old) = (User::default(), part(row, "old", facts));
     let mut object = part(row, "body", facts).expect("a body");
@@ -116,7 +145,7 @@ async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Re
     api::defaults::apply(&mut object, facts.ty);
     strategy.default(&mut object);
     let name = object.name().to_string();
-    let mut asked = attributes(row, facts, &user, &name, &mut object, old.as_ref());
+    let mut asked = attributes(row, entry, &user, &name, &mut object, old.as_ref());
     chain.admit(&mut asked, world).await?;
     let mut warnings = asked.warnings.into_inner();
     let cx = Context { user: &user, now: "2026-01-01T00:00:00Z" };
@@ -124,7 +153,7 @@ async fn answer(chain: &Chain, world: &World, row: &Map, facts: &Resource) -> Re
         None => strategy.prepare_for_create(&cx, &mut object),
         Some(old) => strategy.prepare_for_update(&cx, &mut object, old),
     }
-    let judged = attributes(row, facts, &user, &name, &mut object, old.as_ref());
+    let judged = attributes(row, entry, &user, &name, &mut object, old.as_ref());
     chain.validate(&judged, world).await?;
     warnings.extend(judged.warnings.into_inner());
     warnings.extend(strategy.warnings(&object, old.as_ref()));
@@ -137,16 +166,31 @@ fn shown(object: &Map) -> String {
     for name in ["annotations", "finalizers", "labels"] {
         whole.set(name, object.meta().get(name).cloned().unwrap_or_default());
     }
-    whole.set("spec", object.get("spec").cloned().unwrap_or_default());
+    for name in ["spec", "data"] {
+        whole.set(name, object.get(name).cloned().unwrap_or_default());
+    }
     pretty(&whole)
 }
 
-#[tokio::test]
-async fn requests_as_upstream_admits_them() {
-    let (data, _) = decode_any(include_bytes!("testdata.json"), Strictness::Lenient).expect("JSON");
+/// A refusal, with its reason and causes where the row has them.
+fn refused(row: &Map, code: i64, message: &str, reason: &str, causes: &[&str]) -> String {
+    match row.contains("reason") {
+        true => format!("{code} {reason} {message} {causes:?}"),
+        false => format!("{code} {message}"),
+    }
+}
+
+fn wanted(row: &Map, facts: &Resource) -> String {
+    let texts = |name| row.list(name).iter().filter_map(Value::as_str).collect::<Vec<&str>>();
+    match part(row, "result", facts) {
+        Some(object) => format!("{}\n   {:?}", shown(&object), texts("warnings")),
+        None => refused(row, row.i64("code").unwrap_or(0), row.str("message"), row.str("reason"), &texts("causes")),
+    }
+}
+
+async fn check(data: &[u8]) {
+    let (data, _) = decode_any(data, Strictness::Lenient).expect("JSON");
     let data = data.as_map().expect("an object").clone();
-    let authorizers = Arc::new(Authorizers::new(Vec::new()));
-    let chain = Chain::new(plugins(&[], &[], &authorizers).expect("plugins"));
     let worlds = data.map("worlds").expect("worlds");
     let mut wrong = Vec::new();
     for row in data.maps("rows") {
@@ -154,20 +198,28 @@ async fn requests_as_upstream_admits_them() {
         let there = there.map(|object| Arc::new(typed(object, facts_of(object.str("apiVersion"), object.str("kind")))));
         let world = World(there.collect());
         let facts = facts_of(row.str("api"), row.str("kind"));
-        let got = match answer(&chain, &world, row, facts).await {
+        let entry = REGISTRY.get(facts.group, facts.version, facts.plural).expect("an entry");
+        let got = match answer(&world.chain(), &world, row, &entry).await {
             Ok((object, warnings)) => format!("{}\n   {warnings:?}", shown(&object)),
-            Err(status) => format!("{} {}", status.code, status.message),
-        };
-        let want = match part(row, "result", facts) {
-            Some(object) => {
-                let warnings: Vec<&str> = row.list("warnings").iter().filter_map(Value::as_str).collect();
-                format!("{}\n   {warnings:?}", shown(&object))
+            Err(status) => {
+                let causes: Vec<&str> = status.causes.iter().map(|cause| cause.message.as_str()).collect();
+                refused(row, status.code.into(), &status.message, status.reason, &causes)
             }
-            None => format!("{} {}", row.i64("code").unwrap_or(0), row.str("message")),
         };
+        let want = wanted(row, facts);
         if got != want {
             wrong.push(format!("{}:\n   {got}\n   instead of\n   {want}", row.str("name")));
         }
     }
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn requests_as_upstream_admits_them() {
+    check(include_bytes!("testdata.json")).await;
+}
+
+#[tokio::test]
+async fn requests_as_upstream_s_policies_have_them() {
+    check(include_bytes!("policy/testdata.json")).await;
 }

@@ -7,14 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::object::Meta;
+use api::facts::api_version;
+use api::object::{self, Meta};
 use api::status::Status;
 use api::value::{Map, Value};
+use rules::evaluate::Compiled;
 use structural::conditions::{self, Condition};
 use structural::schema::Schema;
 use structural::{columns, default};
 use tokio::sync::mpsc;
 
+use super::conversion::Converter;
 use super::owners::Owners;
 use super::resource::{Custom, ScalePaths};
 use super::served::{Names, intern};
@@ -23,6 +26,7 @@ use crate::chain::Core;
 use crate::hub::Observer;
 use crate::registry::{Registry, Storage};
 use crate::resources::apiextensions;
+use crate::strategy::Strategy;
 use crate::{system, table};
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -164,15 +168,15 @@ impl Controller {
         }
         let versions: Vec<&Map> = spec.maps("versions").collect();
         let Some(stored) = versions.iter().find(|version| version.bool("storage") == Some(true)) else { return };
-        let strategy = |version: &Map| Arc::new(strategy(found, version, terminating));
-        let storage = Registry::custom_storage(Names::of(found, stored).row(), strategy(stored));
-        let (stored_name, webhook) = (stored.str("name"), spec.at(&["conversion"]).map_or("", |c| c.str("strategy")));
-        // Nothing asks a conversion webhook yet: objects in a version that only one can make are not served at all.
-        let convertible = |version: &&&Map| webhook != "Webhook" || version.str("name") == stored_name;
-        let served = versions.iter().filter(|version| version.bool("served") == Some(true)).filter(convertible);
+        let strategy = |version: &Map| -> Arc<dyn Strategy> { Arc::new(strategy(found, version, terminating)) };
+        let converter = Converter::of(found, &self.core.clients).map(Arc::new);
+        let readable = versions.iter().filter(|_| converter.is_some());
+        let readable = readable.map(|version| (api_version(spec.str("group"), version.str("name")), strategy(version)));
+        let storage = Registry::custom_storage(Names::of(found, stored).row(), strategy(stored), readable.collect());
+        let served = versions.iter().filter(|version| version.bool("served") == Some(true));
         let entries = served.map(|version| {
             let facts = Names::of(found, version).row();
-            Arc::new(Registry::custom_entry(facts, storage.clone(), strategy(version)))
+            Arc::new(Registry::custom_entry(facts, storage.clone(), strategy(version), converter.clone()))
         });
         let (group, plural) = (spec.str("group").to_owned(), names.str("plural").to_owned());
         self.core.api.hub.serve(storage.clone(), entries.collect()).await;
@@ -189,8 +193,14 @@ impl Controller {
         let items = hub.registry.storage_of(group, plural).map(|storage| (storage.cache.list("").0, storage));
         if let Some((items, storage)) = items.filter(|(items, _)| !items.is_empty()) {
             for item in items {
-                let object = item.object(&storage);
+                let mut object = item.object(&storage);
                 if !object.is_deleting() {
+                    let entries = hub.registry.sharing(&storage);
+                    let same = entries.iter().find(|entry| entry.api_version == object.str("apiVersion"));
+                    // The version that it is stored in need not be served any more.
+                    if let (None, Some(other)) = (same, entries.first()) {
+                        object::set_kind(&mut object, &other.api_version, other.facts.kind);
+                    }
                     system::remove(&self.core, &object).await?;
                 }
             }
@@ -284,9 +294,10 @@ fn strategy(found: &Map, version: &Map, terminating: bool) -> Custom {
     let selectable =
         version.maps("selectableFields").map(|field| intern(field.str("jsonPath").trim_start_matches('.'))).collect();
     Custom {
-        api_version: api::facts::api_version(spec.str("group"), version.str("name")),
+        api_version: api_version(spec.str("group"), version.str("name")),
         kind: found.at(&["status", "acceptedNames"]).map_or("", |names| names.str("kind")).to_owned(),
         owners: Owners::new(schema.as_ref()),
+        rules: schema.as_ref().filter(|schema| schema.has_rules).map(Compiled::of),
         schema,
         scale,
         preserve_unknown_fields: spec.bool("preserveUnknownFields") == Some(true),

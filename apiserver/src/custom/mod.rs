@@ -5,10 +5,12 @@
 //! the same verbs as a built-in kind; only its row of facts and its strategy are made at run time.
 
 pub(crate) mod controller;
+mod conversion;
 mod owners;
 mod resource;
 mod served;
 
 pub(crate) use controller::FINALIZER;
+pub(crate) use conversion::Converter;
 pub(crate) use owners::Owners;
 pub(crate) use resource::ScalePaths;

@@ -5,10 +5,12 @@
 
 use api::field::Errors;
 use api::value::{Map, Value};
+use rules::evaluate::Compiled;
 use structural::columns::Column;
 use structural::default;
 use structural::meta::Malformed;
 use structural::resource::{self, Decoding, Scale, Version};
+use structural::rules::Rules;
 use structural::schema::Schema;
 
 use super::owners::Owners;
@@ -20,6 +22,8 @@ pub(crate) struct Custom {
     pub(crate) kind: String,
     pub(crate) schema: Option<Schema>,
     pub(crate) owners: Owners,
+    /// x-kubernetes-validations, compiled.
+    pub(crate) rules: Option<Compiled>,
     pub(crate) scale: Option<ScalePaths>,
     pub(crate) preserve_unknown_fields: bool,
     pub(crate) columns: Vec<Column>,
@@ -45,7 +49,13 @@ impl Custom {
             label_selector: scale.label_selector.as_deref(),
         });
         let (api_version, kind) = (self.api_version.as_str(), self.kind.as_str());
-        Version { api_version, kind, schema: self.schema.as_ref(), scale, rules: None }
+        Version {
+            api_version,
+            kind,
+            schema: self.schema.as_ref(),
+            scale,
+            rules: self.rules.as_ref().map(|rules| rules as &dyn Rules),
+        }
     }
 
     fn coerce(&self, object: &mut Map, malformed: Malformed, repair_generation: bool) -> Result<Vec<String>, String> {
@@ -91,6 +101,14 @@ impl Strategy for Custom {
 
     fn validate_status_update(&self, object: &Map, old: &Map) -> Errors {
         resource::validate_status_update(&self.version(), object, old, Errors::new()).errors
+    }
+
+    /// Rules that fail where nothing changed only warn.
+    fn warnings(&self, object: &Map, old: Option<&Map>) -> Vec<String> {
+        match (old, &self.rules) {
+            (Some(old), Some(_)) => resource::validate_update(&self.version(), object, old, Errors::new()).warnings,
+            _ => Vec::new(),
+        }
     }
 
     fn generation(&self) -> Generation {

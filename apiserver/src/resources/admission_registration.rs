@@ -1,5 +1,5 @@
 //! admissionregistration.k8s.io (pkg/apis/admissionregistration/{v1/defaults.go,validation}@v1.37.2).
-//! Expressions are not compiled here: a policy with one that does not compile is taken.
+//! Webhooks; policies are in `admission_policy`. Expressions of webhooks are not compiled here.
 
 use api::field::{self, Errors, Path};
 use api::names;
@@ -14,26 +14,6 @@ pub(super) const VALIDATING_WEBHOOKS: Simple =
     Simple { default: |object| default_webhooks(object, false), check: |object| webhooks(object, false), ..BASE };
 pub(super) const MUTATING_WEBHOOKS: Simple =
     Simple { default: |object| default_webhooks(object, true), check: |object| webhooks(object, true), ..BASE };
-pub(super) const POLICY: Simple = Simple {
-    default: |object| {
-        let spec = object.map_mut("spec");
-        check::set_absent(spec, "failurePolicy", "Fail");
-        if spec.map("matchConstraints").is_some() {
-            default_match(spec.map_mut("matchConstraints"));
-        }
-    },
-    ..BASE
-};
-pub(super) const BINDING: Simple = Simple {
-    default: |object| {
-        let spec = object.map_mut("spec");
-        if spec.map("matchResources").is_some() {
-            default_match(spec.map_mut("matchResources"));
-        }
-    },
-    ..BASE
-};
-
 /// How long a webhook may take, in seconds, unless told, and at most.
 const DEFAULT_TIMEOUT: i64 = 10;
 const TIMEOUT_MAX: i64 = 30;
@@ -45,7 +25,7 @@ fn default_rules(object: &mut Map, list: &'static str) {
     }
 }
 
-fn default_match(resources: &mut Map) {
+pub(super) fn default_match(resources: &mut Map) {
     check::set_absent(resources, "matchPolicy", "Equivalent");
     check::set_missing(resources, "namespaceSelector", Map::new());
     check::set_missing(resources, "objectSelector", Map::new());
@@ -103,7 +83,7 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
         "" => errors.push(field::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
         effects => check::one_of(effects, &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors),
     }
-    conditions(webhook, &path.child("matchConditions"), errors);
+    conditions(webhook, &path.child("matchConditions"), errors, |_, _| None);
     let seconds = webhook.i64("timeoutSeconds");
     if let Some(seconds) = seconds.filter(|seconds| !(1..=TIMEOUT_MAX).contains(seconds)) {
         let why = format!("the timeout value must be between 1 and {TIMEOUT_MAX} seconds");
@@ -200,7 +180,7 @@ fn service_of(service: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
+pub(super) fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
     let operations = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
     let asked = rule.list("operations");
     if asked.is_empty() {
@@ -280,16 +260,24 @@ fn resources(list: &[Value], path: &Path, errors: &mut Errors) {
 /// Most conditions of one webhook.
 const CONDITIONS_MAX: usize = 64;
 
-/// Names and presence; what an expression says is not looked at here.
-fn conditions(webhook: &Map, path: &Path, errors: &mut Errors) {
-    let names: Vec<&str> = webhook.maps("matchConditions").map(|condition| condition.str("name")).collect();
+/// Names, presence, and what is said of the expressions.
+pub(super) fn conditions(
+    of: &Map,
+    path: &Path,
+    errors: &mut Errors,
+    judge: impl Fn(&str, &Path) -> Option<field::Error>,
+) {
+    let names: Vec<&str> = of.maps("matchConditions").map(|condition| condition.str("name")).collect();
     if names.len() > CONDITIONS_MAX {
         errors.push(field::too_many(path, names.len(), CONDITIONS_MAX));
     }
-    for (at, condition) in webhook.maps("matchConditions").enumerate() {
+    for (at, condition) in of.maps("matchConditions").enumerate() {
         let (path, name) = (path.index(at), names[at]);
-        if condition.str("expression").trim().is_empty() {
+        let expression = condition.str("expression").trim();
+        if expression.is_empty() {
             errors.push(field::required(&path.child("expression"), ""));
+        } else {
+            errors.extend(judge(expression, &path.child("expression")));
         }
         if name.is_empty() {
             errors.push(field::required(&path.child("name"), ""));

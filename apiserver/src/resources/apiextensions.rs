@@ -8,9 +8,8 @@ use api::field::Errors;
 use api::map;
 use api::object::Meta;
 use api::value::{Map, Value};
-use structural::definition::{self, Compilation, CompileError, Compiled, Compiler};
-use structural::rules::Rules;
-use structural::schema::Schema;
+use rules::compile::Cel;
+use structural::definition;
 
 use crate::cache::Item;
 use crate::custom::FINALIZER;
@@ -42,11 +41,11 @@ impl Strategy for Definition {
     }
 
     fn validate(&self, object: &Map) -> Errors {
-        definition::validate_create(object, &NoRules)
+        definition::validate_create(object, &Cel)
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
-        definition::validate_update(object, old, &NoRules)
+        definition::validate_update(object, old, &Cel)
     }
 
     fn validate_status_update(&self, object: &Map, _: &Map) -> Errors {
@@ -85,22 +84,5 @@ impl Strategy for Definition {
                 "type" => "Terminating",
             }));
         }
-    }
-}
-
-/// Expressions are refused, not ignored, for as long as nothing evaluates them.
-struct NoRules;
-
-impl Compiler for NoRules {
-    fn compile(&self, compilation: &Compilation<'_>) -> Result<Vec<Compiled>, String> {
-        let refused = || Compiled {
-            error: Some(CompileError { required: false, detail: "validation rules are not supported yet".into() }),
-            ..Compiled::default()
-        };
-        Ok(compilation.node.rules.iter().map(|_| refused()).collect())
-    }
-
-    fn evaluator<'a>(&'a self, _: &'a Schema) -> Box<dyn Rules + 'a> {
-        unreachable!("rules that do not compile are not evaluated")
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+mod admission_policy;
 mod admission_registration;
 pub(crate) mod apiextensions;
 pub(crate) mod apps;
@@ -59,10 +60,10 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("", "resourcequotas", &core::resource_quota::RESOURCE_QUOTA),
     ("", "persistentvolumes", &core::persistent_volume::VOLUME),
     ("", "persistentvolumeclaims", &core::persistent_volume_claim::CLAIM),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &admission_registration::POLICY),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &admission_registration::BINDING),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &admission_registration::POLICY),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &admission_registration::BINDING),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &admission_policy::VALIDATING_POLICY),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &admission_policy::VALIDATING_BINDING),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &admission_policy::MUTATING_POLICY),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &admission_policy::MUTATING_BINDING),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &admission_registration::VALIDATING_WEBHOOKS),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &admission_registration::MUTATING_WEBHOOKS),
     ("apiextensions.k8s.io", "customresourcedefinitions", &apiextensions::Definition),
@@ -232,6 +233,11 @@ mod tests {
     #[test]
     fn autoscalers_and_jobs_as_upstream_answers() {
         rows::check(include_str!("testdata/workloads.json"));
+    }
+
+    #[test]
+    fn policies_as_upstream_answers() {
+        rows::check(include_str!("testdata/policies.json"));
     }
 
     #[test]

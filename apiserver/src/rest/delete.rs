@@ -14,12 +14,12 @@ use http::{HeaderMap, Response, header};
 use super::select::Selection;
 use super::write::is_finished;
 use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
-use crate::admission::Operation;
+use crate::admission::{Attributes, Operation};
 use crate::cache::Item;
 use crate::codec::{self, Expected, FieldValidation};
 use crate::hub::written;
 use crate::negotiate;
-use crate::registry::{Storage, set_resource_version};
+use crate::registry::{Storage, relative_key, set_resource_version};
 use crate::resources;
 use crate::respond::{self, Body};
 use crate::strategy::{Grace, Plain};
@@ -63,6 +63,30 @@ impl Options {
         };
         options.check()?;
         Ok(options)
+    }
+
+    /// As plugins are told them.
+    fn to_object(&self) -> Map {
+        let mut object = Map::new();
+        api::object::set_kind(&mut object, "meta.k8s.io/v1", "DeleteOptions");
+        if let Some(seconds) = self.grace_seconds {
+            object.set("gracePeriodSeconds", seconds);
+        }
+        for (name, text) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(text) = text {
+                object.map_mut("preconditions").set(name, text.as_str());
+            }
+        }
+        if let Some(orphan) = self.orphan {
+            object.set("orphanDependents", orphan);
+        }
+        if let Some(policy) = &self.propagation {
+            object.set("propagationPolicy", policy.as_str());
+        }
+        if self.dry_run {
+            object.set("dryRun", vec![Value::from("All")]);
+        }
+        object
     }
 
     fn check(&self) -> Result<(), Status> {
@@ -118,11 +142,8 @@ impl Call<'_> {
         if deleted.gone && !self.entry.strategy.returns_deleted_object() {
             let facts = self.entry.facts;
             let object = &deleted.object;
-            return Ok(respond::object(
-                code,
-                &status::success(facts.group, facts.plural, object.name(), object.uid()),
-                &self.accepted,
-            ));
+            let done = status::success(facts.group, facts.plural, object.name(), object.uid());
+            return Ok(respond::object(code, &done, &self.accepted));
         }
         Ok(show::value(self, code, &deleted.object))
     }
@@ -135,11 +156,12 @@ impl Call<'_> {
             let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
                 return Err(self.not_found_name(name));
             };
-            let object = self.entry.from_storage(&stored);
+            let object = self.entry.read(stored, self.hub()).await;
+            let object = object.map_err(|status| self.corrupt(&relative_key(namespace, name), revision, status))?;
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
-                self.admit(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
-                self.judge(Operation::Delete, name, None, Some(&object), options.dry_run).await?;
+                self.admit_asked(self.attributes_of_delete(&object, options)).await?;
+                self.judge_asked(self.attributes_of_delete(&object, options)).await?;
                 judged = Some(revision);
             }
             if let Some(deleted) = self.delete_once(&storage, namespace, name, object, revision, options).await? {
@@ -147,6 +169,13 @@ impl Call<'_> {
             }
         }
         Err(self.conflict(name, OPTIMISTIC_LOCK))
+    }
+
+    /// An object of a collection is admitted without its name, as upstream has it.
+    fn attributes_of_delete<'a>(&'a self, object: &'a Map, options: &Options) -> Attributes<'a> {
+        let name = if self.info.verb == "deletecollection" { "" } else { &self.info.name };
+        let attributes = self.attributes(Operation::Delete, name, None, Some(object), options.dry_run);
+        Attributes { options: options.to_object().into(), ..attributes }
     }
 
     pub(crate) fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {
@@ -191,7 +220,7 @@ impl Call<'_> {
                 done(object, true)
             }
             Step::Mark | Step::Wait => {
-                let stored = self.entry.to_storage(&object);
+                let stored = self.entry.stored(&object, self.hub()).await?;
                 match self.hub().write(storage, namespace, name, &stored, revision, 0).await? {
                     Some(revision) => done(written(object, revision), false),
                     None => Ok(None),

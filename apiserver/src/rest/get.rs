@@ -20,7 +20,7 @@ impl Call<'_> {
             },
         }
         let item = storage.cache.get(&key).ok_or_else(|| self.not_found())?;
-        Ok(show::item(self, storage, &item))
+        show::item(self, storage, &item).await
     }
 
     /// The namespace of the path; empty for cluster-scoped kinds.

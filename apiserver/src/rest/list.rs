@@ -16,11 +16,11 @@ use store::Range;
 use super::list_body::{self, Form};
 use super::options::{self, Match, Token};
 use super::select::Selection;
-use super::{Call, show};
+use super::{Call, corrupt_text, show};
 use crate::cache::{Item, put_field, put_varint};
 use crate::hub::store_failure;
 use crate::negotiate::{Format, Shape};
-use crate::registry::Storage;
+use crate::registry::{Entry, Storage};
 use crate::respond::{self, Body};
 use crate::table;
 
@@ -28,6 +28,8 @@ use crate::table;
 pub(super) const ITEMS: u32 = 2;
 /// An Unknown's contentEncoding and contentType, both empty.
 const PROTO_TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+/// When a client may try again what a cache does not have yet.
+const REINITIALIZING_SECONDS: u32 = 1;
 /// Keys read from the store in one page.
 const PAGE_KEYS: usize = 1000;
 
@@ -45,7 +47,7 @@ impl Call<'_> {
         let options = options::List::of(&self.info.query, false)?;
         let selection = Selection::of(self.entry, self.info)?;
         let listed = self.listed(&storage, &selection, &options).await?;
-        Ok(self.show_list(storage, listed))
+        self.show_list(storage, listed).await
     }
 
     pub(crate) async fn listed(
@@ -132,7 +134,7 @@ impl Call<'_> {
         }
     }
 
-    fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Response<Body> {
+    async fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Result<Response<Body>, Status> {
         let accepted = &self.accepted;
         let plain = accepted.shape == Shape::Whole && self.entry.is_storage_version() && !accepted.pretty;
         let (api_version, kind) = (&self.entry.api_version, self.entry.list_kind());
@@ -145,15 +147,16 @@ impl Call<'_> {
                 let head = proto_head(api_version, &kind, &storage, &listed);
                 list_body::list(storage, listed.items, Form::Protobuf, &head, PROTO_TAIL)
             }
-            _ => return self.show_values(&storage, &listed),
+            _ => return self.show_values(&storage, &listed).await,
         };
-        respond::response(200, &accepted.content_type(false), body)
+        Ok(respond::response(200, &accepted.content_type(false), body))
     }
 
     /// Lists in other shapes, versions and YAML: from values.
-    fn show_values(&self, storage: &Storage, listed: &Listed) -> Response<Body> {
-        let objects: Vec<Map> =
-            listed.items.iter().map(|item| self.entry.from_storage(&item.object(storage))).collect();
+    async fn show_values(&self, storage: &Storage, listed: &Listed) -> Result<Response<Body>, Status> {
+        let stored = listed.items.iter().map(|item| item.object(storage)).collect();
+        let objects = self.entry.shown(stored, self.hub()).await;
+        let objects = objects.map_err(|status| unlistable(self.entry, storage, listed.items.first(), status))?;
         let meta = list_meta(listed);
         let list = match &self.accepted.shape {
             Shape::Table(version) => {
@@ -175,8 +178,18 @@ impl Call<'_> {
                 list
             }
         };
-        respond::object(200, &list, &self.accepted)
+        Ok(respond::object(200, &list, &self.accepted))
     }
+}
+
+/// Upstream has a cache for each version, which cannot be filled when a webhook does not convert: what is told is its
+/// first error (k8s.io/apiserver/pkg/storage/{cacher/cacher.go,etcd3/corrupt_obj_deleter.go}@v0.37.2).
+pub(super) fn unlistable(entry: &Entry, storage: &Storage, first: Option<&Arc<Item>>, status: Status) -> Status {
+    let Some(first) = first.filter(|_| entry.asks()) else { return status };
+    let why = corrupt_text(&format!("{}{}", storage.prefix, first.key), first.revision, &status);
+    let what = api::status::qualified(entry.facts.group, entry.facts.plural);
+    let text = "storage is (re)initializing: failed to list <unspecified>: failed to read one or more";
+    Status::too_many_requests(format!("{text} {what} from the storage: {why}"), REINITIALIZING_SECONDS)
 }
 
 /// The cached item of that revision when there is one, so that its wire bytes are shared.

@@ -19,10 +19,12 @@ use apply::schema::Ref;
 use apply::set::{Filter, Set, Step};
 use apply::updater::Versions;
 use http::{HeaderMap, header};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::Call;
+use crate::hub::Hub;
 use crate::negotiate::Format;
-use crate::registry::{Entry, Registry};
+use crate::registry::Entry;
 use crate::request::Query;
 
 /// Longest name of a field manager, in bytes (apimachinery metav1 validation: FieldManagerMaxLength).
@@ -30,7 +32,7 @@ const MANAGER_BYTES_MAX: usize = 128;
 
 /// The versions of a resource, for owners that wrote through another than the request's.
 struct Kinds<'a> {
-    registry: &'a Registry,
+    hub: &'a Hub,
     entry: &'a Arc<Entry>,
 }
 
@@ -40,7 +42,7 @@ impl Kinds<'_> {
             return Some(self.entry.clone());
         }
         let (group, version) = split_api_version(version);
-        self.registry.get(group, version, self.entry.facts.plural)
+        self.hub.registry.get(group, version, self.entry.facts.plural)
     }
 }
 
@@ -64,8 +66,21 @@ impl Versions for Kinds<'_> {
             return Some(Cow::Borrowed(object));
         }
         let (from, to) = (self.entry(from)?, self.entry(to)?);
-        Some(Cow::Owned(to.from_storage(&from.to_storage(object))))
+        let converted = from.converted_here(&to, object).or_else(|| waited(&from, &to, object, self.hub));
+        converted.map(Cow::Owned)
     }
+}
+
+/// Asks a conversion webhook where the merge of owners has to have the object: the merge is a computation, as
+/// upstream's is, and waits for its answer. Other requests go on meanwhile.
+fn waited(from: &Entry, to: &Entry, object: &Map, hub: &Hub) -> Option<Map> {
+    let runtime = Handle::try_current().ok()?;
+    // With one thread nobody would be left to answer.
+    if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return None;
+    }
+    let converted = tokio::task::block_in_place(|| runtime.block_on(from.converted(to, object, hub)));
+    converted.inspect_err(|status| tracing::warn!(why = status.message, "owners of another version are dropped")).ok()
 }
 
 /// One version of one type: the kind of a subresource.
@@ -87,7 +102,7 @@ impl Versions for One {
 impl Call<'_> {
     /// Calls `act` with the field manager of the request's path.
     fn with_manager<T>(&self, act: impl FnOnce(&FieldManager<'_>) -> T) -> T {
-        let versions = Kinds { registry: &self.hub().registry, entry: self.entry };
+        let versions = Kinds { hub: self.hub(), entry: self.entry };
         let ignored = reset(self.entry.facts, &self.info.subresource);
         act(&FieldManager {
             versions: &versions,

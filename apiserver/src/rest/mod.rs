@@ -20,6 +20,8 @@ use std::sync::Arc;
 use api::status::Status;
 use http::HeaderMap;
 
+use parking_lot::Mutex;
+
 use crate::admission::Chain;
 use crate::authn::User;
 use crate::authz::Authorizers;
@@ -48,11 +50,32 @@ pub(crate) struct Call<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// Now, as metav1.Time text.
     pub(crate) now: String,
+    /// What the client is told beside the answer, each text once.
+    pub(crate) warnings: Mutex<Vec<String>>,
 }
 
 impl Call<'_> {
     pub(crate) fn storage(&self) -> Result<&Arc<Storage>, Status> {
         self.entry.storage.as_ref().ok_or_else(|| self.not_allowed())
+    }
+
+    pub(crate) fn warn(&self, texts: impl IntoIterator<Item = String>) {
+        let mut warnings = self.warnings.lock();
+        for text in texts {
+            if !warnings.contains(&text) {
+                warnings.push(text);
+            }
+        }
+    }
+
+    /// What a client is told of a stored object that cannot be had in its version
+    /// (k8s.io/apiserver/pkg/storage/errors.go@v0.37.2: NewCorruptObjError).
+    pub(crate) fn corrupt(&self, key: &str, revision: u64, status: Status) -> Status {
+        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.prefix.trim_start_matches("/registry"));
+        match self.entry.asks() {
+            true => Status::internal(&corrupt_text(&format!("{prefix}{key}"), revision, &status)),
+            false => status,
+        }
     }
 
     pub(crate) fn hub(&self) -> &Hub {
@@ -82,6 +105,17 @@ impl Call<'_> {
     pub(crate) fn invalid(&self, name: &str, errors: &[api::field::Error]) -> Status {
         Status::invalid(self.entry.facts.group, self.entry.facts.kind, name, errors)
     }
+}
+
+/// The error of a stored object that cannot be converted.
+pub(crate) fn corrupt_text(key: &str, revision: u64, status: &Status) -> String {
+    let why = undecodable(revision, status);
+    format!("StorageError: corrupt object, Code: 7, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
+}
+
+/// As [`corrupt_text`] for one that is about to be changed.
+pub(crate) fn undecodable(revision: u64, status: &Status) -> String {
+    format!("object not decodable revision={revision}: {}", status.message)
 }
 
 /// What a client is told when its write was based on a state that is gone

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use api::field::{self, Errors, Path};
 use api::status::Status;
+use api::value::{Map, Value};
 use base64::Engine;
 
+use crate::admission::Operation;
 use crate::request::Query;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +171,32 @@ pub(crate) fn check_dry_run(values: &[&str], kind: &str) -> Result<bool, Status>
             Err(Status::invalid("meta.k8s.io", kind, "", &[error]))
         }
     }
+}
+
+/// The options of a write as admission sees them; those that come in the body of a deletion are not among them.
+pub(crate) fn of(operation: Operation, query: &Query, dry_run: bool) -> Value {
+    let kind = match operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = Map::new();
+    api::object::set_kind(&mut options, "meta.k8s.io/v1", kind);
+    if dry_run {
+        options.set("dryRun", Value::List(vec!["All".into()]));
+    }
+    let names: &[&'static str] = match operation {
+        Operation::Delete => &["propagationPolicy"],
+        _ => &["fieldManager", "fieldValidation"],
+    };
+    for name in names.iter().filter(|name| query.has(name)) {
+        options.set(*name, query.get(name));
+    }
+    if let (Operation::Delete, Ok(seconds)) = (operation, query.get("gracePeriodSeconds").parse::<i64>()) {
+        options.set("gracePeriodSeconds", seconds);
+    }
+    options.into()
 }
 
 #[cfg(test)]

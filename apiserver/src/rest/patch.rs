@@ -39,7 +39,6 @@ impl Call<'_> {
         if patch.is_apply() {
             return self.apply(&patch, dry_run).await;
         }
-        let mut warnings = Vec::new();
         let mut make = |existing: &Existing| {
             if existing.object.is_empty() {
                 return Err(self.not_found());
@@ -48,11 +47,10 @@ impl Call<'_> {
             api::object::set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
             self.default(&mut object);
             self.track(&existing.object, &mut object);
-            warnings = strict;
+            self.warn(strict);
             Ok(object)
         };
-        let mut done = self.change(&mut make, dry_run).await?;
-        done.warnings.splice(0..0, warnings);
+        let done = self.change(&mut make, dry_run).await?;
         Ok(self.finish(done))
     }
 
@@ -82,8 +80,8 @@ impl Call<'_> {
             }
             Ok(object)
         };
-        let mut done = self.change_or_create(&mut make, dry_run, true).await?;
-        done.warnings.splice(0..0, duplicate);
+        self.warn(duplicate.clone());
+        let done = self.change_or_create(&mut make, dry_run, true).await?;
         Ok(self.finish(done))
     }
 

@@ -4,6 +4,7 @@
 //! (tables, partial metadata, other versions, YAML) is made from the value.
 
 use api::facts;
+use api::status::Status;
 use api::value::{Map, Value};
 use api::{map, object, proto};
 use bytes::BytesMut;
@@ -17,10 +18,10 @@ use crate::respond::{self, Body, full};
 use crate::table;
 
 /// One stored object as an answer.
-pub(crate) fn item(call: &Call<'_>, storage: &Storage, item: &Item) -> Response<Body> {
+pub(crate) async fn item(call: &Call<'_>, storage: &Storage, item: &Item) -> Result<Response<Body>, Status> {
     let accepted = &call.accepted;
     let plain = accepted.shape == Shape::Whole && call.entry.is_storage_version() && !accepted.pretty;
-    match accepted.format {
+    let shown = match accepted.format {
         Format::Json if plain => {
             let body = item.json(storage);
             let mut out = BytesMut::with_capacity(body.len() + 64);
@@ -32,8 +33,12 @@ pub(crate) fn item(call: &Call<'_>, storage: &Storage, item: &Item) -> Response<
             let bytes = proto::wrap(&call.entry.api_version, call.entry.facts.kind, &item.message(storage));
             respond::response(200, &accepted.content_type(false), full(bytes))
         }
-        _ => value(call, 200, &call.entry.from_storage(&item.object(storage))),
-    }
+        _ => {
+            let read = call.entry.read(item.object(storage), call.hub()).await;
+            value(call, 200, &read.map_err(|status| call.corrupt(&item.key, item.revision, status))?)
+        }
+    };
+    Ok(shown)
 }
 
 /// An object of the entry's version as an answer.

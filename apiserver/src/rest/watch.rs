@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, Sleep};
 
+use super::list::unlistable;
 use super::options::{self, Match};
 use super::select::Selection;
 use super::{Call, show};
@@ -39,6 +40,15 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The end of the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
+/// Events that wait for a conversion webhook at the most.
+const AHEAD_EVENTS_MAX: usize = 500;
+
+/// What is to be sent once a conversion webhook was asked.
+enum Ahead {
+    Frame(Bytes),
+    Event(Seen, Arc<Item>),
+}
+
 /// One watcher.
 struct Watcher {
     hub: Arc<Hub>,
@@ -50,6 +60,8 @@ struct Watcher {
     table_header: bool,
     include_object: String,
     pending: VecDeque<Bytes>,
+    /// What comes after `pending`; used when a webhook converts.
+    ahead: VecDeque<Ahead>,
     registration: Registration,
     past: VecDeque<Arc<Event>>,
     /// Everything up to here was delivered.
@@ -91,7 +103,13 @@ impl Call<'_> {
             }
         };
         let mut watcher = self.watcher(storage, selection, &options, registration, at);
+        let first = items.first().cloned();
         watcher.start(items, mark_end);
+        if !watcher.ahead.is_empty()
+            && let Err(status) = watcher.convert_ahead().await
+        {
+            return Err(unlistable(self.entry, &watcher.storage, first.as_ref(), status));
+        }
         Ok(self.stream(watcher))
     }
 
@@ -115,6 +133,7 @@ impl Call<'_> {
             table_header: self.accepted.shape != Shape::Whole && !self.info.query.flag("noHeaders"),
             include_object: self.info.query.get("includeObject").to_string(),
             pending: VecDeque::new(),
+            ahead: VecDeque::new(),
             past: std::mem::take(&mut registration.past).into(),
             registration,
             delivered: at,
@@ -149,20 +168,62 @@ impl Watcher {
         for item in items {
             self.delivered = self.delivered.max(item.revision);
             if self.selection.matches(&item, &self.storage) {
-                let frame = self.encode(Seen::Added, &item);
-                self.pending.push_back(frame);
+                self.show(Seen::Added, &item);
             }
         }
         if mark_end {
             let frame = self.bookmark(true);
-            self.pending.push_back(frame);
+            self.queue(frame);
         }
+    }
+
+    fn queue(&mut self, frame: Bytes) {
+        match self.ahead.is_empty() {
+            true => self.pending.push_back(frame),
+            false => self.ahead.push_back(Ahead::Frame(frame)),
+        }
+    }
+
+    fn show(&mut self, seen: Seen, item: &Arc<Item>) {
+        if self.entry.asks() {
+            return self.ahead.push_back(Ahead::Event(seen, item.clone()));
+        }
+        let frame = self.encode(seen, item);
+        self.pending.push_back(frame);
+    }
+
+    /// Asks the conversion webhook once for all that waits.
+    async fn convert_ahead(&mut self) -> Result<(), Status> {
+        let ahead: Vec<Ahead> = self.ahead.drain(..).collect();
+        let stored = ahead.iter().filter_map(|ahead| match ahead {
+            Ahead::Event(_, item) => Some(item.object(&self.storage)),
+            Ahead::Frame(_) => None,
+        });
+        let stored: Vec<Map> = stored.collect();
+        let mut objects = self.entry.shown(stored, &*self.hub).await?.into_iter();
+        for ahead in ahead {
+            let frame = match ahead {
+                Ahead::Frame(frame) => Some(frame),
+                Ahead::Event(seen, item) => objects.next().map(|whole| shaped(self, seen, item.revision, whole)),
+            };
+            self.pending.extend(frame);
+        }
+        Ok(())
     }
 
     /// The next bytes; `None` ends the watch. Everything that is ready goes out at once: a busy watch
     /// costs one write for many events, a quiet one still gets each event immediately.
     async fn next(&mut self) -> Option<Bytes> {
         while self.pending.is_empty() {
+            if !self.ahead.is_empty() {
+                self.gather();
+                // A failure ends the watch, and is told.
+                if let Err(status) = self.convert_ahead().await {
+                    self.pending.push_back(error_frame(&status, self.accepted.format));
+                    self.done = true;
+                }
+                continue;
+            }
             if self.done {
                 return None;
             }
@@ -174,14 +235,16 @@ impl Watcher {
                 },
             }
         }
-        self.gather();
+        if !self.entry.asks() {
+            self.gather();
+        }
         Some(self.joined())
     }
 
     /// Takes in what else is ready, up to a chunk.
     fn gather(&mut self) {
         let mut bytes: usize = self.pending.iter().map(Bytes::len).sum();
-        while bytes < CHUNK_BYTES && !self.done {
+        while bytes < CHUNK_BYTES && self.ahead.len() < AHEAD_EVENTS_MAX && !self.done {
             let event = match self.past.pop_front() {
                 Some(event) => event,
                 None => match self.registration.live.try_recv() {
@@ -240,6 +303,9 @@ impl Watcher {
         }
         self.delivered = event.revision;
         let Some(seen) = self.seen(event) else { return };
+        if self.entry.asks() {
+            return self.show(seen, &event.shown(seen));
+        }
         let shared = self.accepted.shape == Shape::Whole && self.entry.is_storage_version();
         let frame = match self.accepted.format {
             Format::Json | Format::Protobuf if shared => {
@@ -286,7 +352,7 @@ impl Watcher {
         self.delivered = self.delivered.max(applied);
         self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
         let frame = self.bookmark(false);
-        self.pending.push_back(frame);
+        self.queue(frame);
     }
 
     fn bookmark(&self, initial_end: bool) -> Bytes {
@@ -328,20 +394,25 @@ fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
         }
         _ => {
             let whole = entry.from_storage(&item.object(storage));
-            let object = match &watcher.accepted.shape {
-                Shape::Whole => whole,
-                Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
-                Shape::Table(version) => {
-                    let meta = map! { "resourceVersion" => item.revision.to_string() };
-                    let options =
-                        table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
-                    watcher.table_header = false;
-                    table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
-                }
-            };
-            frame_of(seen.text(), &object, &watcher.accepted)
+            shaped(watcher, seen, item.revision, whole)
         }
     }
+}
+
+/// The frame of one event, in the shape that the watcher asked for.
+fn shaped(watcher: &mut Watcher, seen: Seen, revision: u64, whole: Map) -> Bytes {
+    let entry = &watcher.entry;
+    let object = match &watcher.accepted.shape {
+        Shape::Whole => whole,
+        Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
+        Shape::Table(version) => {
+            let meta = map! { "resourceVersion" => revision.to_string() };
+            let options = table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
+            watcher.table_header = false;
+            table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
+        }
+    };
+    frame_of(seen.text(), &object, &watcher.accepted)
 }
 
 fn frame_of(seen: &str, object: &Map, accepted: &Accepted) -> Bytes {

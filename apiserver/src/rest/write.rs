@@ -10,17 +10,18 @@ use api::status::Status;
 use api::value::Map;
 use http::Response;
 
-use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show};
+use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show, undecodable};
 use crate::admission::{Attributes, Operation};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
-use crate::codec::{self, Expected, FieldValidation};
+use crate::codec::{self, FieldValidation};
 use crate::hub::written;
 use crate::negotiate;
 use crate::registry::Storage;
 use crate::resources;
-use crate::respond::{self, Body};
+use crate::respond::Body;
 use crate::strategy::Generation;
+use crate::subresource::{self, Special, View};
 
 /// Names tried before a generateName conflict is given up (store.go: maxNameGenerationCreateAttempts).
 const GENERATE_NAME_ATTEMPTS_MAX: usize = 8;
@@ -32,49 +33,38 @@ pub(crate) struct Existing {
     /// In the entry's version.
     pub(crate) object: Map,
     pub(crate) revision: u64,
+    /// Not stored in the version that it would be stored in now: it is written even when nothing changes.
+    pub(crate) outdated: bool,
 }
 
 /// What a write did.
 pub(crate) struct Done {
     pub(crate) object: Map,
     pub(crate) created: bool,
-    pub(crate) warnings: Vec<String>,
 }
 
 impl Call<'_> {
-    fn expected(&self) -> Expected<'_> {
-        let (facts, hooks) = (self.entry.facts, &*self.entry.strategy);
-        match self.entry.subresource(&self.info.subresource) {
-            Some(sub) if sub.kind != facts.kind => {
-                let ty = sub.ty.unwrap_or(facts.ty);
-                Expected { group: sub.group, version: sub.version, kind: sub.kind, ty, hooks }
-            }
-            _ => Expected { group: facts.group, version: facts.version, kind: facts.kind, ty: facts.ty, hooks },
-        }
-    }
-
     /// Decodes the body as the kind that the path expects.
-    pub(crate) async fn body(&self, body: Body) -> Result<(Map, Vec<String>), Status> {
+    pub(crate) async fn body(&self, body: Body) -> Result<Map, Status> {
         let format = negotiate::body_format(self.headers)?;
         let validation = FieldValidation::of(&self.info.query)?;
         let bytes = codec::read_body(body).await?;
-        let (mut object, warnings) = codec::decode(&bytes, format, self.expected(), validation)?;
+        let (mut object, warnings) =
+            codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
+        self.warn(warnings);
         managed::keep_reset(&bytes, format, &mut object);
-        Ok((object, warnings))
+        Ok(object)
     }
 
     pub(crate) fn finish(&self, done: Done) -> Response<Body> {
-        let mut response = show::value(self, if done.created { 201 } else { 200 }, &done.object);
-        respond::warn(&mut response, &done.warnings);
-        response
+        show::value(self, if done.created { 201 } else { 200 }, &done.object)
     }
 
     pub(crate) async fn create(&self, body: Body) -> Result<Response<Body>, Status> {
         managed::check_options(&self.info.query, "CreateOptions", None)?;
         let dry_run = options::dry_run(&self.info.query, "CreateOptions")?;
-        let (object, warnings) = self.body(body).await?;
-        let mut done = self.create_object(object, dry_run).await?;
-        done.warnings.splice(0..0, warnings);
+        let object = self.body(body).await?;
+        let done = self.create_object(object, dry_run).await?;
         Ok(self.finish(done))
     }
 
@@ -112,21 +102,15 @@ impl Call<'_> {
         if let Some(why) = self.entry.strategy.refuses_new() {
             return Err(Status::forbidden(self.entry.facts.group, self.entry.facts.plural, &name, why));
         }
-        let warnings = self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
         // What a kind takes beside its object comes first: what it took is validated with the rest (store.go: BeginCreate).
         let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
-        let outcome = self.create_begun(storage, object, warnings, dry_run).await;
+        let outcome = self.create_begun(storage, object, dry_run).await;
         begun.finish(self.hub(), outcome.is_ok() && !dry_run).await;
         outcome
     }
 
-    async fn create_begun(
-        &self,
-        storage: &Storage,
-        mut object: Map,
-        mut warnings: Vec<String>,
-        dry_run: bool,
-    ) -> Result<Done, Status> {
+    async fn create_begun(&self, storage: &Storage, mut object: Map, dry_run: bool) -> Result<Done, Status> {
         let name = object.name().to_string();
         self.prepare_for_create(&mut object);
         let mut errors = metadata::validate(self.entry, &object);
@@ -135,10 +119,10 @@ impl Call<'_> {
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
-        warnings.extend(self.entry.strategy.warnings(&object, None));
-        warnings.extend(self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?);
+        self.warn(self.entry.strategy.warnings(&object, None));
+        self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
         let object = self.store_new(storage, &object, dry_run).await?;
-        Ok(Done { object, created: true, warnings })
+        Ok(Done { object, created: true })
     }
 
     async fn store_new(&self, storage: &Storage, object: &Map, dry_run: bool) -> Result<Map, Status> {
@@ -150,10 +134,10 @@ impl Call<'_> {
                 None => Ok(object.clone()),
             };
         }
-        let stored = self.entry.to_storage(object);
+        let stored = self.entry.stored(object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry).await?;
         match self.hub().write(storage, namespace, name, &stored, 0, lease).await? {
-            Some(revision) => Ok(written(object.clone(), revision)),
+            Some(revision) => Ok(written(self.entry.echoed(object, &stored, self.hub()).await?, revision)),
             None => Err(exists()),
         }
     }
@@ -174,7 +158,7 @@ impl Call<'_> {
     pub(crate) async fn update(&self, body: Body) -> Result<Response<Body>, Status> {
         managed::check_options(&self.info.query, "UpdateOptions", None)?;
         let dry_run = options::dry_run(&self.info.query, "UpdateOptions")?;
-        let (mut object, warnings) = self.body(body).await?;
+        let mut object = self.body(body).await?;
         let name = &self.info.name;
         if object.name().is_empty() {
             object.meta_mut().set("name", name.as_str());
@@ -184,15 +168,10 @@ impl Call<'_> {
                 format!("the name of the object ({}) does not match the name on the URL ({name})", object.name());
             return Err(Status::bad_request(text));
         }
-        self.update_named(object, warnings, dry_run).await
+        self.update_named(object, dry_run).await
     }
 
-    async fn update_named(
-        &self,
-        mut object: Map,
-        warnings: Vec<String>,
-        dry_run: bool,
-    ) -> Result<Response<Body>, Status> {
+    async fn update_named(&self, mut object: Map, dry_run: bool) -> Result<Response<Body>, Status> {
         metadata::match_namespace(&mut object, self.namespace())?;
         self.default(&mut object);
         let mut make = |existing: &Existing| {
@@ -200,8 +179,7 @@ impl Call<'_> {
             self.track(&existing.object, &mut wanted);
             Ok(wanted)
         };
-        let mut done = self.change(&mut make, dry_run).await?;
-        done.warnings.splice(0..0, warnings);
+        let done = self.change(&mut make, dry_run).await?;
         Ok(self.finish(done))
     }
 
@@ -226,13 +204,18 @@ impl Call<'_> {
         for _ in 0..UPDATE_RETRIES_MAX {
             let found = self.hub().read(&storage, self.namespace(), &self.info.name).await?;
             let Some((stored, revision)) = found else {
-                let empty = Existing { object: Map::new(), revision: 0 };
+                let empty = Existing { object: Map::new(), revision: 0, outdated: false };
                 if !creates || !self.info.subresource.is_empty() {
                     return Err(self.not_found());
                 }
                 return self.create_on_change(make(&empty)?, dry_run).await;
             };
-            let existing = Existing { object: self.entry.from_storage(&stored), revision };
+            let outdated = self.entry.is_outdated(&stored);
+            let object = self.entry.read(stored, self.hub()).await.map_err(|status| match self.entry.asks() {
+                true => Status { message: undecodable(revision, &status), ..status },
+                false => status,
+            })?;
+            let existing = Existing { object, revision, outdated };
             let wanted = make(&existing)?;
             // A client that named the state it saw is refused here when a race was lost.
             self.check_preconditions(&wanted, &existing)?;
@@ -297,14 +280,13 @@ impl Call<'_> {
         dry_run: bool,
     ) -> Result<Option<Done>, Status> {
         let old = &existing.object;
-        let name = self.info.name.clone();
-        let warnings = self.admit(Operation::Update, &name, Some(&mut object), Some(old), dry_run).await?;
+        self.admit_update(&mut object, old, dry_run).await?;
         metadata::match_namespace(&mut object, self.namespace())?;
         if !self.info.subresource.is_empty() {
-            return self.change_begun(storage, object, existing, warnings, dry_run).await;
+            return self.change_begun(storage, object, existing, dry_run).await;
         }
         let begun = resources::begin(self.hub(), self.entry, &mut object, Some(old), dry_run).await?;
-        let outcome = self.change_begun(storage, object, existing, warnings, dry_run).await;
+        let outcome = self.change_begun(storage, object, existing, dry_run).await;
         begun.finish(self.hub(), matches!(outcome, Ok(Some(_))) && !dry_run).await;
         outcome
     }
@@ -314,7 +296,6 @@ impl Call<'_> {
         storage: &Storage,
         mut object: Map,
         existing: &Existing,
-        mut warnings: Vec<String>,
         dry_run: bool,
     ) -> Result<Option<Done>, Status> {
         let (old, name) = (&existing.object, &self.info.name);
@@ -323,29 +304,38 @@ impl Call<'_> {
             return Err(self.invalid(name, &errors));
         }
         apply::manager::keep_times(&mut object, old);
-        warnings.extend(self.entry.strategy.warnings(&object, Some(old)));
-        warnings.extend(self.judge(Operation::Update, name, Some(&mut object), Some(old), dry_run).await?);
-        let done = |object| Some(Done { object, created: false, warnings });
+        self.warn(self.entry.strategy.warnings(&object, Some(old)));
+        self.judge_update(&mut object, old, dry_run).await?;
+        let done = |object| Some(Done { object, created: false });
         if dry_run {
             return Ok(done(written(object, existing.revision)));
         }
-        let outcome = self.store_changed(storage, &object, existing).await?;
-        Ok(outcome.map(|revision| written(object, revision)).and_then(done))
+        Ok(self.store_changed(storage, object, existing).await?.and_then(done))
     }
 
-    async fn store_changed(&self, storage: &Storage, object: &Map, existing: &Existing) -> Result<Option<u64>, Status> {
-        let mut compare = object.clone();
-        crate::registry::set_resource_version(&mut compare, existing.revision);
-        if compare == existing.object {
-            return Ok(Some(existing.revision));
+    /// The object as it is stored then; `None` when another write came between.
+    async fn store_changed(
+        &self,
+        storage: &Storage,
+        mut object: Map,
+        existing: &Existing,
+    ) -> Result<Option<Map>, Status> {
+        crate::registry::set_resource_version(&mut object, existing.revision);
+        if object == existing.object && !existing.outdated {
+            return Ok(Some(object));
         }
         let (namespace, name) = (self.namespace(), object.name());
-        if is_finished(object) && !self.entry.strategy.keeps(object) {
-            return self.hub().remove(storage, namespace, name, existing.revision).await;
+        if is_finished(&object) && !self.entry.strategy.keeps(&object) {
+            let removed = self.hub().remove(storage, namespace, name, existing.revision).await?;
+            return Ok(removed.map(|revision| written(object, revision)));
         }
-        let stored = self.entry.to_storage(object);
+        let stored = self.entry.stored(&object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry).await?;
-        self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await
+        let Some(revision) = self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await?
+        else {
+            return Ok(None);
+        };
+        Ok(Some(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)))
     }
 
     /// Takes over what this path may not change, counts the generation, validates.
@@ -401,7 +391,32 @@ impl Call<'_> {
         }
     }
 
-    /// Lets plugins change the object; gives what they warn of.
+    /// What plugins are shown instead of an object that changes.
+    fn view(&self) -> Option<&'static dyn View> {
+        subresource::find(self.entry.facts, &self.info.subresource, self.info.verb).and_then(Special::view)
+    }
+
+    async fn admit_update(&self, object: &mut Map, old: &Map, dry_run: bool) -> Result<(), Status> {
+        let name = &self.info.name;
+        let Some(view) = self.view() else {
+            return self.admit(Operation::Update, name, Some(object), Some(old), dry_run).await;
+        };
+        let (mut seen, was) = (view.of(self.entry, object), view.of(self.entry, old));
+        self.admit(Operation::Update, name, Some(&mut seen), Some(&was), dry_run).await?;
+        view.take(self.entry, object, &seen);
+        Ok(())
+    }
+
+    async fn judge_update(&self, object: &mut Map, old: &Map, dry_run: bool) -> Result<(), Status> {
+        let name = &self.info.name;
+        let Some(view) = self.view() else {
+            return self.judge(Operation::Update, name, Some(object), Some(old), dry_run).await;
+        };
+        let (mut seen, was) = (view.of(self.entry, object), view.of(self.entry, old));
+        self.judge(Operation::Update, name, Some(&mut seen), Some(&was), dry_run).await
+    }
+
+    /// Lets plugins change the object.
     pub(crate) async fn admit(
         &self,
         operation: Operation,
@@ -409,13 +424,17 @@ impl Call<'_> {
         object: Option<&mut Map>,
         old: Option<&Map>,
         dry_run: bool,
-    ) -> Result<Vec<String>, Status> {
-        let mut attributes = self.attributes(operation, name, object, old, dry_run);
-        self.api.admission.admit(&mut attributes, self.hub()).await?;
-        Ok(attributes.warnings.into_inner())
+    ) -> Result<(), Status> {
+        self.admit_asked(self.attributes(operation, name, object, old, dry_run)).await
     }
 
-    /// Lets plugins judge the object; gives what they warn of.
+    pub(crate) async fn admit_asked(&self, mut attributes: Attributes<'_>) -> Result<(), Status> {
+        let outcome = self.api.admission.admit(&mut attributes, self.hub()).await;
+        self.warn(attributes.warnings.into_inner());
+        outcome
+    }
+
+    /// Lets plugins judge the object.
     pub(crate) async fn judge(
         &self,
         operation: Operation,
@@ -423,13 +442,17 @@ impl Call<'_> {
         object: Option<&mut Map>,
         old: Option<&Map>,
         dry_run: bool,
-    ) -> Result<Vec<String>, Status> {
-        let attributes = self.attributes(operation, name, object, old, dry_run);
-        self.api.admission.validate(&attributes, self.hub()).await?;
-        Ok(attributes.warnings.into_inner())
+    ) -> Result<(), Status> {
+        self.judge_asked(self.attributes(operation, name, object, old, dry_run)).await
     }
 
-    fn attributes<'a>(
+    pub(crate) async fn judge_asked(&self, attributes: Attributes<'_>) -> Result<(), Status> {
+        let outcome = self.api.admission.validate(&attributes, self.hub()).await;
+        self.warn(attributes.warnings.into_inner());
+        outcome
+    }
+
+    pub(crate) fn attributes<'a>(
         &'a self,
         operation: Operation,
         name: &'a str,
@@ -438,20 +461,30 @@ impl Call<'_> {
         dry_run: bool,
     ) -> Attributes<'a> {
         let facts = self.entry.facts;
+        // A new namespace is in itself (handlers/create.go).
+        let is_namespace = (facts.group, facts.plural) == ("", "namespaces");
+        let namespace = match self.info.namespace.as_str() {
+            "" if is_namespace => name,
+            namespace => namespace,
+        };
         Attributes {
             operation,
             user: self.user,
+            entry: self.entry,
             group: facts.group,
             version: facts.version,
             resource: facts.plural,
-            kind: self.expected().kind,
+            kind: self.entry.expected(&self.info.subresource).kind,
             subresource: &self.info.subresource,
-            namespace: &self.info.namespace,
+            namespace,
             name,
             object,
             old,
             dry_run,
+            options: options::of(operation, &self.info.query, dry_run),
             warnings: Default::default(),
+            annotations: Default::default(),
+            reinvocation: Default::default(),
         }
     }
 }

@@ -33,7 +33,7 @@ impl Special for Binding {
 
 async fn bind(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(&call.info.query, "CreateOptions")?;
-    let (mut binding, warnings) = call.body(body).await?;
+    let mut binding = call.body(body).await?;
     metadata::match_namespace(&mut binding, &call.info.namespace)?;
     let name = if call.info.name.is_empty() { binding.name().to_string() } else { call.info.name.clone() };
     if name != binding.name() && !binding.name().is_empty() {
@@ -47,9 +47,7 @@ async fn bind(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     call.judge(Operation::Create, &name, Some(&mut binding), None, dry_run).await?;
     assign(call.hub(), &call.info.namespace, &name, &binding, &call.now, dry_run).await?;
     let answer = map! { "kind" => "Status", "apiVersion" => "v1", "metadata" => Map::new(), "status" => "Success", "code" => 201i64 };
-    let mut response = respond::object(201, &answer, &call.accepted);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(respond::object(201, &answer, &call.accepted))
 }
 
 /// pkg/apis/core/validation: ValidatePodBinding.

@@ -42,12 +42,10 @@ impl Special for Eviction {
         incoming: Incoming<'a>,
     ) -> BoxFuture<'a, Result<Response<Body>, Status>> {
         Box::pin(async move {
-            let (mut eviction, warnings) = call.body(incoming.body).await?;
+            let mut eviction = call.body(incoming.body).await?;
             evict(call, &mut eviction).await?;
             let answer = map! { "kind" => "Status", "apiVersion" => "v1", "metadata" => Map::new(), "status" => "Success", "code" => 201i64 };
-            let mut response = respond::object(201, &answer, &call.accepted);
-            respond::warn(&mut response, &warnings);
-            Ok(response)
+            Ok(respond::object(201, &answer, &call.accepted))
         })
     }
 }
@@ -130,7 +128,7 @@ async fn read(call: &Call<'_>) -> Result<(Map, u64), Status> {
     let storage = call.storage()?;
     let found = call.hub().read(storage, &call.info.namespace, &call.info.name).await?;
     let (stored, revision) = found.ok_or_else(|| call.not_found())?;
-    Ok((call.entry.from_storage(&stored), revision))
+    Ok((call.entry.read(stored, call.hub()).await?, revision))
 }
 
 /// Budgets whose selector matches the pod.
@@ -290,7 +288,7 @@ async fn mark(call: &Call<'_>, wanted: &Options) -> Result<u64, Status> {
         if !set_disruption_target(&mut pod, &call.now) {
             return Ok(revision);
         }
-        let stored = call.entry.to_storage(&pod);
+        let stored = call.entry.stored(&pod, call.hub()).await?;
         if let Some(revision) = call.hub().write(storage, namespace, name, &stored, revision, 0).await? {
             return Ok(revision);
         }

@@ -22,7 +22,7 @@ impl Special for Finalize {
     ) -> BoxFuture<'a, Result<Response<Body>, Status>> {
         Box::pin(async move {
             let dry_run = options::dry_run(&call.info.query, "UpdateOptions")?;
-            let (wanted, _) = call.body(incoming.body).await?;
+            let wanted = call.body(incoming.body).await?;
             let finalizers = wanted.map("spec").and_then(|spec| spec.get("finalizers")).cloned();
             let version = wanted.resource_version().to_string();
             let mut make = |existing: &crate::rest::write::Existing| {

@@ -11,10 +11,12 @@ mod token;
 
 use api::facts::Resource;
 use api::status::Status;
+use api::value::Map;
 use futures::future::BoxFuture;
 use http::{Method, Response, Uri};
 
 use crate::chain::Asked;
+use crate::registry::Entry;
 use crate::respond::Body;
 use crate::rest::Call;
 use connect::Connect;
@@ -34,12 +36,25 @@ pub(crate) trait Special: Send + Sync {
         false
     }
 
+    /// What plugins are shown of an object that changes, when that is not the object.
+    fn view(&self) -> Option<&dyn View> {
+        None
+    }
+
     fn answer<'a>(
         &'a self,
         asked: &'a Asked<'_>,
         call: &'a Call<'_>,
         incoming: Incoming<'a>,
     ) -> BoxFuture<'a, Result<Response<Body>, Status>>;
+}
+
+/// A subresource that shows an object as another kind.
+pub(crate) trait View: Send + Sync {
+    fn of(&self, entry: &Entry, object: &Map) -> Map;
+
+    /// Takes over what was changed in the view.
+    fn take(&self, entry: &Entry, object: &mut Map, view: &Map);
 }
 
 /// Which resources an item is for: group and plural, `*` for any.

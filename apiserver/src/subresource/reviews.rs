@@ -32,14 +32,12 @@ impl Special for Review {
 }
 
 async fn answer(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let (mut object, warnings) = call.body(body).await?;
+    let mut object = call.body(body).await?;
     call.admit(Operation::Create, "", Some(&mut object), None, false).await?;
     call.judge(Operation::Create, "", Some(&mut object), None, false).await?;
     let status = status(asked, call, &object).await?;
     object.set("status", status);
-    let mut response = respond::object(201, &object, &call.accepted);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(respond::object(201, &object, &call.accepted))
 }
 
 fn spec<T: DeserializeOwned>(object: &Map) -> Result<T, Status> {

@@ -15,9 +15,10 @@ use futures::future::BoxFuture;
 use http::Response;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::{Incoming, Special};
+use super::{Incoming, Special, View};
 use crate::chain::Asked;
 use crate::custom::ScalePaths;
+use crate::registry::Entry;
 use crate::respond::{self, Body};
 use crate::rest::managed::{self, One};
 use crate::rest::write::Existing;
@@ -25,7 +26,21 @@ use crate::rest::{Call, options};
 
 pub(crate) struct Scale;
 
+impl View for Scale {
+    fn of(&self, entry: &Entry, object: &Map) -> Map {
+        scale_of(object, entry.strategy.scale())
+    }
+
+    fn take(&self, entry: &Entry, object: &mut Map, view: &Map) {
+        set_replicas(object, entry.strategy.scale(), replicas(view));
+    }
+}
+
 impl Special for Scale {
+    fn view(&self) -> Option<&dyn View> {
+        Some(self)
+    }
+
     fn answer<'a>(
         &'a self,
         _: &'a Asked<'_>,
@@ -47,11 +62,12 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
     let storage = call.storage()?;
     let found = call.hub().read(storage, call.namespace(), &call.info.name).await?;
     let (stored, _) = found.ok_or_else(|| call.not_found())?;
-    Ok(respond::object(200, &scale_of(&call.entry.from_storage(&stored), call.entry.strategy.scale()), &call.accepted))
+    let object = call.entry.read(stored, call.hub()).await?;
+    Ok(respond::object(200, &scale_of(&object, call.entry.strategy.scale()), &call.accepted))
 }
 
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let (scale, _) = call.body(body).await?;
+    let scale = call.body(body).await?;
     if scale.name() != call.info.name {
         let text = format!(
             "the name of the object ({}) does not match the name on the URL ({})",
@@ -162,22 +178,30 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
     if existing.object.is_empty() {
         return Err(call.not_found());
     }
-    let replicas = scale.map("spec").and_then(|spec| spec.i64("replicas")).unwrap_or(0);
+    let replicas = replicas(scale);
     if replicas < 0 {
         let path = field::Path::new("spec.replicas");
         let error = field::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.info.name, &[error]));
     }
     let mut object = existing.object.clone();
-    let path = call.entry.strategy.scale().map_or(SPEC_REPLICAS, |paths| &paths.spec_replicas);
-    if let Some((last, parents)) = names(path).split_last() {
-        parents.iter().fold(&mut object, |map, name| map.map_mut(name)).set(*last, replicas);
-    }
+    set_replicas(&mut object, call.entry.strategy.scale(), replicas);
     let version = scale.resource_version().to_string();
     object.meta_mut().set("resourceVersion", version);
     let entries = owners(call, existing, |owners| owners.to_parent(scale.meta().list("managedFields")));
     manager::set_managed(&mut object, entries.map_err(undecodable)?);
     Ok(object)
+}
+
+fn replicas(scale: &Map) -> i64 {
+    scale.map("spec").and_then(|spec| spec.i64("replicas")).unwrap_or(0)
+}
+
+fn set_replicas(object: &mut Map, paths: Option<&ScalePaths>, replicas: i64) {
+    let path = paths.map_or(SPEC_REPLICAS, |paths| &paths.spec_replicas);
+    if let Some((last, parents)) = names(path).split_last() {
+        parents.iter().fold(object, |map, name| map.map_mut(name)).set(*last, replicas);
+    }
 }
 
 /// Where built-in kinds have their replicas.

@@ -29,7 +29,7 @@ impl Special for Token {
 
 async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     let issuer = asked.core.issuer.as_ref().ok_or_else(Status::no_such_path)?;
-    let (mut object, mut warnings) = call.body(body).await?;
+    let mut object = call.body(body).await?;
     let name = &call.info.name;
     call.admit(Operation::Create, name, Some(&mut object), None, false).await?;
     call.judge(Operation::Create, name, Some(&mut object), None, false).await?;
@@ -39,10 +39,8 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     let issued = issuer.token_request(about, wanted, call.hub(), asked.now, &id).await.map_err(refusal)?;
     let mut answer = view::object(&issued.response).map_err(|error| Status::internal(&error.to_string()))?;
     api::object::set_kind(&mut answer, "authentication.k8s.io/v1", "TokenRequest");
-    warnings.extend(issued.warnings);
-    let mut response = respond::object(201, &answer, &call.accepted);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    call.warn(issued.warnings);
+    Ok(respond::object(201, &answer, &call.accepted))
 }
 
 fn refusal(refusal: Refusal) -> Status {

@@ -9,7 +9,7 @@
 //! - [`publish`]: its OpenAPI v2 and v3 definitions. [`columns`]: table columns and selectable fields, by [`jsonpath`].
 //!
 //! Two seams are for CEL: [`definition::Compiler`] judges rules when a definition is written, [`rules::Rules`] evaluates them
-//! when an object is.
+//! when an object is; [`declared`] is what they know of every resource.
 //!
 //! Invariant: outcomes and texts are those of k8s.io/apiextensions-apiserver@v0.37.2 (testdata/ is what it answered).
 //! Must not know: HTTP, the store, async, CEL.
@@ -17,6 +17,7 @@
 pub mod columns;
 pub mod conditions;
 mod correlate;
+pub mod declared;
 pub mod default;
 pub mod definition;
 pub mod embedded;

@@ -4,6 +4,9 @@
 //! Invariant: rules see values that are not null; transition rules need an old value; a failed rule that does not look at
 //! the old value is a warning where nothing changed. Non-goal: the language. [`Rules`] evaluates.
 
+use std::any::Any;
+use std::cell::OnceCell;
+
 use api::field::{self, Errors};
 use api::value::Value;
 
@@ -44,6 +47,19 @@ pub struct Call<'a> {
     pub rule: usize,
     pub value: &'a Value,
     pub old: Option<&'a Value>,
+    pub kept: &'a Kept,
+}
+
+/// What an evaluator keeps of a value from one rule of a node to the next.
+#[derive(Default)]
+pub struct Kept(OnceCell<Box<dyn Any>>);
+
+impl Kept {
+    /// What was kept, else what `make` makes. One evaluator keeps one type.
+    pub fn get_or<T: Any>(&self, make: impl FnOnce() -> T) -> &T {
+        let kept = self.0.get_or_init(|| Box::new(make()));
+        kept.downcast_ref().expect("an evaluator keeps one type")
+    }
 }
 
 /// What came of an evaluation.
@@ -215,8 +231,9 @@ impl<'a> Walk<'a> {
             self.out_of_budget(schema);
             return Err(Stop);
         }
+        let kept = Kept::default();
         for (at, rule) in node.rules.iter().enumerate() {
-            let call = Call { schema, node, rule: at, value: pair.value, old: pair.old };
+            let call = Call { schema, node, rule: at, value: pair.value, old: pair.old, kept: &kept };
             self.rule(&call, rule, ratchet)?;
         }
         Ok(())

@@ -223,6 +223,19 @@ impl Properties {
     }
 }
 
+impl FromIterator<(Str, Arc<Schema>)> for Properties {
+    fn from_iter<T: IntoIterator<Item = (Str, Arc<Schema>)>>(properties: T) -> Properties {
+        let mut properties: Vec<_> = properties.into_iter().collect();
+        properties.sort_by(|a, b| a.0.cmp(&b.0));
+        Properties(properties)
+    }
+}
+
+/// Nanoseconds of a text of format `duration`, which knows words such as `3 days`; else upstream's error.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    crate::format::duration(text)
+}
+
 impl Schema {
     /// Compiles the JSON of a JSONSchemaProps.
     pub fn parse(json: &Map) -> Result<Schema, Error> {
@@ -283,12 +296,8 @@ impl Parser {
             rules,
             ..Schema::default()
         };
-        let mut properties = Vec::new();
-        for (name, property) in props.properties() {
-            properties.push((name.clone(), Arc::new(self.schema(property, false)?)));
-        }
-        properties.sort_by(|a, b| a.0.cmp(&b.0));
-        schema.properties = Properties(properties);
+        let properties = props.properties().map(|(name, of)| Ok((name.clone(), Arc::new(self.schema(of, false)?))));
+        schema.properties = properties.collect::<Result<_, Error>>()?;
         Ok(summed(schema))
     }
 

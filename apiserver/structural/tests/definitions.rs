@@ -35,24 +35,11 @@ const WORDS: Words<'_> = Words {
     list_metadata: "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
 };
 
-/// JSON in which 2.0 stays a float.
-fn text(value: &Value) -> String {
-    match value {
-        Value::Float(number) => format!("{number:?}"),
-        Value::List(list) => format!("[{}]", list.iter().map(text).collect::<Vec<_>>().join(",")),
-        Value::Map(map) => {
-            let entry =
-                |(name, value): (&_, &Value)| format!("{}:{}", text(&Value::String(Clone::clone(name))), text(value));
-            format!("{{{}}}", map.iter().map(entry).collect::<Vec<_>>().join(","))
-        }
-        other => rows::shown(other),
-    }
-}
-
 fn load(value: &Value) -> Map {
-    let text = text(value);
+    let mut text = Vec::new();
+    json::encode_value(&mut text, value);
     let ty = facts::kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").expect("a kind");
-    let mut definition = json::decode(text.as_bytes(), ty, Strictness::Lenient).expect("a definition").value;
+    let mut definition = json::decode(&text, ty, Strictness::Lenient).expect("a definition").value;
     definition::apply_defaults(&mut definition);
     definition
 }

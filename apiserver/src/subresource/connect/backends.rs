@@ -80,7 +80,8 @@ impl Backends {
     }
 }
 
-async fn dial(tls: Option<TlsConnector>, address: String, host: String) -> io::Result<AnyIo> {
+/// Connects, in Go's words when that fails; `host` is who the certificate has to be of.
+pub(crate) async fn dial(tls: Option<TlsConnector>, address: String, host: String) -> io::Result<AnyIo> {
     let port = address.rsplit_once(':').map_or("", |(_, port)| port);
     if port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_err() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("dial tcp: address {port}: invalid port")));

@@ -3,7 +3,7 @@
 //!
 //! Invariant: a backend is only ever what the cluster's objects say it is; a client cannot name an address.
 
-mod backends;
+pub(crate) mod backends;
 mod choose;
 mod log;
 mod node;

@@ -10,6 +10,7 @@ use api::value::{Map, Str, Value};
 use super::cost::{Cardinality, EXPRESSION_COST_MAX, Total, exceeded};
 use super::shown;
 use super::{Compilation, Compiler};
+use crate::declared::resource_properties;
 use crate::fieldpath::{self, Brackets};
 use crate::props::{Additional, Items, Props};
 use crate::prune::is_meta;
@@ -63,6 +64,10 @@ struct Around {
 #[derive(Clone, Copy)]
 struct Ruled<'a> {
     schema: &'a Schema,
+    /// What stands for the schema in the declaration of the resource around it.
+    fixed: Option<&'a Schema>,
+    /// There are rules around the place, for which it is declared.
+    in_scope: bool,
     cardinality: Cardinality,
 }
 
@@ -74,7 +79,8 @@ impl<'a> Checks<'a> {
 
     /// Checks a version's schema; rules only with `compiled`.
     pub(super) fn check(&mut self, path: &Path, schema: Props<'_>, compiled: Option<&Schema>) -> Errors {
-        let ruled = compiled.map(|schema| Ruled { schema, cardinality: Cardinality::ROOT });
+        let ruled =
+            compiled.map(|schema| Ruled { schema, fixed: None, in_scope: false, cardinality: Cardinality::ROOT });
         self.schema(path, schema, &Around { root: true, ..Around::default() }, ruled);
         let mut errors = std::mem::take(&mut self.schema_errors);
         errors.append(&mut self.rule_errors);
@@ -160,6 +166,7 @@ impl<'a> Checks<'a> {
     }
 
     fn properties(&mut self, path: &Path, schema: Props<'_>, around: &Around, ruled: Option<Ruled<'_>>) {
+        let fixed = ruled.map(|ruled| ruled.fixed(around.root || schema.embedded())).unwrap_or_default();
         for (name, below) in schema.properties() {
             let mut inner = Around { root: false, ..around.clone() };
             if !matches!(schema.map_type(), None | Some("granular" | "atomic")) {
@@ -171,7 +178,7 @@ impl<'a> Checks<'a> {
                     inner.no_defaults = Some(format!("in top-level {name}"));
                 }
             }
-            let ruled = ruled.and_then(|ruled| ruled.below(schema, ruled.schema.properties.get(name)));
+            let ruled = ruled.and_then(|ruled| ruled.property(schema, name, &fixed));
             self.schema(&path.child("properties").key(name), below, &inner, ruled);
         }
     }
@@ -340,7 +347,7 @@ impl<'a> Checks<'a> {
         let path = path.child("x-kubernetes-validations");
         let known = self.known;
         let compilation = Compilation {
-            schema: ruled.schema,
+            schema: ruled.fixed.unwrap_or(ruled.schema),
             node,
             known_rule: &|text| known.rules.contains(text),
             known_message: &|text| known.messages.contains(text),
@@ -397,7 +404,26 @@ impl<'a> Checks<'a> {
 
 impl<'a> Ruled<'a> {
     fn below(self, schema: Props<'_>, below: Option<&'a Schema>) -> Option<Ruled<'a>> {
-        Some(Ruled { schema: below?, cardinality: self.cardinality.below(schema) })
+        let cardinality = self.cardinality.below(schema);
+        Some(Ruled { schema: below?, fixed: None, in_scope: self.is_scope(), cardinality })
+    }
+
+    fn property<'b>(self, schema: Props<'_>, name: &str, fixed: &'b [(&str, Schema)]) -> Option<Ruled<'b>>
+    where
+        'a: 'b,
+    {
+        let own = fixed.iter().find(|(fixed, _)| *fixed == name).map(|(_, schema)| schema);
+        let fixed = own.or_else(|| self.fixed?.properties.get(name));
+        Some(Ruled { fixed, ..self.below(schema, self.schema.properties.get(name))? })
+    }
+
+    fn is_scope(self) -> bool {
+        self.in_scope || self.schema.rules.is_some()
+    }
+
+    /// What rules around know of a resource whatever its properties are.
+    fn fixed(self, resource: bool) -> Vec<(&'static str, Schema)> {
+        if resource && self.is_scope() { resource_properties(self.schema) } else { Vec::new() }
     }
 }
 

@@ -102,7 +102,7 @@ impl Format {
             Format::Byte => is_base64(text),
             Format::Password => true,
             Format::Date => is_date(text),
-            Format::Duration => is_duration(text),
+            Format::Duration => duration(text).is_ok(),
             Format::DateTime => is_date_time(text),
             Format::ShortName => text.len() <= LABEL_BYTES_MAX && is_label(text),
             Format::LongName => text.len() <= LONG_NAME_BYTES_MAX && text.split('.').all(is_label),
@@ -299,27 +299,29 @@ fn is_time(text: &str) -> bool {
     zone.len() < fraction.len() && is_zone(zone)
 }
 
-/// Go's durations, and numbers with words: `3 days`, `2 wks`.
-fn is_duration(text: &str) -> bool {
-    api::duration::parse(text).is_ok() || spoken_duration(text)
+/// Nanoseconds of Go's durations, and of numbers with words: `3 days`, `2 wks`; else the error of strfmt's `ParseDuration`.
+pub(crate) fn duration(text: &str) -> Result<i64, String> {
+    api::duration::parse(text).or_else(|_| spoken_duration(text))
 }
 
-fn spoken_duration(text: &str) -> bool {
-    const UNITS: [(&[&str], &str); 8] = [
-        (&["ns"], "nano"),
-        (&["us", "µs"], "micro"),
-        (&["ms"], "milli"),
-        (&["s"], "sec"),
-        (&["m"], "min"),
-        (&["h", "hr"], "hour"),
-        (&["d"], "day"),
-        (&["w", "wk"], "week"),
+fn spoken_duration(text: &str) -> Result<i64, String> {
+    use api::duration::{HOUR, MICROSECOND, MILLISECOND, MINUTE, NANOSECOND, SECOND};
+    const UNITS: [(&[&str], &str, i64); 8] = [
+        (&["ns"], "nano", NANOSECOND),
+        (&["us", "µs"], "micro", MICROSECOND),
+        (&["ms"], "milli", MILLISECOND),
+        (&["s"], "sec", SECOND),
+        (&["m"], "min", MINUTE),
+        (&["h", "hr"], "hour", HOUR),
+        (&["d"], "day", 24 * HOUR),
+        (&["w", "wk"], "week", 7 * 24 * HOUR),
     ];
-    let known = |unit: &str| {
+    let nanos = |unit: &str| {
         let unit = unit.to_lowercase();
-        UNITS.iter().any(|(short, long)| short.contains(&unit.as_str()) || unit.starts_with(long))
+        let known = UNITS.iter().find(|(short, long, _)| short.contains(&unit.as_str()) || unit.starts_with(long));
+        known.map(|(_, _, nanos)| *nanos)
     };
-    let mut found = false;
+    let mut found = None;
     let mut rest = text;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         rest = &rest[at..];
@@ -331,12 +333,15 @@ fn spoken_duration(text: &str) -> bool {
         if length == 0 {
             continue;
         }
-        if number.parse::<i64>().is_err() {
-            return false;
+        let Ok(count) = number.parse::<i64>() else {
+            return Err(format!("strconv.Atoi: parsing \"{number}\": value out of range"));
+        };
+        if let Some(nanos) = nanos(&unit[..length]) {
+            // Go's integers wrap around.
+            found = Some(found.unwrap_or(0i64).wrapping_add(count.wrapping_mul(nanos)));
         }
-        found |= known(&unit[..length]);
     }
-    found
+    found.ok_or_else(|| format!("unable to parse {text} as duration"))
 }
 
 #[cfg(test)]

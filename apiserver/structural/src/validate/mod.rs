@@ -169,8 +169,9 @@ impl Walk {
             checks.and_then(|checks| self.length_and_pattern(text, checks)).map(Tally::of).unwrap_or_default(),
         );
         let Some(known) = checks.and_then(|checks| checks.known_format).filter(|_| !format.is_empty()) else { return };
-        let wrong = (!known.accepts(text)).then(|| Issue::wrong_type(self.trail.as_str(), format, text));
-        tally.merge_counted(wrong.map(Tally::of).unwrap_or_default());
+        let bad = !known.accepts(text);
+        let issue = || Tally::of(Issue::wrong_type(self.trail.as_str(), format, text));
+        tally.merge_counted(if bad { issue() } else { Tally::default() });
     }
 
     /// The first thing wrong.

@@ -1,0 +1,10 @@
+//! Recorded outcomes of expressions, read from `testdata`.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod depth;
+#[cfg(test)]
+mod recorded;
+#[cfg(test)]
+mod spec;

@@ -1,0 +1,153 @@
+//! Whose certificates a webhook may have, and what is said of others in Go's words
+//! (crypto/tls and crypto/x509 as k8s.io/client-go/transport@v0.37.2 uses them).
+//!
+//! Invariant: as Go does, a certificate that is itself among the roots is trusted, if it names the server and is valid.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Where systems keep their roots (Go: crypto/x509/root_linux.go).
+const SYSTEM_ROOTS: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+#[derive(Debug)]
+struct Roots {
+    certificates: Vec<CertificateDer<'static>>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+/// A client that trusts the CA (PEM), or without one what the machine trusts.
+pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
+    let system;
+    let ca = if ca.is_empty() {
+        system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
+        &system
+    } else {
+        ca
+    };
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(ca).filter_map(Result::ok).collect();
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(certificates.iter().cloned());
+    if store.is_empty() {
+        return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
+    let inner = inner.map_err(|error| error.to_string())?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Roots { certificates, inner }))
+        .with_no_client_auth();
+    // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+impl Roots {
+    /// A root that serves: its name and time are checked, there is nothing else to trust it by.
+    fn check_root(&self, root: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+        let parsed = webpki::EndEntityCert::try_from(root).map_err(|_| CertificateError::BadEncoding)?;
+        let named = parsed.verify_is_valid_for_subject_name(name);
+        named.map_err(|_| CertificateError::NotValidForName)?;
+        let (_, parsed) = X509Certificate::from_der(root).map_err(|_| CertificateError::BadEncoding)?;
+        let (seconds, validity) = (now.as_secs() as i64, parsed.validity());
+        match seconds {
+            now if now > validity.not_after.timestamp() => Err(CertificateError::Expired.into()),
+            now if now < validity.not_before.timestamp() => Err(CertificateError::NotValidYet.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ServerCertVerifier for Roots {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.inner.verify_server_cert(leaf, between, name, ocsp, now) {
+            Err(_) if self.certificates.iter().any(|root| root == leaf) => {
+                self.check_root(leaf, name, now).map(|()| ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        match self.inner.verify_tls12_signature(message, leaf, signed) {
+            Err(_) if self.certificates.iter().any(|root| root == leaf) => {
+                let algorithms = &aws_lc_rs::default_provider().signature_verification_algorithms;
+                rustls::crypto::verify_tls12_signature(message, leaf, signed, algorithms)
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// What Go says of a failed handshake.
+pub(super) fn go_text(error: &Error) -> String {
+    let why = match error {
+        Error::InvalidCertificate(why) => why,
+        Error::InvalidMessage(_) => return "tls: first record does not look like a TLS handshake".into(),
+        Error::AlertReceived(alert) => return format!("remote error: tls: {alert:?}"),
+        other => return format!("tls: {other}"),
+    };
+    let what = match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "certificate signed by unknown authority".to_owned()
+        }
+        CertificateError::Expired
+        | CertificateError::NotValidYet
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid: ".into(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<String> = presented
+                .iter()
+                .map(|name| name.trim_start_matches("DnsName(\"").trim_end_matches("\")").to_owned())
+                .collect();
+            let expected = expected.to_str();
+            match names.is_empty() {
+                true => format!("certificate is not valid for any names, but wanted to match {expected}"),
+                false => format!("certificate is valid for {}, not {expected}", names.join(", ")),
+            }
+        }
+        other => other.to_string(),
+    };
+    format!("tls: failed to verify certificate: x509: {what}")
+}
