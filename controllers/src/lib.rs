@@ -13,6 +13,7 @@ mod error;
 mod garbage;
 mod namespace;
 mod node;
+mod protection;
 mod replicaset;
 mod role_aggregation;
 mod root_ca;
@@ -42,4 +43,7 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "clusterrole-aggregation-controller", start: role_aggregation::start },
     Controller { name: "ttl-after-finished-controller", start: ttl_after_finished::start },
     Controller { name: "daemonset-controller", start: daemonset::start },
+    Controller { name: "persistentvolumeclaim-protection-controller", start: protection::start_claims },
+    Controller { name: "persistentvolume-protection-controller", start: protection::start_volumes },
+    Controller { name: "volumeattributesclass-protection-controller", start: protection::start_classes },
 ];
