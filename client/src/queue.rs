@@ -44,6 +44,8 @@ struct State<T> {
     due: HashMap<T, (Instant, u64)>,
     sequence: u64,
     failures: HashMap<T, u32>,
+    /// First and longest delay of a failing key.
+    backoff: (Duration, Duration),
 }
 
 impl<T: Clone + Eq + Hash> Default for Queue<T> {
@@ -54,6 +56,11 @@ impl<T: Clone + Eq + Hash> Default for Queue<T> {
 
 impl<T: Clone + Eq + Hash> Queue<T> {
     pub fn new() -> Self {
+        Queue::with_backoff(RETRY_BASE, RETRY_MAX)
+    }
+
+    /// A queue whose failing keys wait `first` at first, twice as long each time, at most `longest`.
+    pub fn with_backoff(first: Duration, longest: Duration) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
@@ -62,6 +69,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             due: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
+            backoff: (first, longest),
         };
         Queue { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
     }
@@ -85,8 +93,9 @@ impl<T: Clone + Eq + Hash> Queue<T> {
     pub fn add_rate_limited(&self, key: T) {
         let delay = {
             let mut state = self.shared.state.lock();
+            let (first, longest) = state.backoff;
             let failures = state.failures.entry(key.clone()).or_insert(0);
-            let delay = RETRY_BASE.saturating_mul(1 << (*failures).min(18)).min(RETRY_MAX);
+            let delay = first.saturating_mul(1 << (*failures).min(18)).min(longest);
             *failures += 1;
             delay
         };

@@ -6,18 +6,23 @@
 
 mod common;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod endpoint;
 mod error;
 mod garbage;
+mod job;
 mod namespace;
 mod node;
+mod protection;
+mod quota;
 mod replicaset;
 mod role_aggregation;
 mod root_ca;
 mod run;
 mod serviceaccount;
+mod statefulset;
 mod ttl_after_finished;
 
 pub use context::{Config, Context, Controller};
@@ -31,9 +36,12 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "namespace-controller", start: namespace::start },
     Controller { name: "replicaset-controller", start: replicaset::start },
     Controller { name: "replicationcontroller-controller", start: replicaset::start_replication },
+    Controller { name: "job-controller", start: job::start },
+    Controller { name: "cronjob-controller", start: cronjob::start },
     Controller { name: "deployment-controller", start: deployment::start },
     Controller { name: "endpoints-controller", start: endpoint::start_endpoints },
     Controller { name: "endpointslice-controller", start: endpoint::start_slices },
+    Controller { name: "resourcequota-controller", start: quota::start },
     Controller { name: "garbage-collector-controller", start: garbage::start },
     Controller { name: "node-ipam-controller", start: node::ipam::start },
     Controller { name: "node-lifecycle-controller", start: node::start },
@@ -42,4 +50,8 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "clusterrole-aggregation-controller", start: role_aggregation::start },
     Controller { name: "ttl-after-finished-controller", start: ttl_after_finished::start },
     Controller { name: "daemonset-controller", start: daemonset::start },
+    Controller { name: "statefulset-controller", start: statefulset::start },
+    Controller { name: "persistentvolumeclaim-protection-controller", start: protection::start_claims },
+    Controller { name: "persistentvolume-protection-controller", start: protection::start_volumes },
+    Controller { name: "volumeattributesclass-protection-controller", start: protection::start_classes },
 ];

@@ -204,8 +204,6 @@ fn server_config(plan: &Plan, identities: &Identities) -> Result<apiserver::Conf
         authorization_modes: strings(&["Node", "RBAC"]),
         service_cidrs: vec![SERVICE_RANGE.parse()?],
         enable_admission_plugins: strings(&["NodeRestriction"]),
-        // Its finalizers would stay for ever: the controllers that take them away are not there yet.
-        disable_admission_plugins: strings(&["StorageObjectInUseProtection"]),
         kubelet_client: Some((
             identities.kubelet_client.cert.clone().into(),
             identities.kubelet_client.key.clone().into(),

@@ -47,6 +47,18 @@ impl Expectations {
         self.open.lock().insert(key.clone(), Open { creations, deletions, since: Instant::now() });
     }
 
+    /// Adds one deletion, or one creation, to what is expected of `key`.
+    pub(crate) fn also(&self, key: &Key, deletion: Option<Key>) {
+        let mut all = self.open.lock();
+        let none = || Open { creations: 0, deletions: HashSet::new(), since: Instant::now() };
+        let open = all.entry(key.clone()).or_insert_with(none);
+        open.since = Instant::now();
+        match deletion {
+            Some(deletion) => drop(open.deletions.insert(deletion)),
+            None => open.creations += 1,
+        }
+    }
+
     pub(crate) fn creation_observed(&self, key: &Key) {
         if let Some(open) = self.open.lock().get_mut(key) {
             open.creations = open.creations.saturating_sub(1);

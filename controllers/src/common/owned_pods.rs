@@ -2,6 +2,7 @@
 //! follows in the same way (the pod handlers of pkg/controller/{replicaset,daemon,job,statefulset}@v1.37.2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::Key;
 use client::informer::{Cache, Object};
@@ -22,12 +23,25 @@ pub(crate) struct Owners<K> {
     pub(crate) expectations: Expectations,
     /// An owner's selector, `None` for one that selects nothing.
     selector: fn(&K) -> Option<Selector>,
+    /// How long changes of pods and of an owner's status are gathered before a sync.
+    gather: Duration,
 }
 
 impl<K: Object> Owners<K> {
     pub(crate) fn new(cache: Cache<K>, pods: Cache<Pod>, selector: fn(&K) -> Option<Selector>) -> Arc<Self> {
-        let owners =
-            Arc::new(Owners { cache, pods, queue: Queue::new(), expectations: Expectations::default(), selector });
+        Owners::gathering(cache, pods, selector, Queue::new(), Duration::ZERO)
+    }
+
+    /// With a queue of its own, and syncs `gather` after what pods do.
+    pub(crate) fn gathering(
+        cache: Cache<K>,
+        pods: Cache<Pod>,
+        selector: fn(&K) -> Option<Selector>,
+        queue: Queue<Key>,
+        gather: Duration,
+    ) -> Arc<Self> {
+        let expectations = Expectations::default();
+        let owners = Arc::new(Owners { cache, pods, queue, expectations, selector, gather });
         pods::index_by_owner(&owners.pods);
         let watch = owners.clone();
         owners.cache.on_change(move |old, new| watch.on_owner(old.map(|owner| &**owner), new.map(|owner| &**owner)));
@@ -43,7 +57,9 @@ impl<K: Object> Owners<K> {
         if old.is_some() && old.map(uid) != new.map(uid) {
             self.expectations.forget(&key);
         }
-        self.queue.add(key);
+        let generation = |owner: &K| owner.meta().generation;
+        let same = old.is_some() && old.map(generation) == new.map(generation);
+        self.queue.add_after(key, if same { self.gather } else { Duration::ZERO });
     }
 
     fn on_pod(&self, old: Option<&Pod>, new: Option<&Pod>) {
@@ -57,24 +73,24 @@ impl<K: Object> Owners<K> {
         let owner = controller_of(&pod.metadata);
         let owner_changed = old.is_some_and(|old| controller_of(&old.metadata) != owner);
         if owner_changed && let Some(previous) = old.and_then(|old| self.resolve(old)) {
-            self.queue.add(previous);
+            self.queue.add_after(previous, self.gather);
         }
         if owner.is_some() {
             if let Some(key) = self.resolve(pod) {
                 if old.is_none() {
                     self.expectations.creation_observed(&key);
                 }
-                self.queue.add(key);
+                self.queue.add_after(key, self.gather);
             }
         } else if old.is_none() || labels_changed || owner_changed {
-            self.selecting(pod).into_iter().for_each(|key| self.queue.add(key));
+            self.selecting(pod).into_iter().for_each(|key| self.queue.add_after(key, self.gather));
         }
     }
 
     fn pod_gone(&self, pod: &Pod) {
         if let Some(key) = self.resolve(pod) {
             self.expectations.deletion_observed(&key, &Key::of(pod));
-            self.queue.add(key);
+            self.queue.add_after(key, self.gather);
         }
     }
 

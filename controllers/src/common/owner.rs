@@ -59,9 +59,13 @@ pub(crate) fn claim(owner: &ObjectMeta, object: &ObjectMeta, matches: bool) -> C
     }
 }
 
-/// The strategic merge patch that adds `owner` to an object's owner references.
-pub(crate) fn adopt_patch(uid: Option<&str>, owner: &OwnerReference) -> Value {
-    json!({"metadata": {"uid": uid, "ownerReferences": [owner]}})
+/// The strategic merge patch that adds `owner` to an object's owner references, and finalizers.
+pub(crate) fn adopt_patch(uid: Option<&str>, owner: &OwnerReference, finalizers: &[&str]) -> Value {
+    let mut patch = json!({"metadata": {"uid": uid, "ownerReferences": [owner]}});
+    if !finalizers.is_empty() {
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
+    patch
 }
 
 /// The strategic merge patch that takes owners out of an object's owner references.
@@ -82,6 +86,22 @@ where
     O: Object,
     K: Object,
 {
+    claim_with(owner, owners, api, objects, matches, &[]).await
+}
+
+/// [`claim_all`] with finalizers that adoption adds and release takes away.
+pub(crate) async fn claim_with<O, K>(
+    owner: &O,
+    owners: &Api<O>,
+    api: &Api<K>,
+    objects: Vec<Arc<K>>,
+    matches: impl Fn(&K) -> bool,
+    finalizers: &[&str],
+) -> Result<Vec<Arc<K>>>
+where
+    O: Object,
+    K: Object,
+{
     let (mut mine, mut errors) = (Vec::new(), Vec::new());
     let may_adopt = OnceCell::new();
     for object in objects {
@@ -89,13 +109,13 @@ where
             Claim::Mine => mine.push(object),
             Claim::NotMine => {}
             Claim::Release => {
-                if let Err(error) = release(owner.meta(), api, &*object).await {
+                if let Err(error) = release(owner.meta(), api, &*object, finalizers).await {
                     errors.push(error);
                 }
             }
             Claim::Adopt => {
                 let allowed = may_adopt.get_or_init(|| recheck(owner, owners)).await;
-                match adopt(owner, api, &*object, allowed).await {
+                match adopt(owner, api, &*object, allowed, finalizers).await {
                     Ok(true) => mine.push(object),
                     Ok(false) => {}
                     Err(error) => errors.push(error),
@@ -132,6 +152,7 @@ async fn adopt<O: Object, K: Object>(
     api: &Api<K>,
     object: &K,
     allowed: &Result<(), String>,
+    finalizers: &[&str],
 ) -> Result<bool> {
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or("");
@@ -139,7 +160,7 @@ async fn adopt<O: Object, K: Object>(
         let (namespace, uid) = (meta.namespace.as_deref().unwrap_or(""), meta.uid.as_deref().unwrap_or(""));
         return Err(Error::other(format!("can't adopt {} {namespace}/{name} ({uid}): {why}", K::kind(&()))));
     }
-    let patch = adopt_patch(meta.uid.as_deref(), &controller_ref(owner));
+    let patch = adopt_patch(meta.uid.as_deref(), &controller_ref(owner), finalizers);
     match api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
         Ok(_) => Ok(true),
         Err(error) if is_not_found(&error) => Ok(false),
@@ -147,9 +168,12 @@ async fn adopt<O: Object, K: Object>(
     }
 }
 
-async fn release<K: Object>(owner: &ObjectMeta, api: &Api<K>, object: &K) -> Result<()> {
+async fn release<K: Object>(owner: &ObjectMeta, api: &Api<K>, object: &K, finalizers: &[&str]) -> Result<()> {
     let meta = object.meta();
-    let patch = release_patch(meta.uid.as_deref(), &[owner.uid.as_deref().unwrap_or("")]);
+    let mut patch = release_patch(meta.uid.as_deref(), &[owner.uid.as_deref().unwrap_or("")]);
+    if !finalizers.is_empty() {
+        patch["metadata"]["$deleteFromPrimitiveList/finalizers"] = json!(finalizers);
+    }
     match api.patch(meta.name.as_deref().unwrap_or(""), &PatchParams::default(), &Patch::Strategic(patch)).await {
         Ok(_) => Ok(()),
         // Gone, or a new object of the same name: nothing to release.

@@ -47,6 +47,23 @@ fn order(a: &Pod, rank_a: usize, b: &Pod, rank_b: usize, now: Timestamp) -> Orde
         .then_with(|| younger_first(a, b, created(a), created(b), now))
 }
 
+/// `Less` when `a` is to be deleted before `b`, by what the pods are alone (ActivePods).
+pub(crate) fn active_order(a: &Pod, b: &Pod) -> Ordering {
+    let assigned = |pod: &Pod| !node_name(pod).is_empty();
+    // None sorts first, then what is later.
+    let latest = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (a, b) => a.cmp(&b),
+    };
+    assigned(a)
+        .cmp(&assigned(b))
+        .then_with(|| phase_ordinal(a).cmp(&phase_ordinal(b)))
+        .then_with(|| is_ready(a).cmp(&is_ready(b)))
+        .then_with(|| latest(ready_since(a), ready_since(b)))
+        .then_with(|| restarts(b).cmp(&restarts(a)))
+        .then_with(|| latest(created(a), created(b)))
+}
+
 fn phase_ordinal(pod: &Pod) -> u8 {
     match phase(pod) {
         "Unknown" => 1,

@@ -22,6 +22,20 @@ pub(crate) fn matches(selector: &Selector, labels: Option<&Labels>) -> bool {
     }
 }
 
+/// A label selector as Go prints it, which events show.
+pub(crate) fn in_go(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}: {value},"));
+    let expressions = selector.match_expressions.iter().flatten().map(|one| {
+        let values = one.values.clone().unwrap_or_default().join(" ");
+        format!("LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", one.key, one.operator)
+    });
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{}}},MatchExpressions:[]LabelSelectorRequirement{{{}}},}}",
+        labels.collect::<String>(),
+        expressions.collect::<String>()
+    )
+}
+
 /// True when each pair of `wanted` is among `labels` (a Service's selector, a template's labels).
 pub(crate) fn has_all(wanted: &Labels, labels: Option<&Labels>) -> bool {
     wanted.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
@@ -48,6 +62,19 @@ pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_as_go_prints_them() {
+        let selector: LabelSelector = serde_json::from_str(
+            r#"{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"k","operator":"In","values":["x","y"]}]}"#,
+        )
+        .expect("selector");
+        assert_eq!(
+            in_go(&selector),
+            "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{\
+             LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}"
+        );
+    }
 
     #[test]
     fn percentages_round_as_asked() {
