@@ -11,6 +11,7 @@ use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
 use crate::custom::controller::{self, Queue};
+use crate::flow::{self, Flow};
 use crate::health::Health;
 use crate::hub::{Hub, Network, Observer};
 use crate::metrics::Metrics;
@@ -34,7 +35,9 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
-    let observers: Vec<Box<dyn Observer>> = vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes)];
+    let gate = Arc::new(Flow::new(config));
+    let observers: Vec<Box<dyn Observer>> =
+        vec![Box::new(AuthorizerViews(authz.clone())), Box::new(changes), Box::new(flow::Views(gate.clone()))];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
     let mut plugins = admission::plugins(enable, disable, &authz).map_err(Error::Config)?;
@@ -52,6 +55,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         authz,
         issuer,
         openid,
+        flow: gate,
         health: Health::default(),
         metrics: Metrics::new().map_err(wrong)?,
         version: nonresource::Version::default(),

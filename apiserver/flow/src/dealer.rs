@@ -60,11 +60,9 @@ impl Dealer {
         }
         // Each number counts the cards that are still in the deck: it goes up past those dealt before it.
         let numbers = cards;
-        for at in 0..self.hand {
-            for before in (0..at).rev() {
-                if cards[at] >= numbers[before] {
-                    cards[at] += 1;
-                }
+        for (at, card) in cards.iter_mut().take(self.hand).enumerate() {
+            for before in numbers[..at].iter().rev() {
+                *card += u32::from(*card >= *before);
             }
         }
         Hand { cards, len: self.hand }

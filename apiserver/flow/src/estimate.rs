@@ -69,12 +69,12 @@ pub struct List<'a> {
 
 impl List<'_> {
     /// Whether upstream reads it from its cache and not from the store.
-    fn from_cache(&self) -> bool {
+    fn is_cached(&self) -> bool {
         match self.matching {
             _ if self.watch => true,
             "NotOlderThan" => true,
             "" if self.goes_on => false,
-            "" => !(self.limit > 0 && !matches!(self.revision, "" | "0")),
+            "" => self.limit == 0 || matches!(self.revision, "" | "0"),
             _ => false,
         }
     }
@@ -93,7 +93,7 @@ impl List<'_> {
         let limited = if self.limit > 0 { self.limit.min(stored.objects) } else { stored.objects };
         let objects = match () {
             _ if self.single => 1,
-            _ if !self.from_cache() && self.selects => limited.max(stored.objects / 2),
+            _ if !self.is_cached() && self.selects => limited.max(stored.objects / 2),
             _ => limited,
         };
         let size = match stored.bytes.checked_div(stored.objects) {
@@ -101,7 +101,7 @@ impl List<'_> {
             size => size.unwrap_or(0),
         };
         let bytes = objects * size;
-        if self.from_cache() { bytes.min(STREAMED_BYTES_MAX) } else { bytes }
+        if self.is_cached() { bytes.min(STREAMED_BYTES_MAX) } else { bytes }
     }
 }
 

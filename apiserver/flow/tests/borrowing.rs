@@ -19,6 +19,8 @@ const SERVER: u64 = 24;
 const CLIENTS: [usize; 2] = [24, 6];
 const EXECUTION: Nanos = SECOND / 4;
 
+/// A request that waits or is executed.
+type Pending = (Arc<Route<(), Waker>>, Key);
 type Woken = Rc<RefCell<Vec<usize>>>;
 
 struct Waker(usize, Woken);
@@ -56,7 +58,7 @@ enum Event {
 struct Simulation {
     control: Control<(), Waker>,
     events: BinaryHeap<Reverse<(Nanos, Event)>>,
-    under_way: Vec<Option<(Arc<Route<(), Waker>>, Key)>>,
+    under_way: Vec<Option<Pending>>,
     woken: Woken,
     executing: [u64; 2],
 }

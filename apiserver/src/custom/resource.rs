@@ -49,7 +49,13 @@ impl Custom {
             label_selector: scale.label_selector.as_deref(),
         });
         let (api_version, kind) = (self.api_version.as_str(), self.kind.as_str());
-        Version { api_version, kind, schema: self.schema.as_ref(), scale, rules: self.rules.as_ref().map(|rules| rules as &dyn Rules) }
+        Version {
+            api_version,
+            kind,
+            schema: self.schema.as_ref(),
+            scale,
+            rules: self.rules.as_ref().map(|rules| rules as &dyn Rules),
+        }
     }
 
     fn coerce(&self, object: &mut Map, malformed: Malformed, repair_generation: bool) -> Result<Vec<String>, String> {

@@ -341,7 +341,8 @@ fn exempt_requests_are_never_held_up() {
 #[test]
 fn seats_are_kept_for_the_time_afterwards() {
     let third: &[f64] = &[1.0 / 3.0; 2];
-    let rows: [(i64, u64, u64, u64, usize, Option<&[f64]>); 24] = [
+    type Row<'a> = (i64, u64, u64, u64, usize, Option<&'a [f64]>);
+    let rows: [Row<'_>; 24] = [
         (2, 0, 1, 1, 1, None),
         (2, 0, 1, 2, 1, None),
         (2, 0, 2, 2, 1, None),
