@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
 use crate::authz::{Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
-use crate::flow::Flow;
+use crate::flow::{Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};
 use crate::request::Info;
@@ -123,9 +123,10 @@ impl Core {
         body: Body,
         info: &Arc<Info>,
         now: jiff::Timestamp,
-        started: std::time::Instant,
+        received: std::time::Instant,
     ) -> Response<Body> {
-        let pass = match self.flow.admit(&self.api.hub, user, info, started).await {
+        let caller = Caller { received, gone: parts.extensions.get::<Gone>().cloned() };
+        let pass = match self.flow.admit(&self.api.hub, user, info, &caller).await {
             Ok(pass) => pass,
             Err(refused) => {
                 self.metrics.terminated(info, &parts.method, refused.status().as_u16());
@@ -134,7 +135,7 @@ impl Core {
         };
         let outcome = self.authorised(user, parts, body, info, now).await;
         let failed = |(status, headers)| respond::failure(&status, &self.accepted(&headers, info));
-        pass.attach(outcome.unwrap_or_else(failed))
+        self.flow.attach(pass, outcome.unwrap_or_else(failed))
     }
 
     async fn authorised(

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::allocate::{Class, allocate};
 use crate::dealer::flow_hash;
@@ -134,18 +134,17 @@ impl<T, W: Wake> Level<T, W> {
     /// An alarm is due; when the next one is.
     pub fn ring(&self, now: Nanos) -> Option<Nanos> {
         let mut state = self.state.lock();
-        state.has_alarm = false;
+        state.alarm = state.alarm.filter(|at| *at > now);
         state.set.advance(now);
         self.after(state).alarm
     }
 
-    fn after(&self, mut state: parking_lot::MutexGuard<'_, State<T, W>>) -> After {
-        let alarm = state.set.alarm().filter(|_| !state.has_alarm);
-        state.has_alarm |= alarm.is_some();
+    fn after(&self, mut state: MutexGuard<'_, State<T, W>>) -> After {
+        let set = state.alarm;
+        let alarm = state.set.alarm().filter(|at| set.is_none_or(|set| *at < set));
+        state.alarm = alarm.or(set);
         let reap = state.quiescing && state.set.is_idle();
-        let woken = state.set.woken();
-        drop(state);
-        woken.into_iter().for_each(Wake::wake);
+        wake(state);
         After { alarm, reap }
     }
 
@@ -156,11 +155,15 @@ impl<T, W: Wake> Level<T, W> {
         let spare = (server as f64 / 10.0).round().max(1.0) as u64;
         let limit = Limit { seats: current, denominator: if current > 0 { current } else { spare } };
         state.set.configure(now, discipline(&self.config.spec), limit);
-        // Alarms are set by requests; one that waits had its own set.
-        let woken = state.set.woken();
-        drop(state);
-        woken.into_iter().for_each(Wake::wake);
+        wake(state);
     }
+}
+
+/// Wakes what was dispatched. An alarm becomes necessary by what requests do, and is set there.
+fn wake<T, W: Wake>(mut state: MutexGuard<'_, State<T, W>>) {
+    let woken = state.set.woken();
+    drop(state);
+    woken.into_iter().for_each(Wake::wake);
 }
 
 impl<T, W> Route<T, W> {
@@ -244,9 +247,8 @@ impl<T, W: Wake> Control<T, W> {
                 let limit = Limit { seats: current, denominator: current.max(1) };
                 let set = QueueSet::new(discipline(&spec), limit, now);
                 let (demand, target) = (Demand::default(), 0.0);
-                let flags = (false, false, false);
-                let (quiescing, retired, has_alarm) = flags;
-                Arc::new(Mutex::new(State { set, limits, current, demand, target, quiescing, retired, has_alarm }))
+                let (quiescing, retired, alarm) = (false, false, None);
+                Arc::new(Mutex::new(State { set, limits, current, demand, target, quiescing, retired, alarm }))
             };
             let state = draft.state.unwrap_or_else(fresh);
             let mut own = state.lock();
@@ -297,7 +299,7 @@ impl<T, W: Wake> Control<T, W> {
                 gauges: state.set.gauges().clone(),
                 tallies: state.set.tallies().to_vec(),
             };
-            level.after(state);
+            wake(state);
             report
         };
         self.levels().into_iter().map(report).collect()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::Nanos;
 use crate::dealer::Dealer;
 use crate::demand::Demand;
 use crate::queueset::{Discipline, QueueSet};
@@ -63,8 +64,8 @@ pub(crate) struct State<T, W> {
     pub(crate) quiescing: bool,
     /// It went: a request that was on its way to it has to look again.
     pub(crate) retired: bool,
-    /// Somebody advances the set when its alarm is due.
-    pub(crate) has_alarm: bool,
+    /// When somebody advances the set, if somebody does.
+    pub(crate) alarm: Option<Nanos>,
 }
 
 /// A priority level under one configuration.

@@ -40,8 +40,11 @@ const KEEP_PERIOD: Duration = Duration::from_secs(60);
 
 /// Runs until it is dropped.
 pub(crate) async fn run(core: Arc<Core>) {
-    let Gate::Fair(fair) = &core.flow.gate else { return };
-    tokio::join!(digest(&core, fair), rebalance(&core.flow, fair), alarms(&core.flow, fair), keep(&core, fair));
+    let fair = async {
+        let Gate::Fair(fair) = &core.flow.gate else { return };
+        tokio::join!(digest(&core, fair), keep(&core, fair));
+    };
+    tokio::join!(fair, alarms(&core.flow), rebalance(&core.flow));
 }
 
 /// Creates what the server begins with and brings it up to date.
@@ -78,19 +81,24 @@ async fn keep(core: &Core, fair: &Fair) {
     }
 }
 
-async fn rebalance(flow: &Flow, fair: &Fair) {
+/// Divides the seats anew, and takes back those that an answer has held for too long.
+async fn rebalance(flow: &Flow) {
     let period = Duration::from_secs(ADJUSTMENT_PERIOD_SECONDS);
     let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        fair.control.rebalance(flow.clock.now());
+        let now = flow.clock.now();
+        flow.release_overdue(now);
+        if let Gate::Fair(fair) = &flow.gate {
+            fair.control.rebalance(now);
+        }
     }
 }
 
 /// Advances levels in which requests wait for seats that are given back at a known time.
-async fn alarms(flow: &Flow, fair: &Fair) {
-    let Some(mut alarmed) = fair.alarmed.lock().take() else { return };
+async fn alarms(flow: &Flow) {
+    let Some(mut alarmed) = flow.alarmed.lock().take() else { return };
     let ring = |(at, level): Alarm| async move {
         tokio::time::sleep_until((flow.clock.start + Duration::from_nanos(at)).into()).await;
         level.ring(flow.clock.now()).map(|next| (next, level))

@@ -27,6 +27,7 @@ use flow::watches::{Watched, Watches};
 use http::{HeaderValue, Response, header};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::authn::User;
 use crate::config::Config;
@@ -74,6 +75,9 @@ pub(crate) struct Flow {
     gate: Gate,
     clock: Clock,
     marks: Mutex<Marks>,
+    answers: Mutex<body::Answers>,
+    alarms: mpsc::UnboundedSender<Alarm>,
+    alarmed: Mutex<Option<mpsc::UnboundedReceiver<Alarm>>>,
 }
 
 enum Gate {
@@ -91,8 +95,6 @@ struct Fair {
     changed: Notify,
     /// The configuration is to be compared with what the server keeps.
     kept: Notify,
-    alarms: mpsc::UnboundedSender<Alarm>,
-    alarmed: Mutex<Option<mpsc::UnboundedReceiver<Alarm>>>,
 }
 
 /// A level that is to be looked at again, and when.
@@ -128,6 +130,25 @@ fn is_long_running(info: &Info) -> bool {
 
 fn is_mutating(info: &Info) -> bool {
     !matches!(info.verb, "get" | "list" | "watch")
+}
+
+/// Whoever sent a request, and when.
+pub(crate) struct Caller {
+    pub(crate) received: Instant,
+    /// Cancelled when nobody waits for the answer any more; unknown where the request ends with its client.
+    pub(crate) gone: Option<Gone>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Gone(pub(crate) CancellationToken);
+
+impl Caller {
+    async fn goes(&self) {
+        match &self.gone {
+            Some(gone) => gone.0.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What is let in: its seats, and what its answer says.
@@ -232,7 +253,9 @@ impl Flow {
             true => Gate::Fair(Box::new(Fair::new((reads + writes) as u64, clock.now()))),
             false => Gate::InFlight(InFlight::new(reads, writes)),
         };
-        Flow { gate, clock, marks: Mutex::new(Marks::new(reads, writes)) }
+        let (alarms, alarmed) = mpsc::unbounded_channel();
+        let (marks, alarmed) = (Mutex::new(Marks::new(reads, writes)), Mutex::new(Some(alarmed)));
+        Flow { gate, clock, marks, answers: Mutex::default(), alarms, alarmed }
     }
 
     /// Lets the request in when its turn comes, or answers it.
@@ -241,12 +264,12 @@ impl Flow {
         hub: &Hub,
         user: &User,
         info: &Arc<Info>,
-        received: Instant,
+        caller: &Caller,
     ) -> Result<Pass, Response<Body>> {
         let is_watch = info.verb == "watch";
         match &self.gate {
             Gate::Fair(_) if !is_watch && is_long_running(info) => Ok(Pass::default()),
-            Gate::Fair(fair) => self.admit_fair(fair, hub, user, info, received).await,
+            Gate::Fair(fair) => self.admit_fair(fair, hub, user, info, caller).await,
             Gate::InFlight(_) if is_long_running(info) => Ok(Pass::default()),
             Gate::InFlight(limits) => match limits.admit(self, user, is_mutating(info)) {
                 Some(permit) => Ok(Pass { seat: Some(Seat::InFlight(permit)), ..Pass::default() }),
@@ -261,7 +284,7 @@ impl Flow {
         hub: &Hub,
         user: &User,
         info: &Arc<Info>,
-        received: Instant,
+        caller: &Caller,
     ) -> Result<Pass, Response<Body>> {
         let request = digest(user, info);
         let mutating = is_mutating(info);
@@ -280,7 +303,9 @@ impl Flow {
             self.follow(&route.level, after);
             let ticket = match (outcome, turn) {
                 (Outcome::Execute(key), _) => Some(self.ticket(route.clone(), key, mutating)),
-                (Outcome::Wait(key), Some(turn)) => self.wait(route.clone(), key, mutating, turn, info, received).await,
+                (Outcome::Wait(key), Some(turn)) => {
+                    self.wait(route.clone(), key, mutating, turn, (wait_limit(info), caller)).await
+                }
                 (Outcome::Gone, _) => continue,
                 _ => None,
             };
@@ -303,14 +328,15 @@ impl Flow {
         key: Key,
         mutating: bool,
         turn: oneshot::Receiver<()>,
-        info: &Info,
-        received: Instant,
+        (limit, caller): (Duration, &Caller),
     ) -> Option<Ticket> {
         self.marks.lock().waiting(self.clock.now(), mutating, 1);
         let place = Place { flow: self.clone(), route, key, mutating, given_up: false };
-        match tokio::time::timeout_at((received + wait_limit(info)).into(), turn).await {
-            Ok(_) => Some(place.take()),
-            Err(_) => place.give_up(),
+        tokio::select! {
+            biased;
+            _ = turn => Some(place.take()),
+            () = tokio::time::sleep_until((caller.received + limit).into()) => place.give_up(),
+            () = caller.goes() => place.give_up(),
         }
     }
 
@@ -325,13 +351,23 @@ impl Flow {
         Watch { flow: self.clone(), watched: counts.then(register) }
     }
 
+    /// Ties the seats to the answer: they are given back when it was written, or, for a watch, once what it
+    /// begins with was.
+    pub(crate) fn attach(self: &Arc<Self>, pass: Pass, mut response: Response<Body>) -> Response<Body> {
+        if let Some(route) = &pass.route {
+            name(&mut response, route);
+        }
+        body::hold(self, response, pass.seat, pass.watch)
+    }
+
     fn follow(&self, level: &Arc<OwnLevel>, after: After) {
-        let Gate::Fair(fair) = &self.gate else { return };
         if let Some(at) = after.alarm {
             // The receiver is gone only when the server ends.
-            let _ = fair.alarms.send((at, level.clone()));
+            let _ = self.alarms.send((at, level.clone()));
         }
-        if after.reap {
+        if let Gate::Fair(fair) = &self.gate
+            && after.reap
+        {
             fair.changed.notify_one();
         }
     }
@@ -339,7 +375,6 @@ impl Flow {
 
 impl Fair {
     fn new(seats: u64, now: Nanos) -> Self {
-        let (alarms, alarmed) = mpsc::unbounded_channel();
         Fair {
             control: Control::new(seats, now),
             watches: Mutex::default(),
@@ -347,20 +382,7 @@ impl Fair {
             views: views::Objects::default(),
             changed: Notify::new(),
             kept: Notify::new(),
-            alarms,
-            alarmed: Mutex::new(Some(alarmed)),
         }
-    }
-}
-
-impl Pass {
-    /// Ties the seats to the answer: they are given back when it was written, or, for a watch, once what it
-    /// begins with was.
-    pub(crate) fn attach(self, mut response: Response<Body>) -> Response<Body> {
-        if let Some(route) = &self.route {
-            name(&mut response, route);
-        }
-        body::hold(response, self.seat, self.watch)
     }
 }
 
