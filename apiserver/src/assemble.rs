@@ -14,6 +14,7 @@ use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
 use crate::custom::controller::{self, Queue};
+use crate::flow::{self, Flow};
 use crate::health::Health;
 use crate::hub::{Hub, Network, Observer};
 use crate::metrics::Metrics;
@@ -37,12 +38,14 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
+    let gate = Arc::new(Flow::new(config));
     let (policies, webhooks): (Arc<Policies>, Arc<Webhooks>) = (Arc::default(), Arc::default());
     let observers: Vec<Box<dyn Observer>> = vec![
         Box::new(AuthorizerViews(authz.clone())),
         Box::new(changes),
         Box::new(policy::Views(policies.clone())),
         Box::new(Configurations(webhooks.clone())),
+        Box::new(flow::Views(gate.clone())),
     ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
@@ -65,6 +68,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         authz,
         issuer,
         openid,
+        flow: gate,
         health: Health::default(),
         metrics,
         version: nonresource::Version::default(),

@@ -1,5 +1,5 @@
 //! The request chain, in one visible list: panic guard, request info, authenticate, impersonate,
-//! authorise, route (k8s.io/apiserver/pkg/server/config.go@v0.37.2: DefaultBuildHandlerChain).
+//! priority and fairness, authorise, route (k8s.io/apiserver/pkg/server/config.go@v0.37.2: DefaultBuildHandlerChain).
 //!
 //! Invariant: nothing is routed before it was authenticated and authorised; a panic in one request is
 //! that request's 500.
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
 use crate::authz::{Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
+use crate::flow::{Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};
 use crate::request::Info;
@@ -30,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) authz: Arc<Authorizers>,
     pub(crate) issuer: Option<authn::issue::Issuer>,
     pub(crate) openid: Option<authn::openid::Documents>,
+    pub(crate) flow: Arc<Flow>,
     pub(crate) health: health::Health,
     pub(crate) metrics: Metrics,
     pub(crate) version: nonresource::Version,
@@ -53,9 +55,9 @@ impl Core {
     pub(crate) async fn answer(self: &Arc<Self>, peer: &Peer, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let started = std::time::Instant::now();
-        let info = Info::new(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or(""));
+        let info = Info::new(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or("")).map(Arc::new);
         let method = parts.method.clone();
-        let guarded = AssertUnwindSafe(self.guarded(peer, parts, body, &info)).catch_unwind().await;
+        let guarded = AssertUnwindSafe(self.guarded(peer, parts, body, &info, started)).catch_unwind().await;
         let mut response = guarded.unwrap_or_else(|_| {
             tracing::error!(path = ?info.as_ref().map(|info| &info.path), "a request panicked");
             respond::failure(&Status::internal("panic while serving the request"), &Accepted::json())
@@ -75,7 +77,8 @@ impl Core {
         peer: &Peer,
         mut parts: request::Parts,
         body: Body,
-        info: &Result<Info, Status>,
+        info: &Result<Arc<Info>, Status>,
+        started: std::time::Instant,
     ) -> Response<Body> {
         let info = match info {
             Ok(info) => info,
@@ -91,12 +94,10 @@ impl Core {
             }
         };
         self.authn.strip_credentials(&mut parts.headers);
-        let outcome = match self.impersonated(&mut identity, &mut parts.headers, info) {
-            Ok(()) => self.authorised(&identity.user, parts, body, info, now).await,
-            Err(status) => Err((status, parts.headers)),
+        let mut response = match self.impersonated(&mut identity, &mut parts.headers, info) {
+            Ok(()) => self.admitted(&identity.user, parts, body, info, now, started).await,
+            Err(status) => respond::failure(&status, &self.accepted(&parts.headers, info)),
         };
-        let mut response =
-            outcome.unwrap_or_else(|(status, headers)| respond::failure(&status, &self.accepted(&headers, info)));
         respond::warn(&mut response, &identity.warnings);
         response
     }
@@ -115,6 +116,29 @@ impl Core {
         let user = impersonation::impersonate(&wanted, &attributes, |attributes| self.authz.decide(attributes));
         identity.user = user.map_err(refused)?.user;
         Ok(())
+    }
+
+    /// Waits for the request's turn; its seats are held until it is answered.
+    async fn admitted(
+        self: &Arc<Self>,
+        user: &User,
+        parts: request::Parts,
+        body: Body,
+        info: &Arc<Info>,
+        now: jiff::Timestamp,
+        received: std::time::Instant,
+    ) -> Response<Body> {
+        let caller = Caller { received, gone: parts.extensions.get::<Gone>().cloned() };
+        let pass = match self.flow.admit(&self.api.hub, user, info, &caller).await {
+            Ok(pass) => pass,
+            Err(refused) => {
+                self.metrics.terminated(info, &parts.method, refused.status().as_u16());
+                return refused;
+            }
+        };
+        let outcome = self.authorised(user, parts, body, info, now).await;
+        let failed = |(status, headers)| respond::failure(&status, &self.accepted(&headers, info));
+        self.flow.attach(pass, outcome.unwrap_or_else(failed))
     }
 
     async fn authorised(

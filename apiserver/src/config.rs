@@ -70,6 +70,11 @@ pub struct Config {
     pub kubelet_address_types: Vec<String>,
     /// --allow-privileged
     pub allow_privileged: bool,
+    /// --enable-priority-and-fairness; without it the two limits hold each for its kind of requests
+    pub enable_priority_and_fairness: bool,
+    /// --max-requests-inflight, --max-mutating-requests-inflight: their sum is what priority and fairness divides
+    pub max_requests_inflight: usize,
+    pub max_mutating_requests_inflight: usize,
 }
 
 impl Default for Config {
@@ -103,6 +108,9 @@ impl Default for Config {
                 .map(Into::into)
                 .into(),
             allow_privileged: false,
+            enable_priority_and_fairness: true,
+            max_requests_inflight: 400,
+            max_mutating_requests_inflight: 200,
         }
     }
 }

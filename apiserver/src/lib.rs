@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod custom;
 mod discovery;
+mod flow;
 mod health;
 mod hub;
 mod metrics;
@@ -158,6 +159,7 @@ impl Server {
             let served = || core.health.done("poststarthook/crd-informer-synced");
             custom::controller::run(core.clone(), definitions, served).await;
         }));
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(flow::run(self.core.clone())));
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;

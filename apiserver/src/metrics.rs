@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, Encoder, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder};
 
 use crate::request::Info;
@@ -17,6 +18,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: CounterVec,
     durations: HistogramVec,
+    terminations: CounterVec,
 }
 
 impl Metrics {
@@ -41,19 +43,22 @@ impl Metrics {
             .buckets(SLI_SECONDS.to_vec()),
             &["component", "group", "resource", "scope", "subresource", "verb", "version"],
         )?;
+        let terminations = CounterVec::new(
+            Opts::new(
+                "apiserver_request_terminations_total",
+                "[ALPHA] Number of requests which apiserver terminated in self-defense.",
+            ),
+            &["code", "component", "group", "resource", "scope", "subresource", "verb", "version"],
+        )?;
+        registry.register(Box::new(terminations.clone()))?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
-        Ok(Metrics { registry, requests, durations })
+        Ok(Metrics { registry, requests, durations, terminations })
     }
 
     pub(crate) fn observe(&self, info: &Info, method: &http::Method, code: u16, took: Duration) {
         let verb = verb(info, method);
-        let scope = match (info.is_resource, info.namespace.is_empty(), info.name.is_empty()) {
-            (false, _, _) => "",
-            (true, _, false) => "resource",
-            (true, false, true) => "namespace",
-            (true, true, true) => "cluster",
-        };
+        let scope = scope(info);
         let dry_run = if info.query.has("dryRun") { "All" } else { "" };
         let (group, resource, version, sub) = (&*info.group, &*info.resource, &*info.version, &*info.subresource);
         let digits = [b'0' + (code / 100) as u8, b'0' + (code / 10 % 10) as u8, b'0' + (code % 10) as u8];
@@ -68,12 +73,33 @@ impl Metrics {
         }
     }
 
-    /// The text exposition.
-    pub(crate) fn text(&self) -> Vec<u8> {
+    /// The server refused a request to protect itself.
+    pub(crate) fn terminated(&self, info: &Info, method: &http::Method, code: u16) {
+        let (group, resource, version) = (&*info.group, &*info.resource, &*info.version);
+        let sub = if info.is_resource { &*info.subresource } else { &*info.path };
+        let labels = [&*code.to_string(), "apiserver", group, resource, scope(info), sub, verb(info, method), version];
+        self.terminations.with_label_values(&labels).inc();
+    }
+
+    /// The text exposition, with families that are made elsewhere.
+    pub(crate) fn text(&self, more: Vec<MetricFamily>) -> Vec<u8> {
         let mut text = Vec::new();
+        let mut families = self.registry.gather();
+        families.extend(more);
+        families.sort_by(|one, other| one.name().cmp(other.name()));
         // Writing to a Vec cannot fail; an inconsistent family would only cut the text short.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        let _ = TextEncoder::new().encode(&families, &mut text);
         text
+    }
+}
+
+/// metrics.go: CleanScope.
+fn scope(info: &Info) -> &'static str {
+    match (info.is_resource, info.namespace.is_empty(), info.name.is_empty()) {
+        (false, _, _) => "",
+        (true, _, false) => "resource",
+        (true, false, true) => "namespace",
+        (true, true, true) => "cluster",
     }
 }
 

@@ -7,7 +7,7 @@ use http::{Method, Response};
 use crate::authn::openid;
 use crate::chain::Asked;
 use crate::respond::{self, Body, full};
-use crate::{discovery, health, openapi};
+use crate::{discovery, flow, health, openapi};
 
 /// What /version says.
 #[derive(Clone, Debug)]
@@ -33,8 +33,11 @@ impl Asked<'_> {
         match path {
             "/version" | "/version/" => return Ok(self.version()),
             "/metrics" => {
-                let text = self.core.metrics.text();
+                let text = self.core.metrics.text(flow::families(&self.core.flow));
                 return Ok(respond::response(200, "text/plain; version=0.0.4; charset=utf-8", full(text)));
+            }
+            _ if path.starts_with(flow::PAGES_PREFIX) => {
+                return flow::page(&self.core.flow, path, &self.info.query).ok_or_else(Status::no_such_path);
             }
             openid::CONFIG_PATH | openid::JWKS_PATH => return self.openid(path),
             _ => {}

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::authn::Peer;
 use crate::chain::Core;
 use crate::connection::{self, Requests};
+use crate::flow::Gone;
 use crate::negotiate::Accepted;
 use crate::respond::{self, Body, BoxError};
 use crate::stream::Stream;
@@ -102,10 +103,14 @@ fn connection(
 
 /// Reads are answered by the connection's task. A write is a task of its own: it takes longer, and once
 /// begun it is brought to its end, even if the client is gone meanwhile.
-async fn answer(core: Arc<Core>, peer: Arc<Peer>, request: Request<Body>, writes: TaskTracker) -> Response<Body> {
+async fn answer(core: Arc<Core>, peer: Arc<Peer>, mut request: Request<Body>, writes: TaskTracker) -> Response<Body> {
     if request.method().is_safe() {
         return core.answer(&peer, request).await;
     }
+    // One that still waits for its turn has not begun.
+    let gone = CancellationToken::new();
+    request.extensions_mut().insert(Gone(gone.clone()));
+    let _gone = gone.drop_guard();
     let answering = writes.spawn(async move { core.answer(&peer, request).await });
     answering.await.unwrap_or_else(|_| {
         // Panics are caught inside; the process is ending.

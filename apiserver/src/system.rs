@@ -12,7 +12,8 @@ use crate::authn::{ALL_AUTHENTICATED, SYSTEM_PRIVILEGED_GROUP, User};
 use crate::chain::Core;
 use crate::negotiate::Accepted;
 use crate::registry::Entry;
-use crate::request::Info;
+use crate::request::{Info, Query};
+use crate::respond;
 use crate::rest::Call;
 use crate::rest::write::Existing;
 
@@ -114,7 +115,18 @@ pub(crate) async fn apply(
     identity: &Map,
     make: &mut (dyn FnMut(Option<&Map>) -> Option<Map> + Send),
 ) -> Result<(), Status> {
-    let own = Own::new(core, "update", identity)?;
+    apply_as(core, "", identity, make).await
+}
+
+/// [`apply`] as a field manager of its own.
+pub(crate) async fn apply_as(
+    core: &Core,
+    manager: &str,
+    identity: &Map,
+    make: &mut (dyn FnMut(Option<&Map>) -> Option<Map> + Send),
+) -> Result<(), Status> {
+    let mut own = Own::new(core, "update", identity)?;
+    own.info.query = Query::parse(&format!("fieldManager={manager}"));
     let call = own.call(core);
     if !own.finds(core).await? {
         let Some(object) = make(None) else { return Ok(()) };
@@ -152,6 +164,16 @@ pub(crate) async fn update(
         Err(status) if status.code == 404 => Ok(()),
         outcome => outcome.map(drop),
     }
+}
+
+/// Applies the object's status as a field manager, whoever else set it.
+pub(crate) async fn apply_status(core: &Core, manager: &str, object: &Map) -> Result<(), Status> {
+    let mut own = Own::new(core, "patch", object)?;
+    own.info.subresource = "status".into();
+    own.info.query = Query::parse(&format!("fieldManager={manager}&force=true"));
+    let content_type = http::HeaderValue::from_static("application/apply-patch+yaml");
+    own.headers.insert(http::header::CONTENT_TYPE, content_type);
+    own.call(core).patch(respond::full(api::json::encode(object))).await.map(drop)
 }
 
 /// Deletes the object if it is there.

@@ -25,6 +25,7 @@ pub(super) const HONOURED: &[&str] = &[
     "disable-admission-plugins",
     "enable-admission-plugins",
     "enable-bootstrap-token-auth",
+    "enable-priority-and-fairness",
     "etcd-cafile",
     "etcd-certfile",
     "etcd-keyfile",
@@ -33,6 +34,8 @@ pub(super) const HONOURED: &[&str] = &[
     "kubelet-client-certificate",
     "kubelet-client-key",
     "kubelet-preferred-address-types",
+    "max-mutating-requests-inflight",
+    "max-requests-inflight",
     "requestheader-allowed-names",
     "requestheader-client-ca-file",
     "requestheader-extra-headers-prefix",
@@ -139,7 +142,20 @@ fn config(values: &Values) -> Result<Config> {
         kubelet_ca: file(values, "kubelet-certificate-authority")?,
         kubelet_address_types: if addresses.is_empty() { default.kubelet_address_types } else { addresses },
         allow_privileged: values.flag("allow-privileged", false),
+        enable_priority_and_fairness: values.flag("enable-priority-and-fairness", true),
+        max_requests_inflight: inflight(values, "max-requests-inflight", default.max_requests_inflight)?,
+        max_mutating_requests_inflight: inflight(
+            values,
+            "max-mutating-requests-inflight",
+            default.max_mutating_requests_inflight,
+        )?,
     })
+}
+
+fn inflight(values: &Values, flag: &str, default: usize) -> Result<usize> {
+    let Some(text) = values.get(flag) else { return Ok(default) };
+    let limit: i64 = text.parse().with_context(|| format!("--{flag}"))?;
+    usize::try_from(limit).map_err(|_| anyhow::anyhow!("--{flag} can not be negative value"))
 }
 
 fn cidrs(values: &Values) -> Result<Vec<ipnet::IpNet>> {

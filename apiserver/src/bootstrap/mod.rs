@@ -1,5 +1,5 @@
 //! What the server puts into an empty store and keeps right: system namespaces, RBAC policy, priority
-//! classes, the `kubernetes` Service and its endpoints, the authentication ConfigMap
+//! classes, flow control, the `kubernetes` Service and its endpoints, the authentication ConfigMap
 //! (pkg/controlplane@v1.37.2). One list of duties, each with the health check it fulfils.
 //!
 //! Invariant: every duty is idempotent and runs at each start; several servers may run them at once.
@@ -18,7 +18,7 @@ use futures::future::{BoxFuture, try_join_all};
 
 use crate::Config;
 use crate::chain::Core;
-use crate::system;
+use crate::{flow, system};
 
 /// Between tries of a duty that failed.
 const RETRY: Duration = Duration::from_millis(200);
@@ -30,6 +30,9 @@ const DUTIES: &[(&str, Duty)] = &[
     ("poststarthook/rbac/bootstrap-roles", |core, _| Box::pin(async move { rbac::reconcile(&core).await })),
     ("poststarthook/scheduling/bootstrap-system-priority-classes", |core, _| {
         Box::pin(async move { priorities(&core).await })
+    }),
+    ("poststarthook/priority-and-fairness-config-producer", |core, _| {
+        Box::pin(async move { flow::ensure(&core).await })
     }),
     ("poststarthook/bootstrap-controller", |core, config| {
         Box::pin(async move { kubernetes::reconcile(&core, &config).await })
@@ -43,8 +46,7 @@ const DUTIES: &[(&str, Duty)] = &[
 ];
 
 /// Checks that need no duty of ours.
-const GIVEN: &[&str] =
-    &["poststarthook/priority-and-fairness-config-producer", "poststarthook/apiservice-discovery-controller"];
+const GIVEN: &[&str] = &["poststarthook/apiservice-discovery-controller"];
 
 /// Runs every duty until it has succeeded.
 pub(crate) async fn run(core: Arc<Core>, config: Arc<Config>) {

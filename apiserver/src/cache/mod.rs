@@ -37,6 +37,8 @@ enum Live {
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Item>>,
     history: VecDeque<Arc<Event>>,
+    /// Of all objects, as stored.
+    bytes: usize,
     /// Watches may start at this revision or later.
     oldest: u64,
     /// The revision of the last change.
@@ -51,13 +53,14 @@ pub(crate) struct Registration {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), oldest: 0, newest: 0 };
+        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), bytes: 0, oldest: 0, newest: 0 };
         Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked) }
     }
 
     /// Fills the cache from the first list, read at `revision`.
     pub(crate) fn fill(&self, items: Vec<Arc<Item>>, revision: u64) {
         let mut state = self.state.write();
+        state.bytes = items.iter().map(|item| item.value.len()).sum();
         state.objects = items.into_iter().map(|item| (item.key.clone(), item)).collect();
         state.history.clear();
         state.oldest = revision;
@@ -80,7 +83,8 @@ impl Cache {
                 None => return,
             },
         };
-        drop(old);
+        state.bytes -= old.map_or(0, |old| old.value.len());
+        state.bytes += if event.change == Change::Put { event.item.value.len() } else { 0 };
         let event = Arc::new(event);
         if state.history.len() >= HISTORY_EVENTS_MAX
             && let Some(dropped) = state.history.pop_front()
@@ -97,6 +101,12 @@ impl Cache {
 
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Item>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// How many objects there are, and their bytes as stored.
+    pub(crate) fn stats(&self) -> (u64, u64) {
+        let state = self.state.read();
+        (state.objects.len() as u64, state.bytes as u64)
     }
 
     /// The objects whose keys start with `prefix`, in key order, and the revision of the last change among all.
@@ -178,6 +188,7 @@ mod tests {
         assert_eq!(cache.register(9).err(), Some(10));
         assert_eq!(cache.list("a/").0.len(), 1);
         assert_eq!(cache.list("b/").1, 14);
+        assert_eq!(cache.stats(), (1, 0));
     }
 
     #[test]
