@@ -331,28 +331,26 @@ fn mutating_policy(object: &Map, old: Option<&Map>) -> Errors {
 
 fn one_mutation(mutation: &Map, checks: &Checks<'_>, path: &Path, errors: &mut Errors) {
     let forms = [
-        ("JSONPatch", "jsonPatch", Type::list(Type::object(JSON_PATCH_TYPE))),
         ("ApplyConfiguration", "applyConfiguration", Type::object(OBJECT_TYPE)),
+        ("JSONPatch", "jsonPatch", Type::list(Type::object(JSON_PATCH_TYPE))),
     ];
     let patch_type = mutation.str("patchType");
-    let known: Vec<&str> = vec!["ApplyConfiguration", "JSONPatch"];
-    if !known.contains(&patch_type) {
+    if forms.iter().all(|(name, ..)| *name != patch_type) {
+        let known = forms.map(|(name, ..)| name);
         return check::one_of(patch_type, &known, &path.child("patchType"), errors);
     }
     for (name, part, of) in forms {
-        let (place, given) = (path.child(part), mutation.map(part));
-        match given {
-            None if name == patch_type => {
+        let place = path.child(part);
+        match (mutation.map(part), name == patch_type) {
+            (Some(given), true) => patch_expression(given, of, checks, &place, errors),
+            (None, true) => {
                 errors.push(field::required(&place, format!("must be specified when patchType is {name}")));
             }
-            Some(given) if name == patch_type => patch_expression(given, of, checks, &place, errors),
-            _ => {}
-        }
-    }
-    for (name, part, _) in [("JSONPatch", "jsonPatch", ()), ("ApplyConfiguration", "applyConfiguration", ())] {
-        if name != patch_type && mutation.map(part).is_some() {
-            let why = format!("must not be specified when patchType is {patch_type}");
-            errors.push(field::invalid(&path.child(part), format!("{{{part}}}").as_str(), why));
+            (Some(_), false) => {
+                let why = format!("must not be specified when patchType is {patch_type}");
+                errors.push(field::invalid(&place, format!("{{{part}}}").as_str(), why));
+            }
+            (None, false) => {}
         }
     }
 }
