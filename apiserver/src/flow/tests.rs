@@ -1,3 +1,5 @@
+//! The gate: who waits, who is refused, what is given back, and that the configuration is followed.
+
 use std::time::{Duration, Instant};
 
 use http::Method;
