@@ -44,6 +44,7 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "deployment-controller", start: deployment::start },
     Controller { name: "endpoints-controller", start: endpoint::start_endpoints },
     Controller { name: "endpointslice-controller", start: endpoint::start_slices },
+    Controller { name: "endpointslice-mirroring-controller", start: endpoint::start_mirroring },
     Controller { name: "resourcequota-controller", start: quota::start },
     Controller { name: "garbage-collector-controller", start: garbage::start },
     Controller { name: "node-ipam-controller", start: node::ipam::start },
