@@ -4,11 +4,14 @@
 //! write as a pure function where it can, and writes through its own client. Adding a controller
 //! is one file and one line in [`CONTROLLERS`].
 
+mod bootstrap;
+mod certificates;
 mod common;
 mod context;
 mod cronjob;
 mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoint;
 mod error;
 mod garbage;
@@ -41,6 +44,7 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "deployment-controller", start: deployment::start },
     Controller { name: "endpoints-controller", start: endpoint::start_endpoints },
     Controller { name: "endpointslice-controller", start: endpoint::start_slices },
+    Controller { name: "endpointslice-mirroring-controller", start: endpoint::start_mirroring },
     Controller { name: "resourcequota-controller", start: quota::start },
     Controller { name: "garbage-collector-controller", start: garbage::start },
     Controller { name: "node-ipam-controller", start: node::ipam::start },
@@ -51,6 +55,12 @@ pub const CONTROLLERS: &[Controller] = &[
     Controller { name: "ttl-after-finished-controller", start: ttl_after_finished::start },
     Controller { name: "daemonset-controller", start: daemonset::start },
     Controller { name: "statefulset-controller", start: statefulset::start },
+    Controller { name: "disruption-controller", start: disruption::start },
+    Controller { name: "certificatesigningrequest-signing-controller", start: certificates::start_signer },
+    Controller { name: "certificatesigningrequest-approving-controller", start: certificates::start_approver },
+    Controller { name: "certificatesigningrequest-cleaner-controller", start: certificates::start_cleaner },
+    Controller { name: "bootstrap-signer-controller", start: bootstrap::start_signer },
+    Controller { name: "token-cleaner-controller", start: bootstrap::start_cleaner },
     Controller { name: "persistentvolumeclaim-protection-controller", start: protection::start_claims },
     Controller { name: "persistentvolume-protection-controller", start: protection::start_volumes },
     Controller { name: "volumeattributesclass-protection-controller", start: protection::start_classes },

@@ -113,9 +113,7 @@ impl Fields {
             } else if !self.hours.has(time.hour()) {
                 let left = 60 - i64::from(time.minute());
                 floor(&time)?.checked_add(left.minutes()).ok()?
-            } else if !self.minutes.has(time.minute()) {
-                floor(&time)?.checked_add(1.minute()).ok()?
-            } else if time.second() != 0 {
+            } else if !self.minutes.has(time.minute()) || time.second() != 0 {
                 floor(&time)?.checked_add(1.minute()).ok()?
             } else {
                 return Some(time.timestamp());

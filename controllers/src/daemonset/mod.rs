@@ -112,7 +112,7 @@ impl DaemonSets {
                 None => true,
                 Some(node) => {
                     let (should, may) = template::should_run(&template::pod_spec(&set), node);
-                    (should && !scheduled) || (!may && scheduled) || (scheduled && misscheduled)
+                    if scheduled { !may || misscheduled } else { should }
                 }
             };
             if concerned {

@@ -171,8 +171,10 @@ fn keep_one_of_each(view: &View<'_>, running: Vec<Arc<Pod>>, changes: &mut Chang
     }
 }
 
+type MaybePod = Option<Arc<Pod>>;
+
 /// The pod of this template and the one of another on a node; `None` when there are two of one sort.
-fn updated_and_old(view: &View<'_>, pods: &[Arc<Pod>]) -> Option<(Option<Arc<Pod>>, Option<Arc<Pod>>)> {
+fn updated_and_old(view: &View<'_>, pods: &[Arc<Pod>]) -> Option<(MaybePod, MaybePod)> {
     let (mut new, mut old) = (None, None);
     for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let slot = if is_updated(view.set, pod, view.hash) { &mut new } else { &mut old };

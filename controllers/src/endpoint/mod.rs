@@ -1,9 +1,11 @@
-//! endpoints-controller and endpointslice-controller: which pods are behind a Service.
+//! endpoints-controller and endpointslice-controller: which pods are behind a Service; also
+//! endpointslice-mirroring-controller ([`mirror`]).
 //!
-//! Both follow Services and pods in the same way ([`follow`]); one file each says what they write.
+//! The first two follow Services and pods in the same way ([`follow`]); one file each says what they write.
 
 mod endpoints;
 mod hints;
+mod mirror;
 mod pods;
 mod reconcile;
 mod repack;
@@ -11,6 +13,7 @@ mod slices;
 mod trigger;
 
 pub(crate) use endpoints::start as start_endpoints;
+pub(crate) use mirror::start as start_mirroring;
 pub(crate) use slices::start as start_slices;
 
 use client::Key;

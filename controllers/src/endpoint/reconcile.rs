@@ -25,7 +25,7 @@ pub(super) const CONTROLLER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// Longest name of a slice, in bytes.
-const NAME_MAX: usize = 253;
+pub(super) const NAME_MAX: usize = 253;
 
 /// What to write. Slices to create have no name.
 #[derive(Debug, Default)]
@@ -38,10 +38,10 @@ pub(super) struct Plan {
 }
 
 /// What tells endpoints apart (k8s.io/endpointslice/util/endpointset.go): addresses, host name, pod.
-type EndpointKey = (Vec<String>, Option<String>, Option<String>, Option<String>);
+pub(super) type EndpointKey = (Vec<String>, Option<String>, Option<String>, Option<String>);
 type EndpointSet = BTreeMap<EndpointKey, Endpoint>;
 /// Ports in a fixed order, as text.
-type PortKey = String;
+pub(super) type PortKey = String;
 
 pub(super) fn reconcile(
     service: &Service,
@@ -132,7 +132,7 @@ fn ports_of(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     ports
 }
 
-fn port_key(ports: &[EndpointPort]) -> PortKey {
+pub(super) fn port_key(ports: &[EndpointPort]) -> PortKey {
     let mut texts: Vec<String> = ports.iter().map(|port| format!("{port:?}")).collect();
     texts.sort();
     texts.concat()
@@ -164,7 +164,7 @@ fn endpoint_of(service: &Service, pod: &Pod, node: Option<&Node>, kind: &str) ->
     }
 }
 
-fn endpoint_key(endpoint: &Endpoint) -> EndpointKey {
+pub(super) fn endpoint_key(endpoint: &Endpoint) -> EndpointKey {
     let mut addresses = endpoint.addresses.clone();
     addresses.sort();
     let target = endpoint.target_ref.clone().unwrap_or_default();
@@ -172,7 +172,7 @@ fn endpoint_key(endpoint: &Endpoint) -> EndpointKey {
 }
 
 /// Equal in what the key does not hold. Hints are set later.
-fn same_beyond_key(a: &Endpoint, b: &Endpoint) -> bool {
+pub(super) fn same_beyond_key(a: &Endpoint, b: &Endpoint) -> bool {
     let target = |endpoint: &Endpoint| {
         endpoint.target_ref.clone().map(|target| ObjectReference { resource_version: None, ..target })
     };

@@ -71,19 +71,19 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
 /// What we wrote and the cache may not show yet: generations by uid, `None` for deleted
 /// (k8s.io/endpointslice/util/endpointslice_tracker.go@v0.37.2).
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     services: Mutex<HashMap<Key, HashMap<String, Option<i64>>>>,
 }
 
 impl Written {
-    fn note(&self, service: &Key, slice: &EndpointSlice, deleted: bool) {
+    pub(super) fn note(&self, service: &Key, slice: &EndpointSlice, deleted: bool) {
         let generation = if deleted { None } else { Some(slice.metadata.generation.unwrap_or(0)) };
         let uid = slice.metadata.uid.clone().unwrap_or_default();
         self.services.lock().entry(service.clone()).or_default().insert(uid, generation);
     }
 
     /// True when the cache does not show what we wrote.
-    fn is_stale(&self, service: &Key, slices: &[Arc<EndpointSlice>]) -> bool {
+    pub(super) fn is_stale(&self, service: &Key, slices: &[Arc<EndpointSlice>]) -> bool {
         let services = self.services.lock();
         let Some(written) = services.get(service) else { return false };
         let uid = |slice: &Arc<EndpointSlice>| slice.metadata.uid.clone().unwrap_or_default();
@@ -97,7 +97,7 @@ impl Written {
     }
 
     /// True when the slice is newer than what we wrote: somebody else changed it.
-    fn is_foreign(&self, service: &Key, slice: &EndpointSlice) -> bool {
+    pub(super) fn is_foreign(&self, service: &Key, slice: &EndpointSlice) -> bool {
         let uid = slice.metadata.uid.clone().unwrap_or_default();
         match self.services.lock().get(service).and_then(|written| written.get(&uid)) {
             Some(Some(generation)) => slice.metadata.generation.unwrap_or(0) > *generation,
@@ -106,8 +106,13 @@ impl Written {
         }
     }
 
+    /// Forgets all of a service's slices.
+    pub(super) fn forget(&self, service: &Key) {
+        self.services.lock().remove(service);
+    }
+
     /// Forgets a slice that is gone; true when we did not delete it.
-    fn gone(&self, service: &Key, slice: &EndpointSlice) -> bool {
+    pub(super) fn gone(&self, service: &Key, slice: &EndpointSlice) -> bool {
         let uid = slice.metadata.uid.clone().unwrap_or_default();
         let mut services = self.services.lock();
         services
@@ -151,7 +156,7 @@ impl Controller {
     async fn sync(&self, key: Key) -> Result<()> {
         let Some(service) = self.services.by_key(&key) else {
             self.trigger.forget(&key);
-            self.written.services.lock().remove(&key);
+            self.written.forget(&key);
             return Ok(());
         };
         let details = spec(&service);

@@ -38,6 +38,8 @@ const NAME: &str = "resourcequota-controller";
 const WORKERS: usize = 5;
 /// --resource-quota-sync-period: time alone can lower usage, as when a pod outstays its grace period.
 const RESYNC: Duration = Duration::from_secs(5 * 60);
+/// After new limits usage is computed once more: admission did not charge what came before it saw them.
+const SETTLE: Duration = Duration::from_secs(2);
 
 pub(crate) fn start(context: &Context) {
     let client = context.client(NAME);
@@ -173,12 +175,17 @@ impl Quotas {
         self.counts.retain(&self.counted());
         let Some(quota) = self.quotas.by_key(key) else { return Ok(None) };
         let (usage, errors) = self.usage(&key.namespace, &quota).await;
+        let mut again = RESYNC;
         if let Some(status) = plan(&quota, usage) {
+            let before = quota.status.as_ref().and_then(|status| status.hard.as_ref());
+            if parse(before) != parse(status.hard.as_ref()) {
+                again = SETTLE;
+            }
             let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &key.namespace);
             let changed = ResourceQuota { status: Some(status), ..(*quota).clone() };
             api.replace_status(&key.name, &PostParams::default(), &changed).await?;
         }
-        Error::all(errors).map(|()| Some(RESYNC))
+        Error::all(errors).map(|()| Some(again))
     }
 
     /// The kinds that some quota counts one by one.

@@ -94,7 +94,7 @@ fn is_pod_name(name: &str) -> bool {
 pub(super) fn is_charged(pod: &Pod, now: Timestamp) -> bool {
     let deleted = pod.metadata.deletion_timestamp.as_ref();
     let overdue = deleted.zip(pod.metadata.deletion_grace_period_seconds);
-    !is_terminal(pod) && !overdue.is_some_and(|(at, grace)| now > at.0 + seconds(grace))
+    !is_terminal(pod) && overdue.is_none_or(|(at, grace)| now <= at.0 + seconds(grace))
 }
 
 /// What a pod uses. `count/pods` counts it whatever its state.
