@@ -71,6 +71,10 @@ fn processes() -> Result<Vec<String>> {
     let own = namespaces(Path::new("/proc/self"));
     let mut all = vec![];
     for process in std::fs::read_dir("/proc")?.filter_map(|entry| Some(entry.ok()?.path())) {
+        // A process that has ended, and that nobody has asked after, has no command line any more; nor has the kernel's.
+        if std::fs::read(process.join("cmdline")).map_or(true, |line| line.is_empty()) {
+            continue;
+        }
         let Ok(name) = std::fs::read_to_string(process.join("comm")) else { continue };
         let theirs = namespaces(&process);
         // A process that just ends has none any more.

@@ -40,8 +40,8 @@ const fn program(name: &'static str, module: &'static str, package: &'static str
 /// Every program; the order is the order of building.
 const PROGRAMS: &[Program] = &[
     program("load", ".", "./load", Kind::Plain),
-    program("storage", ".", "./storage", Kind::Component),
     program("etcd", "etcd", ".", Kind::Plain),
+    program("storage", ".", "./storage", Kind::Component),
     program("kube-apiserver", ".", "k8s.io/kubernetes/cmd/kube-apiserver", Kind::Component),
     program("kubectl", ".", "k8s.io/kubernetes/cmd/kubectl", Kind::Component),
     program("ginkgo", ".", "github.com/onsi/ginkgo/v2/ginkgo", Kind::Plain),
