@@ -2,12 +2,15 @@
 //!
 //! Must not know: IO, async, HTTP, any store, any component.
 
+pub mod clientconfig;
 pub mod defaults;
 pub mod duration;
 pub mod facts;
 pub mod field;
 pub mod generated;
+pub mod gonet;
 pub mod goregex;
+pub mod gourl;
 pub mod intstr;
 pub mod json;
 pub mod names;

@@ -168,19 +168,6 @@ pub(crate) fn go_syntax(value: &Value) -> String {
     }
 }
 
-/// The Go type of a decoded JSON value.
-pub(crate) fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Map(_) => "map[string]interface {}",
-    }
-}
-
 /// Go's `%v` of a float: shortest digits, an exponent below 1e-4 and from 1e21.
 fn go_float(number: f64) -> String {
     let magnitude = number.abs();

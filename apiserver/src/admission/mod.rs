@@ -219,6 +219,21 @@ impl Chain {
     }
 }
 
+/// Reviews that neither webhooks nor policies may stand in the way of
+/// (pkg/kubeapiserver/admission/exclusion/resources.go@v1.37.2).
+const EXCLUDED: &[(&str, &str)] = &[
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+];
+
+fn is_excluded(group: &str, resource: &str) -> bool {
+    EXCLUDED.contains(&(group, resource))
+}
+
 /// What plugins share with the rest of the server.
 #[derive(Clone)]
 pub(crate) struct Parts {

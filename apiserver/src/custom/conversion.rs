@@ -13,8 +13,9 @@ use api::value::Map;
 
 use crate::admission::Reader;
 use crate::strategy::Strategy;
+use crate::webhook::Version;
 use crate::webhook::client::Clients;
-use crate::webhook::conversion_review::{self as review, Version};
+use crate::webhook::conversion_review as review;
 use crate::webhook::place::Place;
 
 /// How long a webhook may take (k8s.io/apiserver/pkg/util/webhook/authentication.go@v0.37.2: setGlobalDefaults).

@@ -52,29 +52,6 @@ const STATIC_SUFFIX: &str = ".static.k8s.io";
 /// Most audit annotations of a policy, and bytes of the expression of one.
 const ANNOTATIONS_MAX: usize = 20;
 const ANNOTATION_EXPRESSION_BYTES_MAX: usize = 5 * 1024;
-const RESERVED_WORDS: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
 const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
 const REASONS: &[&str] = &["Forbidden", "Invalid", "RequestEntityTooLarge"];
@@ -147,7 +124,14 @@ fn refused(path: &Path, text: &str, failure: &Failure) -> Error {
     }
 }
 
-fn compiled(compiler: &Compiler, text: &str, wanted: &[Type], uses: Uses, known: bool, path: &Path) -> Option<Error> {
+pub(super) fn compiled(
+    compiler: &Compiler,
+    text: &str,
+    wanted: &[Type],
+    uses: Uses,
+    known: bool,
+    path: &Path,
+) -> Option<Error> {
     let program = compiler.compile(text, wanted, uses, Age::of(known)).program;
     program.err().map(|failure| refused(path, text, &failure))
 }
@@ -212,7 +196,7 @@ fn variables(object: &Map, checks: &mut Checks<'_>, errors: &mut Errors) {
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     let begins = chars.next().is_some_and(|first| first == '_' || first.is_ascii_alphabetic());
-    begins && chars.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !RESERVED_WORDS.contains(&name)
+    begins && chars.all(|c| c == '_' || c.is_ascii_alphanumeric()) && !cel::escape::is_keyword(name)
 }
 
 fn validating_policy(object: &Map, old: Option<&Map>) -> Errors {

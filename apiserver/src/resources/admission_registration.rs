@@ -1,23 +1,38 @@
 //! admissionregistration.k8s.io (pkg/apis/admissionregistration/{v1/defaults.go,validation}@v1.37.2).
-//! Webhooks; policies are in `admission_policy`. Expressions of webhooks are not compiled here.
+//! Webhooks; policies are in `admission_policy`.
 
+use api::clientconfig::{service_errors, url_errors};
 use api::field::{self, Errors, Path};
 use api::names;
 use api::value::{Map, Value};
+use cel::types::Type;
 
+use super::admission_policy::compiled;
 use super::check;
 use super::simple::Simple;
+use crate::admission::expression::compile::{Compiler, Uses};
 
-const BASE: Simple = Simple { generation: true, unconditional: false, ..Simple::BASE };
+const BASE: Simple = Simple { generation: true, unconditional: false, recheck: false, ..Simple::BASE };
 
-pub(super) const VALIDATING_WEBHOOKS: Simple =
-    Simple { default: |object| default_webhooks(object, false), check: |object| webhooks(object, false), ..BASE };
-pub(super) const MUTATING_WEBHOOKS: Simple =
-    Simple { default: |object| default_webhooks(object, true), check: |object| webhooks(object, true), ..BASE };
+pub(super) const VALIDATING_WEBHOOKS: Simple = Simple {
+    default: |object| default_webhooks(object, false),
+    check: |object| webhooks(object, None, false),
+    check_change: |object, old| webhooks(object, Some(old), false),
+    ..BASE
+};
+pub(super) const MUTATING_WEBHOOKS: Simple = Simple {
+    default: |object| default_webhooks(object, true),
+    check: |object| webhooks(object, None, true),
+    check_change: |object, old| webhooks(object, Some(old), true),
+    ..BASE
+};
+const SERVICE_FIELDS: [(&str, &str); 2] = [("name", "name"), ("namespace", "namespace")];
 /// How long a webhook may take, in seconds, unless told, and at most.
 const DEFAULT_TIMEOUT: i64 = 10;
 const TIMEOUT_MAX: i64 = 30;
 const DEFAULT_PORT: i64 = 443;
+/// What conditions of webhooks may use.
+const CONDITION_USES: Uses = Uses { params: false, authorizer: true, patches: false };
 
 fn default_rules(object: &mut Map, list: &'static str) {
     if !object.list(list).is_empty() {
@@ -54,13 +69,21 @@ fn default_webhooks(object: &mut Map, mutating: bool) {
     }
 }
 
-fn webhooks(object: &Map, mutating: bool) -> Errors {
+/// A configuration, with the one that it replaces.
+fn webhooks(object: &Map, old: Option<&Map>, mutating: bool) -> Errors {
     let mut errors = Errors::new();
+    let compiler = Compiler::plain();
+    let known = |text: &str| old.is_some_and(|old| has_condition(old, text));
+    let judge = |text: &str, path: &Path| compiled(&compiler, text, &[Type::Bool], CONDITION_USES, known(text), path);
+    let unchanged = old.is_some_and(|old| same_conditions(object, old));
     let path = Path::new("webhooks");
     let mut seen: Vec<&str> = Vec::new();
     for (at, webhook) in object.maps("webhooks").enumerate() {
         let path = path.index(at);
         one_webhook(webhook, mutating, &path, &mut errors);
+        if !unchanged {
+            conditions(webhook, &path.child("matchConditions"), &mut errors, judge);
+        }
         let name = webhook.str("name");
         if seen.contains(&name) {
             errors.push(field::duplicate(&path.child("name"), name));
@@ -69,6 +92,19 @@ fn webhooks(object: &Map, mutating: bool) -> Errors {
         review_versions(webhook, &path.child("admissionReviewVersions"), &mut errors);
     }
     errors
+}
+
+fn has_condition(configuration: &Map, text: &str) -> bool {
+    let mut conditions = configuration.maps("webhooks").flat_map(|webhook| webhook.maps("matchConditions"));
+    conditions.any(|condition| condition.str("expression") == text)
+}
+
+/// Conditions that stay as they are are not judged again.
+fn same_conditions(object: &Map, old: &Map) -> bool {
+    let of = |object: &Map| {
+        object.maps("webhooks").map(|webhook| webhook.list("matchConditions").to_vec()).collect::<Vec<_>>()
+    };
+    of(object) == of(old)
 }
 
 fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) {
@@ -83,7 +119,6 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
         "" => errors.push(field::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
         effects => check::one_of(effects, &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors),
     }
-    conditions(webhook, &path.child("matchConditions"), errors, |_, _| None);
     let seconds = webhook.i64("timeoutSeconds");
     if let Some(seconds) = seconds.filter(|seconds| !(1..=TIMEOUT_MAX).contains(seconds)) {
         let why = format!("the timeout value must be between 1 and {TIMEOUT_MAX} seconds");
@@ -97,86 +132,12 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
         (None, None) | (Some(_), Some(_)) => {
             errors.push(field::required(&at, "exactly one of url or service is required"));
         }
-        (Some(url), None) => url_of(url, &at.child("url"), errors),
-        (None, Some(service)) => service_of(service, &at.child("service"), errors),
+        (Some(url), None) => errors.extend(url_errors(&at.child("url"), url)),
+        (None, Some(service)) => errors.extend(service_errors(&at.child("service"), service, SERVICE_FIELDS)),
     }
     if mutating {
         let policies = ["IfNeeded", "Never"];
         check::optional_one_of(webhook.str("reinvocationPolicy"), &policies, &path.child("reinvocationPolicy"), errors);
-    }
-}
-
-/// ValidateWebhookURL (k8s.io/apiserver/pkg/util/webhook/validation.go@v0.37.2).
-fn url_of(url: &str, path: &Path, errors: &mut Errors) {
-    let form = "; desired format: https://host[/path]";
-    let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let (scheme, rest) = match rest.split_once(':') {
-        Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
-            (scheme, rest)
-        }
-        _ => ("", rest),
-    };
-    let authority = rest.strip_prefix("//").map_or("", |rest| rest.split('/').next().unwrap_or(""));
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if let Some(why) = unreadable(url, host) {
-        let why = format!("url must be a valid URL: parse {}: {why}{form}", field::go_quote(url));
-        return errors.push(field::required(path, why));
-    }
-    let rules = [
-        (scheme != "https", scheme, format!("'https' is the only allowed URL scheme{form}")),
-        (host.is_empty(), host, format!("host must be specified{form}")),
-        (!user.is_empty(), user, "user information is not permitted in the URL".into()),
-        (!fragment.is_empty(), fragment, "fragments are not permitted in the URL".into()),
-        (!query.is_empty(), query, "query parameters are not permitted in the URL".into()),
-    ];
-    errors.extend(rules.into_iter().filter(|rule| rule.0).map(|rule| field::invalid(path, rule.1, rule.2)));
-}
-
-/// Why Go would not read the URL: a broken escape, or a port that is none.
-fn unreadable(url: &str, host: &str) -> Option<String> {
-    for (at, _) in url.match_indices('%') {
-        let escape: String = url[at..].chars().take(3).collect();
-        if escape.len() < 3 || !escape[1..].chars().all(|c| c.is_ascii_hexdigit()) {
-            return Some(format!("invalid URL escape {}", field::go_quote(&escape)));
-        }
-    }
-    let (_, port) = host.rsplit_once(']').unwrap_or(("", host)).1.split_once(':')?;
-    let fine = port.chars().all(|c| c.is_ascii_digit());
-    (!fine).then(|| format!("invalid port {} after host", field::go_quote(&format!(":{port}"))))
-}
-
-/// ValidateWebhookService.
-fn service_of(service: &Map, path: &Path, errors: &mut Errors) {
-    for name in ["name", "namespace"] {
-        if service.str(name).is_empty() {
-            errors.push(field::required(&path.child(name), ""));
-        }
-    }
-    let port = service.i64("port").unwrap_or(0);
-    let wrong = names::is_valid_port_num(port);
-    if !wrong.is_empty() {
-        let why = format!("port is not valid: {}", wrong.join(", "));
-        errors.push(field::invalid(&path.child("port"), port, why));
-    }
-    let (text, at) = (service.str("path"), path.child("path"));
-    if matches!(text, "" | "/") {
-        return;
-    }
-    if text == "//" {
-        return errors.push(field::invalid(&at, text, "segment[0] may not be empty"));
-    }
-    if !text.starts_with('/') {
-        errors.push(field::invalid(&at, text, "must start with a '/'"));
-    }
-    let rest: String = text.chars().skip(1).collect();
-    for (index, step) in rest.strip_suffix('/').unwrap_or(&rest).split('/').enumerate() {
-        if step.is_empty() {
-            errors.push(field::invalid(&at, text, format!("segment[{index}] may not be empty")));
-            continue;
-        }
-        let wrong = names::is_dns1123_subdomain(step).into_iter();
-        errors.extend(wrong.map(|why| field::invalid(&at, text, format!("segment[{index}]: {why}"))));
     }
 }
 

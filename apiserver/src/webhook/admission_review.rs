@@ -9,65 +9,21 @@ use api::status::Status;
 use api::value::{Map, Value};
 use base64::{DecodeError, Engine};
 
+use super::Version;
+use crate::admission::expression::subject::Name;
 use crate::authn::User;
 
 const GROUP: &str = "admission.k8s.io";
 const KIND: &str = "AdmissionReview";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    V1,
-    V1beta1,
-}
-
-impl Version {
-    /// The first version of a webhook's list that is known here.
-    pub(crate) fn chosen(accepted: &[Value]) -> Option<Self> {
-        accepted.iter().find_map(|version| match version.as_str() {
-            Some("v1") => Some(Version::V1),
-            Some("v1beta1") => Some(Version::V1beta1),
-            _ => None,
-        })
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Version::V1 => "v1",
-            Version::V1beta1 => "v1beta1",
-        }
-    }
-
-    fn api_version(self) -> String {
-        format!("{GROUP}/{}", self.text())
-    }
-}
-
-/// Group, version and kind or resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Named {
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) name: String,
-}
-
-impl Named {
-    pub(crate) fn new(group: &str, version: &str, name: &str) -> Self {
-        Named { group: group.into(), version: version.into(), name: name.into() }
-    }
-
-    fn shown(&self, what: &'static str) -> Map {
-        map! { "group" => self.group.as_str(), "version" => self.version.as_str(), what => self.name.as_str() }
-    }
-}
-
 /// What a webhook is asked about.
 pub(crate) struct Question<'a> {
     pub(crate) uid: &'a str,
     /// As the webhook's rules name them, and as the request did.
-    pub(crate) kind: Named,
-    pub(crate) resource: Named,
-    pub(crate) request_kind: Named,
-    pub(crate) request_resource: Named,
+    pub(crate) kind: Name,
+    pub(crate) resource: Name,
+    pub(crate) request_kind: Name,
+    pub(crate) request_resource: Name,
     pub(crate) subresource: &'a str,
     pub(crate) name: &'a str,
     pub(crate) namespace: &'a str,
@@ -85,29 +41,36 @@ fn or_null(object: Option<&Map>) -> Value {
 
 /// The review that is sent.
 pub(crate) fn asked(version: Version, question: &Question<'_>) -> Map {
-    let mut request = map! {
-        "uid" => question.uid,
-        "kind" => question.kind.shown("kind"),
-        "resource" => question.resource.shown("resource")
-    };
-    let text = |request: &mut Map, name: &'static str, text: &str| {
-        if !text.is_empty() {
-            request.set(name, text);
-        }
-    };
-    text(&mut request, "subResource", question.subresource);
-    request.set("requestKind", question.request_kind.shown("kind"));
-    request.set("requestResource", question.request_resource.shown("resource"));
-    text(&mut request, "requestSubResource", question.subresource);
-    text(&mut request, "name", question.name);
-    text(&mut request, "namespace", question.namespace);
-    request.set("operation", question.operation);
-    request.set("userInfo", user_info(question.user));
-    request.set("object", or_null(question.object));
-    request.set("oldObject", or_null(question.old));
-    request.set("dryRun", question.dry_run);
-    request.set("options", question.options.clone());
-    map! { "kind" => KIND, "apiVersion" => version.api_version(), "request" => request }
+    map! { "kind" => KIND, "apiVersion" => version.of_group(GROUP), "request" => question.request() }
+}
+
+impl Question<'_> {
+    /// An AdmissionRequest: what webhooks are sent, and what `request` is to expressions.
+    pub(crate) fn request(&self) -> Map {
+        let mut request = map! {
+            "uid" => self.uid,
+            "kind" => self.kind.to_map("kind"),
+            "resource" => self.resource.to_map("resource")
+        };
+        let text = |request: &mut Map, name: &'static str, text: &str| {
+            if !text.is_empty() {
+                request.set(name, text);
+            }
+        };
+        text(&mut request, "subResource", self.subresource);
+        request.set("requestKind", self.request_kind.to_map("kind"));
+        request.set("requestResource", self.request_resource.to_map("resource"));
+        text(&mut request, "requestSubResource", self.subresource);
+        text(&mut request, "name", self.name);
+        text(&mut request, "namespace", self.namespace);
+        request.set("operation", self.operation);
+        request.set("userInfo", user_info(self.user));
+        request.set("object", or_null(self.object));
+        request.set("oldObject", or_null(self.old));
+        request.set("dryRun", self.dry_run);
+        request.set("options", self.options.clone());
+        request
+    }
 }
 
 fn user_info(user: &User) -> Map {
@@ -145,7 +108,7 @@ pub(crate) fn undecodable(version: Version, review: &Map) -> Option<String> {
     if api_version.is_empty() && kind.is_empty() {
         return mistyped(review);
     }
-    let known = [Version::V1, Version::V1beta1].into_iter().find(|version| version.api_version() == api_version);
+    let known = Version::ALL.into_iter().find(|version| version.of_group(GROUP) == api_version);
     match known {
         Some(is) if kind == KIND && is == version => mistyped(review),
         Some(is) if kind == KIND => {
@@ -214,7 +177,7 @@ fn check_identity(uid: &str, response: &Map, review: &Map) -> Result<(), String>
         return Err(format!("expected response.uid={}, got {}", go_quote(uid), go_quote(response.str("uid"))));
     }
     let (api_version, kind) = (review.str("apiVersion"), review.str("kind"));
-    let wanted = Version::V1.api_version();
+    let wanted = Version::V1.of_group(GROUP);
     if api_version != wanted || kind != KIND {
         let got = if api_version.is_empty() { "/" } else { api_version };
         return Err(format!("expected webhook response of {wanted}, Kind={KIND}, got {got}, Kind={kind}"));
@@ -334,15 +297,15 @@ mod tests {
 
     #[test]
     fn what_is_asked() {
-        let named = Named::new("", "v1", "Pod");
+        let named = Name::new("", "v1", "Pod");
         let user = User { name: "me".into(), groups: vec!["g".into()], ..User::default() };
         let object = map! { "kind" => "Pod" };
         let question = Question {
             uid: "u",
             kind: named.clone(),
-            resource: Named::new("", "v1", "pods"),
+            resource: Name::new("", "v1", "pods"),
             request_kind: named,
-            request_resource: Named::new("", "v1", "pods"),
+            request_resource: Name::new("", "v1", "pods"),
             subresource: "",
             name: "p",
             namespace: "n",

@@ -9,33 +9,10 @@ use api::map;
 use api::object::Meta;
 use api::value::{Map, Value};
 
+use super::Version;
+
 const GROUP: &str = "apiextensions.k8s.io";
 const KIND: &str = "ConversionReview";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    V1,
-    V1beta1,
-}
-
-impl Version {
-    /// The first version of a definition's list that is known here.
-    pub(crate) fn chosen(accepted: &[Value]) -> Option<Self> {
-        accepted.iter().find_map(|version| match version.as_str() {
-            Some("v1") => Some(Version::V1),
-            Some("v1beta1") => Some(Version::V1beta1),
-            _ => None,
-        })
-    }
-
-    fn api_version(self) -> String {
-        let version = match self {
-            Version::V1 => "v1",
-            Version::V1beta1 => "v1beta1",
-        };
-        format!("{GROUP}/{version}")
-    }
-}
 
 /// `group/version, Kind=kind`, as Go shows a kind.
 pub(crate) fn shown(object: &Map) -> String {
@@ -48,13 +25,13 @@ pub(crate) fn shown(object: &Map) -> String {
 pub(crate) fn asked(version: Version, uid: &str, desired: &str, objects: &[&Map]) -> Map {
     let objects: Vec<Value> = objects.iter().map(|object| Value::Map((*object).clone())).collect();
     let request = map! { "uid" => uid, "desiredAPIVersion" => desired, "objects" => objects };
-    map! { "kind" => KIND, "apiVersion" => version.api_version(), "request" => request }
+    map! { "kind" => KIND, "apiVersion" => version.of_group(GROUP), "request" => request }
 }
 
 /// The objects of an answer (getConvertedObjectsFromResponse).
 fn converted(version: Version, uid: &str, review: Map) -> Result<Vec<Value>, String> {
     let (api_version, kind) = (review.str("apiVersion"), review.str("kind"));
-    let wanted = version.api_version();
+    let wanted = version.of_group(GROUP);
     if version == Version::V1 && (api_version != wanted || kind != KIND) {
         let got = if api_version.is_empty() { "/" } else { api_version };
         return Err(format!("expected webhook response of {wanted}, Kind={KIND}, got {got}, Kind={kind}"));
@@ -127,7 +104,7 @@ fn restore(object: &mut Map, original: &Map) -> Result<(), String> {
     let come_back = match object.get("metadata") {
         None => return Err("missing metadata in converted object".into()),
         Some(Value::Map(meta)) => meta.clone(),
-        Some(other) => return Err(format!("invalid metadata of type {} in converted object", go_type(other))),
+        Some(other) => return Err(format!("invalid metadata of type {} in converted object", other.go_type())),
     };
     let mut meta = original.map("metadata").cloned().unwrap_or_default();
     for name in ["labels", "annotations"] {
@@ -135,7 +112,7 @@ fn restore(object: &mut Map, original: &Map) -> Result<(), String> {
             None | Some(Value::Null) => drop(meta.remove(name)),
             Some(Value::Map(texts)) => {
                 if let Some((key, value)) = texts.iter().find(|(_, value)| value.as_str().is_none()) {
-                    let ty = go_type(value);
+                    let ty = value.go_type();
                     return Err(format!("metadata.{name}[{key}] must be a string, but is {ty} in converted object"));
                 }
                 match texts.is_empty() && !meta.contains(name) {
@@ -144,25 +121,12 @@ fn restore(object: &mut Map, original: &Map) -> Result<(), String> {
                 }
             }
             Some(other) => {
-                return Err(format!("invalid metadata.{name} of type {} in converted object", go_type(other)));
+                return Err(format!("invalid metadata.{name} of type {} in converted object", other.go_type()));
             }
         }
     }
     object.set("metadata", meta);
     Ok(())
-}
-
-/// The type of a value that was decoded from JSON.
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Map(_) => "map[string]interface {}",
-    }
 }
 
 #[cfg(test)]

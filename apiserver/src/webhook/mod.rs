@@ -12,3 +12,33 @@ pub(crate) mod place;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trust;
+
+use api::value::Value;
+
+/// Versions of reviews that are known here; admission and conversion have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V1,
+    V1beta1,
+}
+
+impl Version {
+    pub(crate) const ALL: [Version; 2] = [Version::V1, Version::V1beta1];
+
+    /// The first version of a configuration's list that is known here.
+    pub(crate) fn chosen(accepted: &[Value]) -> Option<Self> {
+        let known = |text: &str| Version::ALL.into_iter().find(|version| version.text() == text);
+        accepted.iter().find_map(|version| known(version.as_str()?))
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Version::V1 => "v1",
+            Version::V1beta1 => "v1beta1",
+        }
+    }
+
+    fn of_group(self, group: &str) -> String {
+        format!("{group}/{}", self.text())
+    }
+}

@@ -4,6 +4,7 @@
 //! Invariant: as Go does, a certificate that is itself among the roots is trusted, if it names the server and is valid.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -58,6 +59,17 @@ pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
+fn at(seconds: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into().unwrap_or_default()))
+}
+
+/// A certificate that is not of this time (crypto/x509/verify.go).
+fn outside(now: UnixTime, which: &str, bound: UnixTime) -> String {
+    let shown = |time: UnixTime| api::time::from_unix(time.as_secs() as i64, 0, false);
+    let (now, bound) = (shown(now), shown(bound));
+    format!("certificate has expired or is not yet valid: current time {now} is {which} {bound}")
+}
+
 impl Roots {
     /// A root that serves: its name and time are checked, there is nothing else to trust it by.
     fn check_root(&self, root: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
@@ -67,8 +79,14 @@ impl Roots {
         let (_, parsed) = X509Certificate::from_der(root).map_err(|_| CertificateError::BadEncoding)?;
         let (seconds, validity) = (now.as_secs() as i64, parsed.validity());
         match seconds {
-            now if now > validity.not_after.timestamp() => Err(CertificateError::Expired.into()),
-            now if now < validity.not_before.timestamp() => Err(CertificateError::NotValidYet.into()),
+            seconds if seconds > validity.not_after.timestamp() => {
+                Err(CertificateError::ExpiredContext { time: now, not_after: at(validity.not_after.timestamp()) }
+                    .into())
+            }
+            seconds if seconds < validity.not_before.timestamp() => {
+                let not_before = at(validity.not_before.timestamp());
+                Err(CertificateError::NotValidYetContext { time: now, not_before }.into())
+            }
             _ => Ok(()),
         }
     }
@@ -132,10 +150,8 @@ pub(super) fn go_text(error: &Error) -> String {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "certificate signed by unknown authority".to_owned()
         }
-        CertificateError::Expired
-        | CertificateError::NotValidYet
-        | CertificateError::ExpiredContext { .. }
-        | CertificateError::NotValidYetContext { .. } => "certificate has expired or is not yet valid: ".into(),
+        CertificateError::ExpiredContext { time, not_after } => outside(*time, "after", *not_after),
+        CertificateError::NotValidYetContext { time, not_before } => outside(*time, "before", *not_before),
         CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<String> = presented
                 .iter()
@@ -150,4 +166,17 @@ pub(super) fn go_text(error: &Error) -> String {
         other => other.to_string(),
     };
     format!("tls: failed to verify certificate: x509: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_of_another_time() {
+        let (time, bound) = (at(1_800_000_000), at(1_700_000_000));
+        let why = CertificateError::ExpiredContext { time, not_after: bound };
+        let text = "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2027-01-15T08:00:00Z is after 2023-11-14T22:13:20Z";
+        assert_eq!(go_text(&Error::InvalidCertificate(why)), text);
+    }
 }

@@ -11,7 +11,6 @@ use api::object::Meta as _;
 use api::value::{Map, Value};
 
 use crate::definition::{aggregated, structure, webhook};
-use crate::format::url;
 use crate::props::Props;
 use crate::schema::Schema;
 
@@ -254,7 +253,7 @@ pub fn approval(definition: &Map) -> (Approval, String) {
     if annotation.starts_with("unapproved") {
         return (Approval::Bypassed, format!("not approved: {}", go_quote(annotation)));
     }
-    match url::parse_request(annotation) {
+    match api::gourl::parse_request_uri(annotation) {
         Ok(url) if !url.host.is_empty() && !url.scheme.is_empty() => {
             (Approval::Approved, format!("approved in {annotation}"))
         }

@@ -21,19 +21,6 @@ pub(crate) fn print(value: &Value) -> String {
     }
 }
 
-/// Go's `%T` of it.
-pub(crate) fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Int(_) => "int64",
-        Value::Float(_) => "float64",
-        Value::String(_) => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Map(_) => "map[string]interface {}",
-    }
-}
-
 /// The value with the entries of its objects in order of their names, as Go writes maps.
 pub(crate) fn sorted(value: &Value) -> Value {
     match value {

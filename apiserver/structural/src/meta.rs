@@ -40,7 +40,7 @@ pub(crate) fn decode(value: &Value, malformed: Malformed) -> Result<Decoded, Str
         Err(error) if malformed == Malformed::Refuse => return Err(error.to_string()),
         Err(_) => {
             let Value::Map(map) = value else {
-                let ty = crate::go::type_name(value);
+                let ty = value.go_type();
                 return Err(format!("invalid metadata: expected object, got {ty}"));
             };
             let good = map.iter().filter(|(name, value)| {

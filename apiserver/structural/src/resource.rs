@@ -53,7 +53,7 @@ pub struct Decoding {
 pub fn coerce(object: &mut Map, schema: Option<&Schema>, how: Decoding) -> Result<Vec<String>, String> {
     for name in ["kind", "apiVersion"] {
         if let Some(other) = object.get(name).filter(|value| value.as_str().is_none()) {
-            let (shown, ty) = (crate::go::print(other), crate::go::type_name(other));
+            let (shown, ty) = (crate::go::print(other), other.go_type());
             return Err(format!(".{name} accessor error: {shown} is of the type {ty}, expected string"));
         }
     }
@@ -209,7 +209,7 @@ fn nested<'a>(object: &'a Map, path: &str) -> Result<Option<&'a Value>, String> 
 }
 
 fn accessor_error(names: &[&str], value: &Value, wanted: &str) -> String {
-    let (shown, ty) = (crate::go::print(value), crate::go::type_name(value));
+    let (shown, ty) = (crate::go::print(value), value.go_type());
     let wanted = wanted.replace("interface {}", "interface{}");
     format!(".{} accessor error: {shown} is of the type {ty}, expected {wanted}", names.join("."))
 }

@@ -105,7 +105,7 @@ pub(crate) fn scalar_problem(scalar: Scalar, value: Option<&Value>) -> Option<St
     let value = value.filter(|value| !value.is_null())?;
     let numeric = matches!(value, Value::Int(_) | Value::Float(_));
     let (fits, problem): (bool, fn(&Value) -> String) = match scalar {
-        Scalar::Numeric => (numeric, |v| format!("expected numeric (int or float), got {}", values::go_type(v))),
+        Scalar::Numeric => (numeric, |v| format!("expected numeric (int or float), got {}", v.go_type())),
         Scalar::String => (matches!(value, Value::String(_)), |v| {
             format!("expected string, got &value.valueUnstructured{{Value:{}}}", values::go_syntax(v))
         }),

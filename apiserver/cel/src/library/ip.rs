@@ -5,7 +5,8 @@
 use std::any::Any;
 use std::net::IpAddr;
 
-use super::net;
+use api::gonet as net;
+
 use super::strings::text;
 use crate::functions::{Compute, Library};
 use crate::types::Type;

@@ -9,7 +9,7 @@ mod ip;
 mod jsonpatch;
 mod lists;
 pub(crate) mod named_format;
-mod net;
+
 mod optional;
 pub mod quantity;
 mod regex;

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::strings::text;
-use super::url;
+
 use crate::functions::{Compute, Library};
 use crate::types::Type;
 use crate::value::{Fault, Object, Outcome, Value};
@@ -68,7 +68,7 @@ impl Format {
             "dns1123SubdomainPrefix" => ("DNS1123SubdomainPrefix", 60, |text| names::name_is_dns_subdomain(text, true)),
             "dns1035LabelPrefix" => ("DNS1035LabelPrefix", 30, |text| names::name_is_dns1035_label(text, true)),
             "labelValue" => ("LabelValue", 40, names::is_valid_label_value),
-            "uri" => ("URI", URL_REGEX_SIZE, |text| url::parse_request_uri(text).err().into_iter().collect()),
+            "uri" => ("URI", URL_REGEX_SIZE, |text| api::gourl::parse_request_uri(text).err().into_iter().collect()),
             "uuid" => ("uuid", UUID.len() as u64, |text| unless(matches(UUID, text), "does not match the UUID format")),
             "byte" => ("byte", BASE64_REGEX_SIZE, |text| unless(matches(BASE64, text), "invalid base64")),
             "date" => ("date", DATE_TIME.len() as u64, |text| unless(is_date(text), "invalid date")),

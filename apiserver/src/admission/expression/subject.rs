@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use api::value::{Map, Value as ApiValue};
+use api::value::Map;
 use cel::value::Value;
 use rules::open::{self, Origin};
 
-use crate::admission::{Attributes, Operation};
+use crate::admission::Attributes;
+use crate::webhook::admission_review::Question;
 
 /// A group, a version, and a kind or resource of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,7 +26,7 @@ impl Name {
         Name { group: group.into(), version: version.into(), name: name.into() }
     }
 
-    fn to_map(&self, last: &'static str) -> Map {
+    pub(crate) fn to_map(&self, last: &'static str) -> Map {
         let mut map = Map::new();
         map.set("group", self.group.as_str());
         map.set("version", self.version.as_str());
@@ -51,60 +52,27 @@ pub(crate) struct Subject<'a> {
     pub(crate) resource: &'a Name,
 }
 
-pub(crate) fn operation(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "CREATE",
-        Operation::Update => "UPDATE",
-        Operation::Delete => "DELETE",
-        Operation::Connect => "CONNECT",
-    }
-}
-
-fn set_present(map: &mut Map, name: &'static str, text: &str) {
-    if !text.is_empty() {
-        map.set(name, text);
-    }
-}
-
 impl Subject<'_> {
-    /// `request`.
+    /// `request`: a webhook is sent the same, and the objects with it.
     pub(crate) fn request(&self) -> Map {
         let attributes = self.attributes;
-        let own = Name::new(attributes.group, attributes.version, attributes.resource);
-        let mut request = Map::new();
-        request.set("uid", "");
-        request.set("kind", self.kind.to_map("kind"));
-        request.set("resource", self.resource.to_map("resource"));
-        set_present(&mut request, "subResource", attributes.subresource);
-        request.set("requestKind", self.request_kind.to_map("kind"));
-        request.set("requestResource", own.to_map("resource"));
-        set_present(&mut request, "requestSubResource", attributes.subresource);
-        set_present(&mut request, "name", attributes.name);
-        set_present(&mut request, "namespace", attributes.namespace);
-        request.set("operation", operation(attributes.operation));
-        request.set("userInfo", self.user());
-        request.set("object", ApiValue::Null);
-        request.set("oldObject", ApiValue::Null);
-        request.set("dryRun", attributes.dry_run);
-        request.set("options", attributes.options.clone());
-        request
-    }
-
-    fn user(&self) -> Map {
-        let user = self.attributes.user;
-        let texts = |texts: &[String]| ApiValue::List(texts.iter().map(|text| text.as_str().into()).collect());
-        let mut info = Map::new();
-        set_present(&mut info, "username", &user.name);
-        set_present(&mut info, "uid", &user.uid);
-        if !user.groups.is_empty() {
-            info.set("groups", texts(&user.groups));
-        }
-        if !user.extra.is_empty() {
-            let mut extra = Map::new();
-            user.extra.iter().for_each(|(name, values)| extra.set(name.as_str(), texts(values)));
-            info.set("extra", extra);
-        }
-        info
+        let question = Question {
+            uid: "",
+            kind: self.kind.clone(),
+            resource: self.resource.clone(),
+            request_kind: self.request_kind.clone(),
+            request_resource: Name::new(attributes.group, attributes.version, attributes.resource),
+            subresource: attributes.subresource,
+            name: attributes.name,
+            namespace: attributes.namespace,
+            operation: attributes.operation.text(),
+            user: attributes.user,
+            object: None,
+            old: None,
+            dry_run: attributes.dry_run,
+            options: &attributes.options,
+        };
+        question.request()
     }
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::request::{Request, kind_of};
 use crate::admission::Operation;
-use crate::admission::expression::subject::{self, Name};
+use crate::admission::expression::subject::Name;
 use crate::registry::Entry;
 
 /// Who a policy or binding is for.
@@ -89,7 +89,7 @@ impl Rule {
             (own == "*" || *own == resource.name) && (own_sub == "*" || own_sub == sub)
         };
         in_scope
-            && among(&self.operations, subject::operation(attributes.operation))
+            && among(&self.operations, attributes.operation.text())
             && among(&self.groups, &resource.group)
             && among(&self.versions, &resource.version)
             && self.resources.iter().any(of_resource)

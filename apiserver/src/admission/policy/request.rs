@@ -14,7 +14,7 @@ use super::matching::Matched;
 use crate::admission::expression::authorizer;
 use crate::admission::expression::evaluate::Inputs;
 use crate::admission::expression::subject::{self, Name, Subject};
-use crate::admission::{Attributes, Reader};
+use crate::admission::{Attributes, Reader, is_excluded};
 use crate::authz::Authorizers;
 use crate::registry::Entry;
 
@@ -25,20 +25,10 @@ const CONFIGURATION: &[&str] = &[
     "mutatingadmissionpolicies",
     "mutatingadmissionpolicybindings",
 ];
-/// Reviews that nobody may stand in the way of (pkg/kubeapiserver/admission/exclusion/resources.go@v1.37.2).
-const EXCLUDED: &[(&str, &str)] = &[
-    ("authentication.k8s.io", "selfsubjectreviews"),
-    ("authentication.k8s.io", "tokenreviews"),
-    ("authorization.k8s.io", "localsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectaccessreviews"),
-    ("authorization.k8s.io", "selfsubjectrulesreviews"),
-    ("authorization.k8s.io", "subjectaccessreviews"),
-];
-
 /// Whether policies look at requests of the resource at all.
 pub(super) fn concerns(group: &str, resource: &str) -> bool {
     let configuration = group == "admissionregistration.k8s.io" && CONFIGURATION.contains(&resource);
-    !configuration && !EXCLUDED.contains(&(group, resource))
+    !configuration && !is_excluded(group, resource)
 }
 
 pub(super) struct Request<'a> {

@@ -12,9 +12,10 @@ use api::value::Map;
 use super::Webhooks;
 use super::configuration::{Hook, SideEffects};
 use super::metrics::{Over, Rejection};
+use crate::admission::expression::subject::Name;
 use crate::admission::{Attributes, Reader};
 use crate::registry::Entry;
-use crate::webhook::admission_review::{self as review, Answer, Named, Question};
+use crate::webhook::admission_review::{self as review, Answer, Question};
 
 /// Why a webhook does not let a request through.
 #[derive(Debug)]
@@ -114,13 +115,13 @@ impl Call<'_> {
     }
 }
 
-fn kind_of(entry: &Entry, subresource: &str) -> Named {
+fn kind_of(entry: &Entry, subresource: &str) -> Name {
     let expected = entry.expected(subresource);
-    Named::new(expected.group, expected.version, expected.kind)
+    Name::new(expected.group, expected.version, expected.kind)
 }
 
-fn resource_of(entry: &Entry) -> Named {
-    Named::new(entry.facts.group, entry.facts.version, entry.facts.plural)
+fn resource_of(entry: &Entry) -> Name {
+    Name::new(entry.facts.group, entry.facts.version, entry.facts.plural)
 }
 
 fn check_dry_run(hook: &Hook) -> Result<(), Stopped> {

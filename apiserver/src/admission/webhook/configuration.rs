@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::condition;
 use super::matching::Rule;
 use crate::admission::expression::conditions::MatchConditions;
-use crate::webhook::admission_review::Version;
+use crate::webhook::Version;
 use crate::webhook::place::Place;
 
 /// How long a webhook may take when its configuration is silent (pkg/apis/admissionregistration/v1/defaults.go).

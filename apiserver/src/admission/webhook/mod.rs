@@ -17,7 +17,7 @@ mod validating;
 
 use std::sync::Arc;
 
-use super::Attributes;
+use super::{Attributes, is_excluded};
 use crate::cache::Item;
 use crate::hub::Observer;
 use crate::registry::Storage;
@@ -54,7 +54,7 @@ impl Observer for Configurations {
 }
 
 /// Kinds that no webhook is asked about: those that configure admission, which could lock themselves, and questions of
-/// identity and permission (predicates/rules/rules.go, pkg/kubeapiserver/admission/exclusion/resources.go@v1.37.2).
+/// identity and permission (predicates/rules/rules.go).
 fn is_exempt(attributes: &Attributes<'_>) -> bool {
     let kinds = [
         "ValidatingWebhookConfiguration",
@@ -64,16 +64,6 @@ fn is_exempt(attributes: &Attributes<'_>) -> bool {
         "MutatingAdmissionPolicy",
         "MutatingAdmissionPolicyBinding",
     ];
-    match attributes.group {
-        GROUP => kinds.contains(&attributes.kind),
-        "authentication.k8s.io" => matches!(attributes.resource, "selfsubjectreviews" | "tokenreviews"),
-        "authorization.k8s.io" => matches!(
-            attributes.resource,
-            "localsubjectaccessreviews"
-                | "selfsubjectaccessreviews"
-                | "selfsubjectrulesreviews"
-                | "subjectaccessreviews"
-        ),
-        _ => false,
-    }
+    let configures = attributes.group == GROUP && kinds.contains(&attributes.kind);
+    configures || is_excluded(attributes.group, attributes.resource)
 }

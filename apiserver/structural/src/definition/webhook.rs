@@ -1,13 +1,12 @@
 //! Conversion: the strategy and the webhook it may name (k8s.io/apiserver/pkg/util/webhook/validation.go@v0.37.2,
 //! TLSConfigFor in k8s.io/client-go/transport@v0.37.2).
 
+use api::clientconfig::{service_errors, url_errors};
 use api::field::{self, Errors, Path};
 use api::names;
 use api::value::{Map, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-use crate::format::url;
 
 /// ConversionReview versions that servers understand, sorted.
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -66,76 +65,18 @@ pub(super) fn errors(path: &Path, conversion: Option<&Map>, demands: Demands) ->
     errors
 }
 
+/// Upstream hands the service's name and namespace over the wrong way round.
+const SWAPPED: [(&str, &str); 2] = [("namespace", "name"), ("name", "namespace")];
+
 fn config_errors(path: &Path, config: &Map, demands: Demands, errors: &mut Errors) {
     match (config.get("url").and_then(Value::as_str), config.map("service")) {
         (Some(url), None) => errors.extend(url_errors(&path.child("url"), url)),
-        (None, Some(service)) => service_errors(&path.child("service"), service, errors),
+        (None, Some(service)) => errors.extend(service_errors(&path.child("service"), service, SWAPPED)),
         _ => errors.push(field::required(path, "exactly one of url or service is required")),
     }
     let bundle = config.str("caBundle");
     if let Some(error) = ca_bundle_error(bundle).filter(|_| demands.valid_ca_bundle && !bundle.is_empty()) {
         errors.push(field::invalid(&path.child("caBundle"), bundle, error));
-    }
-}
-
-fn url_errors(path: &Path, text: &str) -> Errors {
-    const FORM: &str = "; desired format: https://host[/path]";
-    let url = match url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return vec![field::required(path, format!("url must be a valid URL: {error}{FORM}"))],
-    };
-    let mut errors = Errors::new();
-    let mut refuse = |shown: &str, why: String| errors.push(field::invalid(path, shown, why));
-    if url.scheme != "https" {
-        refuse(&url.scheme, format!("'https' is the only allowed URL scheme{FORM}"));
-    }
-    if url.host.is_empty() {
-        refuse(&url.host, format!("host must be specified{FORM}"));
-    }
-    if let Some(user) = &url.user {
-        refuse(user, "user information is not permitted in the URL".into());
-    }
-    if !url.fragment.is_empty() {
-        refuse(&url.fragment, "fragments are not permitted in the URL".into());
-    }
-    if !url.query.is_empty() {
-        refuse(&url.query, "query parameters are not permitted in the URL".into());
-    }
-    errors
-}
-
-/// Upstream hands the service's name and namespace over the wrong way round.
-fn service_errors(path: &Path, service: &Map, errors: &mut Errors) {
-    for (name, field) in [("namespace", "name"), ("name", "namespace")] {
-        if service.str(name).is_empty() {
-            errors.push(field::required(&path.child(field), ""));
-        }
-    }
-    let port = service.i64("port").unwrap_or(0);
-    let wrong = names::is_valid_port_num(port);
-    if !wrong.is_empty() {
-        let why = format!("port is not valid: {}", wrong.join(", "));
-        errors.push(field::invalid(&path.child("port"), port, why));
-    }
-    let text = service.str("path");
-    let at = path.child("path");
-    match text {
-        "" | "/" => return,
-        "//" => return errors.push(field::invalid(&at, text, "segment[0] may not be empty")),
-        _ => {}
-    }
-    if !text.starts_with('/') {
-        errors.push(field::invalid(&at, text, "must start with a '/'"));
-    }
-    let first = text.chars().next().map_or(0, char::len_utf8);
-    let steps = &text[first..];
-    for (index, step) in steps.strip_suffix('/').unwrap_or(steps).split('/').enumerate() {
-        if step.is_empty() {
-            errors.push(field::invalid(&at, text, format!("segment[{index}] may not be empty")));
-            continue;
-        }
-        let wrong = names::is_dns1123_subdomain(step);
-        errors.extend(wrong.iter().map(|why| field::invalid(&at, text, format!("segment[{index}]: {why}"))));
     }
 }
 

@@ -4,7 +4,6 @@
 //! Invariant: a name is known without its dashes; unknown formats demand nothing.
 
 mod email;
-pub(crate) mod url;
 
 use std::net::Ipv6Addr;
 use std::str::FromStr as _;
@@ -80,7 +79,7 @@ impl Format {
     pub(crate) fn accepts(self, text: &str) -> bool {
         match self {
             Format::BsonObjectId => text.len() == 24 && is_hex(text),
-            Format::Uri => url::parse_request(text).is_ok(),
+            Format::Uri => api::gourl::parse_request_uri(text).is_ok(),
             Format::Email => email::is_email(text),
             Format::Hostname => is_hostname(text),
             Format::Ipv4 => text.contains('.') && names::parse_ip_sloppy(text).is_some(),

@@ -65,7 +65,7 @@ fn array(input: &[Value], params: &[Param; 3]) -> Found {
         let list = match value {
             Value::Null => continue,
             Value::List(list) => list,
-            other => return Err(format!("{} is not array or slice", crate::go::type_name(other))),
+            other => return Err(format!("{} is not array or slice", other.go_type())),
         };
         let Some((start, end)) = bounds(params, list.len() as i64)? else { return Ok(found) };
         let step = match params[2] {

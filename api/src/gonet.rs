@@ -4,11 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::value::go_quote;
+use crate::field::go_quote;
 
-pub(super) struct Address {
-    pub(super) ip: IpAddr,
-    pub(super) zone: bool,
+pub struct Address {
+    pub ip: IpAddr,
+    /// It has a zone.
+    pub zone: bool,
 }
 
 struct Problem {
@@ -27,7 +28,10 @@ impl Problem {
 }
 
 /// `netip.ParseAddr`.
-pub(super) fn parse_address(text: &str) -> Result<Address, String> {
+///
+/// # Errors
+/// Go's texts.
+pub fn parse_address(text: &str) -> Result<Address, String> {
     let result = match text.bytes().find(|byte| matches!(byte, b'.' | b':' | b'%')) {
         Some(b'.') => v4(text).map(|ip| Address { ip: IpAddr::V4(ip), zone: false }),
         Some(b':') => v6(text),
@@ -162,7 +166,10 @@ fn expand(bytes: &mut [u8; 16], filled: usize, ellipsis: Option<usize>) -> Resul
 }
 
 /// `netip.ParsePrefix`.
-pub(super) fn parse_prefix(text: &str) -> Result<(IpAddr, u8), String> {
+///
+/// # Errors
+/// Go's texts.
+pub fn parse_prefix(text: &str) -> Result<(IpAddr, u8), String> {
     let error = |message: String| format!("netip.ParsePrefix({}): {message}", go_quote(text));
     let (address, bits) = text.rsplit_once('/').ok_or_else(|| error("no '/'".to_owned()))?;
     let address = parse_address(address).map_err(error)?;
@@ -182,14 +189,15 @@ pub(super) fn parse_prefix(text: &str) -> Result<(IpAddr, u8), String> {
 }
 
 /// The bits of an address, and how many there are.
-pub(super) fn bits(ip: IpAddr) -> (u128, u8) {
+pub fn bits(ip: IpAddr) -> (u128, u8) {
     match ip {
         IpAddr::V4(ip) => (u128::from(u32::from(ip)), 32),
         IpAddr::V6(ip) => (u128::from(ip), 128),
     }
 }
 
-pub(super) fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
+/// The network of an address.
+pub fn masked(ip: IpAddr, prefix: u8) -> IpAddr {
     let (value, width) = bits(ip);
     let host = u32::from(width - prefix);
     let kept = value.checked_shr(host).and_then(|kept| kept.checked_shl(host)).unwrap_or(0);
