@@ -20,6 +20,7 @@ use futures::future::ready;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::runtime::{Answer, Events, Runtime};
@@ -52,6 +53,8 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<ContainerEventResponse>,
     ids: AtomicU64,
+    /// Containers that end by themselves; they wait for nothing but time, and for no longer than there is a state.
+    ending: TaskTracker,
 }
 
 impl Fake {
@@ -61,6 +64,7 @@ impl Fake {
             state: Arc::new(Mutex::new(state)),
             events: broadcast::channel(EVENTS_MAX).0,
             ids: AtomicU64::new(1),
+            ending: TaskTracker::new(),
         })
     }
 
@@ -91,7 +95,7 @@ impl Fake {
     /// Lets a container that was just started end when its command would.
     fn will_end(&self, id: &str, end: End) {
         let (state, events, id) = (Arc::downgrade(&self.state), self.events.clone(), id.to_owned());
-        tokio::spawn(async move {
+        self.ending.spawn(async move {
             tokio::time::sleep(end.after).await;
             let Some(state) = state.upgrade() else { return };
             // Stopped or removed meanwhile, it has ended already.
