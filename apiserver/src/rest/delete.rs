@@ -17,7 +17,7 @@ use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Item;
 use crate::codec::{self, Expected, FieldValidation};
-use crate::hub::written;
+use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::{Storage, relative_key, set_resource_version};
 use crate::resources;
@@ -153,11 +153,12 @@ impl Call<'_> {
         let storage = self.storage()?.clone();
         let mut judged = None;
         for _ in 0..DELETE_RETRIES_MAX {
-            let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
-                return Err(self.not_found_name(name));
-            };
-            let object = self.entry.read(stored, self.hub()).await;
-            let object = object.map_err(|status| self.corrupt(&relative_key(namespace, name), revision, status))?;
+            let key = relative_key(namespace, name);
+            let current = self.hub().current(&storage, namespace, name).await;
+            let current = current.map_err(|unread| self.unread(&key, unread))?;
+            let Current { object, revision, .. } = current.ok_or_else(|| self.not_found_name(name))?;
+            let object = self.entry.read(object, self.hub()).await;
+            let object = object.map_err(|status| self.corrupt(&key, revision, status))?;
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
                 self.admit_asked(self.attributes_of_delete(&object, options)).await?;

@@ -1,0 +1,99 @@
+//! What the test of recorded outcomes and the example share: the toy plugin of `testdata/record/plugin.go`, and transformers of a
+//! configuration's text.
+
+use std::sync::Arc;
+
+use encryption::config::{self, Kms};
+use encryption::kms::Service;
+use encryption::kms::messages::{DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusResponse};
+use encryption::metrics::Metrics;
+use encryption::transform::{Parts, Transformers};
+use encryption::{Clock, Error};
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use jiff::Timestamp;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Recorded {
+    pub configurations: Vec<Configuration>,
+    pub values: Vec<Transformed>,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Configuration {
+    pub text: String,
+    #[serde(default)]
+    pub reload: bool,
+    #[serde(default)]
+    pub error: String,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transformed {
+    pub writer: String,
+    pub reader: String,
+    pub resource: String,
+    pub key: String,
+    #[serde(default)]
+    pub read_key: String,
+    /// base64, as is `stored`.
+    pub plain: String,
+    pub stored: String,
+    #[serde(default)]
+    pub error: String,
+    #[serde(default)]
+    pub stale: bool,
+}
+
+struct Toy {
+    key: String,
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| byte ^ 0x5a).collect()
+}
+
+impl Service for Toy {
+    fn status(&self) -> BoxFuture<'_, Result<StatusResponse, Error>> {
+        let (version, healthz) = ("v2".into(), "ok".into());
+        ready(Ok(StatusResponse { version, healthz, key_id: self.key.clone() })).boxed()
+    }
+
+    fn encrypt(&self, request: EncryptRequest) -> BoxFuture<'_, Result<EncryptResponse, Error>> {
+        let annotations = [("toy.example.com".into(), b"flipped".to_vec())].into();
+        let (ciphertext, key_id) = (flipped(&request.plaintext), self.key.clone());
+        ready(Ok(EncryptResponse { ciphertext, key_id, annotations })).boxed()
+    }
+
+    fn decrypt(&self, request: DecryptRequest) -> BoxFuture<'_, Result<DecryptResponse, Error>> {
+        let answer = match request.key_id.as_str() {
+            "lost" => Err(Error::call("NotFound", "no key lost")),
+            _ => Ok(DecryptResponse { plaintext: flipped(&request.ciphertext) }),
+        };
+        ready(answer).boxed()
+    }
+}
+
+/// The transformers of a text; the error as upstream's server ends with it.
+pub fn load(text: &str, reload: bool) -> Result<Transformers, String> {
+    let configuration = config::parse("SOCKETS/config.yaml", text.as_bytes(), reload);
+    let configuration = configuration.map_err(|why| format!("error while parsing file: {why}"))?;
+    let clock: Clock = Arc::new(Timestamp::now);
+    let connect = |kms: &Kms| {
+        let key = kms.endpoint.rsplit('/').next().unwrap_or_default().trim_end_matches(".sock");
+        Ok(Arc::new(Toy { key: key.into() }) as Arc<dyn Service>)
+    };
+    let metrics = Arc::new(Metrics::new("apiserver-x", clock.clone()));
+    let made = Transformers::new(&configuration, &Parts { metrics, clock, connect: &connect });
+    let made = made.map_err(|why| format!("error while building transformers: {why}"))?;
+    for plugin in &made.plugins {
+        futures::executor::block_on(plugin.check()).map_err(|error| error.to_string())?;
+    }
+    Ok(made)
+}
+
+/// Resource and group.
+pub fn split(resource: &str) -> (&str, &str) {
+    resource.split_once('.').unwrap_or((resource, ""))
+}
