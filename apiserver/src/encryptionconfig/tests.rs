@@ -252,6 +252,7 @@ async fn what_cannot_be_decrypted_is_told_in_upstreams_words() {
     for part in ["\"reason\":\"StorageReadError\"", "\"name\":\"list\"", "\"field\":\"/registry/secrets/n/a\""] {
         assert!(text.contains(part), "{part} {text}");
     }
+    let ignore = "ignoreStoreReadErrorWithClusterBreakingPotential=true";
     // What is new can be had, and the rest of the server does not mind.
     server.create(SECRETS, r#"{"metadata":{"name":"b"}}"#).await;
     assert_eq!(server.get(&format!("{SECRETS}/b")).await.0, 200);
@@ -260,6 +261,21 @@ async fn what_cannot_be_decrypted_is_told_in_upstreams_words() {
     let (_, text) = plain.get(&format!("{SECRETS}/a")).await;
     assert!(text.contains("revision=0: identity transformer tried to read encrypted data"), "{text}");
     assert!(plain.get(SECRETS).await.1.contains("(and 1 more)"));
+    // Only what cannot be read is deleted unread.
+    let delete = async |query: &str| server.ask(Method::DELETE, &format!("{SECRETS}{query}"), "").await;
+    let readable = "invalid object, Code: 4, Key: /registry/secrets/n/b, ResourceVersion: 0, AdditionalErrorMsg: unsafe deletion is not allowed because the object is decodable from storage";
+    for (query, code, expect) in [
+        (format!("/b?{ignore}"), 409, readable),
+        (format!("/a?{ignore}&gracePeriodSeconds=0"), 422, "cannot be set together with .gracePeriodSeconds"),
+        (format!("?{ignore}"), 422, "is not allowed with DELETECOLLECTION, try again after removing the option"),
+        (format!("/a?{ignore}&dryRun=All"), 200, "\"details\":{\"name\":\"a\",\"kind\":\"Secret\"},\"code\":200"),
+        (format!("/a?{ignore}"), 200, "\"status\":\"Success\""),
+        (format!("/a?{ignore}"), 404, "not found"),
+    ] {
+        let (found, text) = delete(&query).await;
+        assert!(found == code && text.contains(expect), "{query} {found} {text}");
+    }
+    server.until(SECRETS, |code, _| code == 200).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(crate) mod patch;
 pub(crate) mod select;
 pub(crate) mod show;
 mod unreadable;
+mod unsafe_delete;
 pub(crate) mod watch;
 pub(crate) mod write;
 
