@@ -12,7 +12,7 @@ use toy::{Recorded, load, split};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut recorded: Recorded = serde_json::from_reader(io::stdin())?;
-    for value in &mut recorded.values {
+    for value in recorded.values.iter_mut().filter(|value| !value.is_random()) {
         let transformers = load(&value.writer, false)?;
         let (resource, group) = split(&value.resource);
         if let Some(transformer) = transformers.of(group, resource) {

@@ -159,6 +159,7 @@ fn decode(text: &[u8]) -> Result<Map, String> {
     check_kind(&json_text, &shown)?;
     let decoded = json::decode(&json_text, &CONFIGURATION, Strictness::Strict).map_err(|error| error.to_string())?;
     let duplicate = api::yaml::duplicate_key(text).filter(|_| json_text != text).map(|error| error.to_string());
+    let duplicate = duplicate.map(|why| why.trim_start_matches("error converting YAML to JSON: ").to_string());
     let strict: Vec<String> = duplicate.into_iter().chain(decoded.strict).collect();
     match strict.is_empty() {
         true => Ok(decoded.value),
@@ -191,7 +192,7 @@ fn check_kind(json_text: &[u8], shown: &str) -> Result<(), String> {
     match KINDS.contains(&(version, kind)) {
         true => Ok(()),
         false => Err(format!(
-            "no kind {} is registered for version {} in scheme \"pkg/server/options/encryptionconfig/config.go:142\"",
+            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
             quote(kind),
             quote(version)
         )),

@@ -159,9 +159,8 @@ pub(crate) fn secret(text: &str) -> Option<Vec<u8>> {
 /// A provider as upstream shows it in an error: its internal type as JSON, secrets included.
 fn shown_provider(provider: &Provider) -> Value {
     let key = |key: &Key| Value::Map(map! { "Name" => key.name.as_str(), "Secret" => key.secret.as_str() });
-    let keys = |keys: &Option<Vec<Key>>| match keys.as_deref() {
+    let keys = |keys: &Option<Vec<Key>>| match keys {
         None => Value::Null,
-        Some([]) => Value::Map(map! { "Keys" => Value::Null }),
         Some(keys) => Value::Map(map! { "Keys" => keys.iter().map(key).collect::<Vec<_>>() }),
     };
     let kms = provider.kms.as_ref().map_or(Value::Null, |kms| {

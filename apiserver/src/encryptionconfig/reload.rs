@@ -26,7 +26,7 @@ pub(super) async fn follow(encryption: Arc<Encryption>, tasks: Tasks) {
     let mut watch = Watch::new(&encryption.file)
         .inspect_err(|error| tracing::warn!(%error, "the encryption config file is not watched, only looked at"))
         .ok();
-    let mut failures = 0;
+    let mut failures = 0u32;
     loop {
         let mut wait = LOOK_INTERVAL;
         if let Err(error) = encryption.reload(&tasks).await {

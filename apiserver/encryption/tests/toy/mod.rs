@@ -14,36 +14,43 @@ use futures::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
 #[derive(serde::Serialize, serde::Deserialize)]
-pub struct Recorded {
-    pub configurations: Vec<Configuration>,
-    pub values: Vec<Transformed>,
+pub(crate) struct Recorded {
+    pub(crate) configurations: Vec<Configuration>,
+    pub(crate) values: Vec<Transformed>,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
-pub struct Configuration {
-    pub text: String,
+pub(crate) struct Configuration {
+    pub(crate) text: String,
     #[serde(default)]
-    pub reload: bool,
+    pub(crate) reload: bool,
     #[serde(default)]
-    pub error: String,
+    pub(crate) error: String,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Transformed {
-    pub writer: String,
-    pub reader: String,
-    pub resource: String,
-    pub key: String,
+pub(crate) struct Transformed {
+    pub(crate) writer: String,
+    pub(crate) reader: String,
+    pub(crate) resource: String,
+    pub(crate) key: String,
     #[serde(default)]
-    pub read_key: String,
+    pub(crate) read_key: String,
     /// base64, as is `stored`.
-    pub plain: String,
-    pub stored: String,
+    pub(crate) plain: String,
+    pub(crate) stored: String,
     #[serde(default)]
-    pub error: String,
+    pub(crate) error: String,
     #[serde(default)]
-    pub stale: bool,
+    pub(crate) stale: bool,
+}
+
+impl Transformed {
+    /// With another key AES-CBC fails in one of several ways, or by chance in none.
+    pub(crate) fn is_random(&self) -> bool {
+        self.error.contains("padding on input") || self.error.contains("PKCS7")
+    }
 }
 
 struct Toy {
@@ -76,7 +83,7 @@ impl Service for Toy {
 }
 
 /// The transformers of a text; the error as upstream's server ends with it.
-pub fn load(text: &str, reload: bool) -> Result<Transformers, String> {
+pub(crate) fn load(text: &str, reload: bool) -> Result<Transformers, String> {
     let configuration = config::parse("SOCKETS/config.yaml", text.as_bytes(), reload);
     let configuration = configuration.map_err(|why| format!("error while parsing file: {why}"))?;
     let clock: Clock = Arc::new(Timestamp::now);
@@ -94,6 +101,6 @@ pub fn load(text: &str, reload: bool) -> Result<Transformers, String> {
 }
 
 /// Resource and group.
-pub fn split(resource: &str) -> (&str, &str) {
+pub(crate) fn split(resource: &str) -> (&str, &str) {
     resource.split_once('.').unwrap_or((resource, ""))
 }
