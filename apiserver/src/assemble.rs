@@ -14,6 +14,7 @@ use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
 use crate::custom::controller::{self, Queue};
+use crate::encryptionconfig::Encryption;
 use crate::flow::{self, Flow};
 use crate::health::Health;
 use crate::hub::{Hub, Network, Observer};
@@ -22,7 +23,7 @@ use crate::registry::Registry;
 use crate::rest::Api;
 use crate::subresource::connect::Backends;
 use crate::views::AuthorizerViews;
-use crate::{Error, nonresource};
+use crate::{Error, nonresource, server_id};
 
 fn wrong(error: impl std::fmt::Display) -> Error {
     Error::Config(error.to_string())
@@ -47,9 +48,15 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         Box::new(Configurations(webhooks.clone())),
         Box::new(flow::Views(gate.clone())),
     ];
-    let hub = Arc::new(Hub::new(store, registry, network, observers));
+    let clock: encryption::Clock = Arc::new(jiff::Timestamp::now);
+    let encrypting = Arc::new(encryption::metrics::Metrics::new(&server_id::here(), clock.clone()));
+    let mut hub = Hub::new(store, registry, network, observers);
+    hub.encryption =
+        Encryption::new(&config.encryption, encrypting.clone(), clock).map_err(Error::Config)?.map(Arc::new);
+    let hub = Arc::new(hub);
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let counted = webhooks.metrics.collectors().into_iter().chain(encrypting.collectors());
+    let metrics = Metrics::new(counted).map_err(wrong)?;
     let clients = webhooks.clients.clone();
     let parts = Parts { authorizers: authz.clone(), policies, webhooks };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;

@@ -18,6 +18,15 @@ pub struct RequestHeader {
     pub extra_header_prefixes: Vec<String>,
 }
 
+/// The `--encryption-provider-config*` flags.
+#[derive(Clone, Debug, Default)]
+pub struct EncryptionConfig {
+    /// --encryption-provider-config
+    pub file: Option<PathBuf>,
+    /// --encryption-provider-config-automatic-reload
+    pub automatic_reload: bool,
+}
+
 /// Who may come without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnonymousAuth {
@@ -75,6 +84,8 @@ pub struct Config {
     /// --max-requests-inflight, --max-mutating-requests-inflight: their sum is what priority and fairness divides
     pub max_requests_inflight: usize,
     pub max_mutating_requests_inflight: usize,
+    /// What is encrypted in the store, and how
+    pub encryption: EncryptionConfig,
 }
 
 impl Default for Config {
@@ -111,6 +122,7 @@ impl Default for Config {
             enable_priority_and_fairness: true,
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
+            encryption: EncryptionConfig::default(),
         }
     }
 }

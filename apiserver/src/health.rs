@@ -8,6 +8,7 @@ use http::Response;
 use parking_lot::Mutex;
 
 use crate::chain::Core;
+use crate::encryptionconfig;
 use crate::request::Query;
 use crate::respond::{self, Body};
 
@@ -91,6 +92,13 @@ async fn checks(core: &Core, endpoint: &str) -> Vec<(&'static str, Result<(), St
         checks.push(("informer-sync", Ok(())));
     }
     checks.extend(core.health.hooks());
+    if let Some(encryption) = &core.api.hub.encryption {
+        // A plugin that is gone is no reason to end the server.
+        if endpoint != "livez" {
+            checks.extend(encryption.health().await.map(|outcome| (encryptionconfig::HEALTH_CHECK, outcome)));
+        }
+        checks.extend(encryption.reloads.then_some((encryptionconfig::HOOK, Ok(()))));
+    }
     if endpoint == "readyz" {
         let stopping = core.health.stopping.load(Ordering::Relaxed);
         checks.push(("shutdown", if stopping { Err("process is shutting down".into()) } else { Ok(()) }));

@@ -3,19 +3,22 @@
 //! Invariant: caches are written by the feed alone, in the store's order; `applied` says up to which
 //! revision every cache is complete, and only grows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::status::Status;
 use api::value::Map;
 use bytes::Bytes;
+use encryption::transform::{Plain, unencrypted};
 use futures::future::BoxFuture;
-use store::{Outcome, Range, Store, Watched, Write};
+use store::{KeyValue, Outcome, Range, Store, Watched, Write};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::Reader;
 use crate::authn::{Found, Lookup};
-use crate::cache::Item;
+use crate::cache::{Item, Unreadable};
+use crate::encryptionconfig::Encryption;
 use crate::registry::{Entry, Registry, Storage, relative_key, set_resource_version};
 
 /// How long a consistent read waits for the caches (k8s.io/apiserver/pkg/storage/cacher@v0.37.2: blockTimeout).
@@ -30,10 +33,19 @@ pub(crate) struct Hub {
     pub(crate) registry: Registry,
     /// What Services are given addresses and ports from.
     pub(crate) network: Network,
+    /// --encryption-provider-config
+    pub(crate) encryption: Option<Arc<Encryption>>,
     applied: watch::Sender<u64>,
     observers: Vec<Box<dyn Observer>>,
-    /// Storages that the feed is to fill and keep from now on.
-    joins: (mpsc::UnboundedSender<Join>, tokio::sync::Mutex<mpsc::UnboundedReceiver<Join>>),
+    /// What the feed is to do between two batches of events.
+    wishes: (mpsc::UnboundedSender<Wish>, tokio::sync::Mutex<mpsc::UnboundedReceiver<Wish>>),
+}
+
+enum Wish {
+    /// Fill a storage, and keep it from now on.
+    Join(Join),
+    /// Try again what could not be decrypted.
+    Reread,
 }
 
 /// A custom resource that begins to be served: its storage, and what serves it.
@@ -57,6 +69,37 @@ pub(crate) trait Observer: Send + Sync {
     fn changed(&self, storage: &Storage, key: &str, item: Option<&Item>);
 }
 
+/// An object as the store has it now.
+pub(crate) struct Current {
+    /// In the storage version.
+    pub(crate) object: Map,
+    pub(crate) revision: u64,
+    /// It would be encrypted in another way now.
+    pub(crate) stale: bool,
+}
+
+/// Why an object was not read.
+pub(crate) enum Unread {
+    Failed(Status),
+    /// It cannot be decrypted.
+    Encrypted(encryption::Error),
+}
+
+/// What upstream says of an object that it cannot decrypt
+/// (k8s.io/apiserver/pkg/storage/etcd3/corrupt_obj_deleter.go@v0.37.2: untransformable).
+pub(crate) fn untransformable(why: impl std::fmt::Display) -> String {
+    format!("data from the storage is not transformable revision=0: {why}")
+}
+
+impl From<Unread> for Status {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Failed(status) => status,
+            Unread::Encrypted(error) => Status::internal(&untransformable(error)),
+        }
+    }
+}
+
 /// The store's failure as an answer.
 pub(crate) fn store_failure(error: &store::Error) -> Status {
     match error {
@@ -69,8 +112,39 @@ pub(crate) fn store_failure(error: &store::Error) -> Status {
 impl Hub {
     pub(crate) fn new(store: Store, registry: Registry, network: Network, observers: Vec<Box<dyn Observer>>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let joins = (sender, tokio::sync::Mutex::new(receiver));
-        Hub { store, registry, network, applied: watch::channel(0).0, observers, joins }
+        let wishes = (sender, tokio::sync::Mutex::new(receiver));
+        Hub { store, registry, network, encryption: None, applied: watch::channel(0).0, observers, wishes }
+    }
+
+    /// Decrypts what is stored under a key.
+    pub(crate) async fn open(&self, storage: &Storage, key: &[u8], stored: Bytes) -> Result<Plain, encryption::Error> {
+        match &self.encryption {
+            None => unencrypted(stored),
+            Some(encryption) => encryption.open(storage, key, stored).await,
+        }
+    }
+
+    /// What the store has, as a cache holds it; `key` is relative to the storage.
+    pub(crate) async fn item(&self, storage: &Storage, key: &str, kv: &KeyValue) -> Result<Arc<Item>, Unreadable> {
+        let revision = kv.mod_revision;
+        match self.open(storage, &kv.key, kv.value.clone()).await {
+            Ok(plain) => Ok(Arc::new(Item::new(key, revision, plain.bytes, storage.plain_version()))),
+            Err(error) => {
+                Err(Unreadable { key: key.into(), revision, value: kv.value.clone(), why: error.to_string() })
+            }
+        }
+    }
+
+    /// As [`Hub::item`], for the feed: what cannot be read is tried again later.
+    async fn fed(&self, storage: &Storage, key: &str, kv: &KeyValue) -> Result<Arc<Item>, Unreadable> {
+        let item = self.item(storage, key, kv).await;
+        if let Err(unreadable) = &item {
+            tracing::error!(resource = storage.plural, key, why = unreadable.why, "stored object cannot be decrypted");
+            if let Some(encryption) = &self.encryption {
+                encryption.spoiled.notify_one();
+            }
+        }
+        item
     }
 
     fn observe(&self, storage: &Storage, key: &str, item: Option<&Item>) {
@@ -81,7 +155,7 @@ impl Hub {
 
     /// Fills every cache from the store; returns the revision they are complete at.
     pub(crate) async fn fill(&self) -> Result<u64, store::Error> {
-        let mut items: std::collections::HashMap<String, Vec<Arc<Item>>> = std::collections::HashMap::new();
+        let mut found: HashMap<String, (Vec<Arc<Item>>, Vec<Unreadable>)> = HashMap::new();
         let (mut start, mut at) = (Bytes::from_static(b"/registry/"), 0);
         let end = Bytes::from_static(b"/registry0");
         loop {
@@ -92,9 +166,14 @@ impl Hub {
                 if let Some((storage, key)) =
                     std::str::from_utf8(&kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
                 {
-                    let item = Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), storage.plain_version()));
-                    self.observe(&storage, key, Some(&item));
-                    items.entry(storage.prefix.clone()).or_default().push(item);
+                    let found = found.entry(storage.prefix.clone()).or_default();
+                    match self.fed(&storage, key, kv).await {
+                        Ok(item) => {
+                            self.observe(&storage, key, Some(&item));
+                            found.0.push(item);
+                        }
+                        Err(unreadable) => found.1.push(unreadable),
+                    }
                 }
             }
             match page.items.last() {
@@ -103,7 +182,8 @@ impl Hub {
             }
         }
         for storage in self.registry.storages() {
-            storage.cache.fill(items.remove(&storage.prefix).unwrap_or_default(), at);
+            let (items, unreadable) = found.remove(&storage.prefix).unwrap_or_default();
+            storage.cache.fill(items, unreadable, at);
         }
         self.applied.send_replace(at);
         Ok(at)
@@ -113,12 +193,15 @@ impl Hub {
     pub(crate) async fn follow(&self, revision: u64) -> Result<(), store::Error> {
         let end = Bytes::from_static(b"/registry0");
         let mut watch = self.store.watch(Bytes::from_static(b"/registry/"), end, revision + 1).await?;
-        let mut joins = self.joins.1.lock().await;
+        let mut wishes = self.wishes.1.lock().await;
         loop {
             let next = tokio::select! {
                 next = watch.next() => next?,
-                Some(join) = joins.recv() => {
-                    self.join(join).await?;
+                Some(wish) = wishes.recv() => {
+                    match wish {
+                        Wish::Join(join) => self.join(join).await?,
+                        Wish::Reread => self.reread().await,
+                    }
                     continue;
                 }
             };
@@ -127,7 +210,7 @@ impl Hub {
                     let mut last = 0;
                     for event in events {
                         last = event.kv.mod_revision;
-                        self.apply(event);
+                        self.apply(event).await;
                     }
                     last
                 }
@@ -146,22 +229,24 @@ impl Hub {
         let storage = &join.storage;
         let end = Bytes::from(format!("{}0", storage.prefix.trim_end_matches('/')));
         let (mut start, at) = (Bytes::from(storage.prefix.clone()), self.applied());
-        let mut items = Vec::new();
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         loop {
             let range = Range { start, end: end.clone(), at, limit: FILL_PAGE_KEYS, keys_only: false };
             let page = self.store.range(range).await?;
             for kv in &page.items {
                 let key = std::str::from_utf8(&kv.key).ok().and_then(|key| key.strip_prefix(&storage.prefix));
-                items.extend(
-                    key.map(|key| Arc::new(Item::new(key, kv.mod_revision, kv.value.clone(), storage.plain_version()))),
-                );
+                let Some(key) = key else { continue };
+                match self.fed(storage, key, kv).await {
+                    Ok(item) => items.push(item),
+                    Err(one) => unreadable.push(one),
+                }
             }
             match page.items.last() {
                 Some(last) if page.more => start = [&last.key[..], b"\0"].concat().into(),
                 _ => break,
             }
         }
-        storage.cache.fill(items, at);
+        storage.cache.fill(items, unreadable, at);
         self.registry.replace_custom(storage.group, storage.plural, join.entries);
         // Whoever asked may have gone.
         let _ = join.done.send(());
@@ -171,11 +256,44 @@ impl Hub {
     /// Serves a custom resource, in place of what was served under its name; returns when its cache is complete.
     pub(crate) async fn serve(&self, storage: Arc<Storage>, entries: Vec<Arc<Entry>>) {
         let (done, ready) = oneshot::channel();
-        let _ = self.joins.0.send(Join { entries, storage, done });
+        let _ = self.wishes.0.send(Wish::Join(Join { entries, storage, done }));
         let _ = ready.await;
     }
 
-    fn apply(&self, event: store::Event) {
+    /// True when there is something that nobody here can read.
+    pub(crate) fn has_unreadable(&self) -> bool {
+        self.registry.storages().iter().any(|storage| !storage.cache.is_readable())
+    }
+
+    /// Tries to read again what could not be read. First beside the feed, so that it need not wait for a plugin.
+    pub(crate) async fn retry_unreadable(&self) {
+        for storage in self.registry.storages() {
+            for one in storage.cache.unreadable() {
+                // What the plugin answers is remembered.
+                let _ = self.open(&storage, &storage.full_key(&one.key), one.value.clone()).await;
+            }
+        }
+        let _ = self.wishes.0.send(Wish::Reread);
+    }
+
+    async fn reread(&self) {
+        for storage in self.registry.storages() {
+            let mut items = Vec::new();
+            for one in storage.cache.unreadable() {
+                let key = storage.full_key(&one.key);
+                if let Ok(plain) = self.open(&storage, &key, one.value.clone()).await {
+                    let item = Item::new(&one.key, one.revision, plain.bytes, storage.plain_version());
+                    self.observe(&storage, &one.key, Some(&item));
+                    items.push(Arc::new(item));
+                }
+            }
+            if !items.is_empty() {
+                storage.cache.restore(items, self.applied());
+            }
+        }
+    }
+
+    async fn apply(&self, event: store::Event) {
         let Some((storage, key)) =
             std::str::from_utf8(&event.kv.key).ok().and_then(|k| self.registry.storage_of_key(k))
         else {
@@ -183,7 +301,11 @@ impl Hub {
         };
         let revision = event.kv.mod_revision;
         let item = match event.kind {
-            store::EventKind::Put => Some(Arc::new(Item::new(key, revision, event.kv.value, storage.plain_version()))),
+            store::EventKind::Put => match self.fed(&storage, key, &event.kv).await {
+                Ok(item) => Some(item),
+                // Observers keep what they know: an object is not gone because it cannot be read.
+                Err(unreadable) => return storage.cache.spoil(unreadable),
+            },
             store::EventKind::Delete => None,
         };
         self.observe(&storage, key, item.as_deref());
@@ -218,12 +340,38 @@ impl Hub {
         namespace: &str,
         name: &str,
     ) -> Result<Option<(Map, u64)>, Status> {
+        let current = self.current(storage, namespace, name).await?;
+        Ok(current.map(|current| (current.object, current.revision)))
+    }
+
+    /// As [`Hub::read`], with what a write has to know.
+    pub(crate) async fn current(
+        &self,
+        storage: &Storage,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Current>, Unread> {
         let key = storage.key(namespace, name);
-        let got = self.store.get(&key, 0).await.map_err(|error| store_failure(&error))?;
+        let got = self.store.get(&key, 0).await.map_err(|error| Unread::Failed(store_failure(&error)))?;
         let Some(kv) = got.kv else { return Ok(None) };
-        let object =
-            storage.decode(&kv.value, kv.mod_revision).map_err(|error| Status::internal(&error.to_string()))?;
-        Ok(Some((object, kv.mod_revision)))
+        let (revision, opened) = (kv.mod_revision, self.open(storage, &key, kv.value).await);
+        let plain = opened.map_err(Unread::Encrypted)?;
+        let object = storage.decode(&plain.bytes, revision);
+        let object = object.map_err(|error| Unread::Failed(Status::internal(&error.to_string())))?;
+        Ok(Some(Current { object, revision, stale: plain.stale }))
+    }
+
+    /// An object as the store has it now, as the cache holds it.
+    pub(crate) async fn stored_item(&self, storage: &Storage, key: &str) -> Result<Option<Arc<Item>>, Unread> {
+        let got = self.store.get(&storage.full_key(key), 0).await;
+        let got = got.map_err(|error| Unread::Failed(store_failure(&error)))?;
+        let Some(kv) = got.kv else { return Ok(None) };
+        let (revision, opened) = (kv.mod_revision, self.open(storage, &kv.key, kv.value).await);
+        let plain = opened.map_err(Unread::Encrypted)?;
+        // The cached one has its wire bytes already.
+        let cached = storage.cache.get(key).filter(|item| item.revision == revision);
+        let made = || Arc::new(Item::new(key, revision, plain.bytes, storage.plain_version()));
+        Ok(Some(cached.unwrap_or_else(made)))
     }
 
     /// Writes an object of the storage version; `expect` 0 creates. Gives the new revision, or `None` on a conflict.
@@ -238,9 +386,11 @@ impl Hub {
     ) -> Result<Option<u64>, Status> {
         let mut stored = object.clone();
         stored.map_mut("metadata").remove("resourceVersion");
-        let value = Bytes::from(storage.encode(&stored));
-        let write = Write { key: storage.key(namespace, name), value: Some(value), expect: Some(expect), lease };
-        self.commit(write).await
+        let (key, mut value) = (storage.key(namespace, name), storage.encode(&stored));
+        if let Some(encryption) = &self.encryption {
+            value = encryption.seal(storage, &key, value).map_err(|error| Status::internal(&error.to_string()))?;
+        }
+        self.commit(Write { key, value: Some(value.into()), expect: Some(expect), lease }).await
     }
 
     /// Deletes an object if its revision is still `expect`.

@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod custom;
 mod discovery;
+mod encryptionconfig;
 mod flow;
 mod health;
 mod hub;
@@ -30,6 +31,7 @@ mod resources;
 mod respond;
 mod rest;
 mod server;
+mod server_id;
 mod strategy;
 mod stream;
 mod subresource;
@@ -49,7 +51,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{AnonymousAuth, Config, RequestHeader};
+pub use config::{AnonymousAuth, Config, EncryptionConfig, RequestHeader};
 pub use respond::Body;
 pub use server::InProcess;
 
@@ -90,6 +92,9 @@ impl Server {
         let failed = |source| Error::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        if let Some(encryption) = &core.api.hub.encryption {
+            encryption.prime().await;
+        }
         let revision = core.api.hub.fill().await?;
         let server = Server {
             core,
@@ -154,6 +159,10 @@ impl Server {
     }
 
     fn spawn_duties(&self, definitions: custom::controller::Queue) {
+        if let Some(encryption) = &self.core.api.hub.encryption {
+            let tasks = encryptionconfig::Tasks { tracker: self.tasks.clone(), stop: self.stop.clone() };
+            encryption.start(&self.core.api.hub, &tasks);
+        }
         let (core, stop) = (self.core.clone(), self.stop.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             let served = || core.health.done("poststarthook/crd-informer-synced");

@@ -86,7 +86,12 @@ pub(crate) struct Undecodable {
 impl Storage {
     /// The key of an object.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> Bytes {
-        Bytes::from(format!("{}{}", self.prefix, relative_key(namespace, name)))
+        self.full_key(&relative_key(namespace, name))
+    }
+
+    /// The key that is `relative` below the prefix.
+    pub(crate) fn full_key(&self, relative: &str) -> Bytes {
+        Bytes::from(format!("{}{relative}", self.prefix))
     }
 
     /// Bytes as upstream stores them; resourceVersion is not among what is stored.

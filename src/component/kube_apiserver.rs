@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AnonymousAuth, Config, RequestHeader, Server};
+use apiserver::{AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use crate::flags::Values;
@@ -26,6 +26,8 @@ pub(super) const HONOURED: &[&str] = &[
     "enable-admission-plugins",
     "enable-bootstrap-token-auth",
     "enable-priority-and-fairness",
+    "encryption-provider-config",
+    "encryption-provider-config-automatic-reload",
     "etcd-cafile",
     "etcd-certfile",
     "etcd-keyfile",
@@ -149,6 +151,10 @@ fn config(values: &Values) -> Result<Config> {
             "max-mutating-requests-inflight",
             default.max_mutating_requests_inflight,
         )?,
+        encryption: EncryptionConfig {
+            file: values.get("encryption-provider-config").filter(|path| !path.is_empty()).map(Into::into),
+            automatic_reload: values.flag("encryption-provider-config-automatic-reload", false),
+        },
     })
 }
 

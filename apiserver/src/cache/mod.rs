@@ -9,7 +9,9 @@ mod item;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::broadcast;
 
@@ -23,6 +25,17 @@ const LAG_EVENTS_MAX: usize = 2048;
 pub(crate) struct Cache {
     state: RwLock<State>,
     live: Mutex<Live>,
+    /// How many objects nobody here can read; while there are any, neither lists nor watches are served.
+    spoiled: AtomicUsize,
+}
+
+/// What the store has under a key, and why it cannot be decrypted.
+pub(crate) struct Unreadable {
+    /// Relative to the resource.
+    pub(crate) key: Arc<str>,
+    pub(crate) revision: u64,
+    pub(crate) value: Bytes,
+    pub(crate) why: String,
 }
 
 /// Who is told of events.
@@ -36,6 +49,7 @@ enum Live {
 
 struct State {
     objects: BTreeMap<Arc<str>, Arc<Item>>,
+    unreadable: BTreeMap<Arc<str>, Arc<Unreadable>>,
     history: VecDeque<Arc<Event>>,
     /// Of all objects, as stored.
     bytes: usize,
@@ -53,23 +67,84 @@ pub(crate) struct Registration {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let state = State { objects: BTreeMap::new(), history: VecDeque::new(), bytes: 0, oldest: 0, newest: 0 };
-        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked) }
+        let state = State {
+            objects: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            history: VecDeque::new(),
+            bytes: 0,
+            oldest: 0,
+            newest: 0,
+        };
+        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked), spoiled: AtomicUsize::new(0) }
     }
 
     /// Fills the cache from the first list, read at `revision`.
-    pub(crate) fn fill(&self, items: Vec<Arc<Item>>, revision: u64) {
+    pub(crate) fn fill(&self, items: Vec<Arc<Item>>, unreadable: Vec<Unreadable>, revision: u64) {
         let mut state = self.state.write();
         state.bytes = items.iter().map(|item| item.value.len()).sum();
         state.objects = items.into_iter().map(|item| (item.key.clone(), item)).collect();
-        state.history.clear();
-        state.oldest = revision;
-        state.newest = revision;
+        state.unreadable = unreadable.into_iter().map(|one| (one.key.clone(), Arc::new(one))).collect();
+        state.restart(revision);
+        self.count_spoiled(&state);
+    }
+
+    fn count_spoiled(&self, state: &State) {
+        self.spoiled.store(state.unreadable.len(), Ordering::Release);
+    }
+
+    /// A write that cannot be read here: who watches is ended, as nobody can say what has changed
+    /// (k8s.io/apiserver/pkg/storage/cacher/cacher.go@v0.37.2: the cache is not ready until a list succeeds). The last state
+    /// that could be read stays for the server's own use.
+    pub(crate) fn spoil(&self, unreadable: Unreadable) {
+        let mut state = self.state.write();
+        state.newest = unreadable.revision;
+        state.unreadable.insert(unreadable.key.clone(), Arc::new(unreadable));
+        self.count_spoiled(&state);
+        let mut live = self.live.lock();
+        if let Live::Open(_) = &*live {
+            *live = Live::Unasked;
+        }
+    }
+
+    /// What was unreadable can be read now; the feed is complete at `revision`.
+    pub(crate) fn restore(&self, items: Vec<Arc<Item>>, revision: u64) {
+        let mut state = self.state.write();
+        for item in items {
+            state.unreadable.remove(&item.key);
+            state.bytes += item.value.len();
+            let old = state.objects.insert(item.key.clone(), item);
+            state.bytes -= old.map_or(0, |old| old.value.len());
+        }
+        self.settle(&mut state, revision);
+    }
+
+    /// Once everything can be read again, history begins anew: it lacks what could not be read.
+    fn settle(&self, state: &mut State, revision: u64) {
+        if state.unreadable.is_empty() {
+            state.restart(revision);
+        }
+        self.count_spoiled(state);
+    }
+
+    /// False while there are objects that nobody here can read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.spoiled.load(Ordering::Acquire) == 0
+    }
+
+    /// The objects that cannot be read, in key order.
+    pub(crate) fn unreadable(&self) -> Vec<Arc<Unreadable>> {
+        match self.is_readable() {
+            true => Vec::new(),
+            false => self.state.read().unreadable.values().cloned().collect(),
+        }
     }
 
     /// Applies one event of the store; `item` is `None` for a delete.
     pub(crate) fn apply(&self, key: &str, revision: u64, item: Option<Arc<Item>>) {
         let mut state = self.state.write();
+        if !state.unreadable.is_empty() && state.unreadable.remove(key).is_some() {
+            self.settle(&mut state, revision);
+        }
         let (old, event) = match item {
             Some(item) => {
                 let old = state.objects.insert(item.key.clone(), item.clone());
@@ -152,6 +227,13 @@ impl Cache {
 }
 
 impl State {
+    /// Nothing is known of what was before.
+    fn restart(&mut self, revision: u64) {
+        self.history.clear();
+        self.oldest = revision;
+        self.newest = revision;
+    }
+
     fn under(&self, prefix: &str) -> Vec<Arc<Item>> {
         if prefix.is_empty() {
             return self.objects.values().cloned().collect();
@@ -164,7 +246,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn put(cache: &Cache, key: &str, revision: u64) {
         cache.apply(key, revision, Some(Arc::new(Item::new(key, revision, Bytes::new(), None))));
@@ -173,7 +254,7 @@ mod tests {
     #[test]
     fn a_watcher_sees_each_event_once_in_order() {
         let cache = Cache::new();
-        cache.fill(Vec::new(), 10);
+        cache.fill(Vec::new(), Vec::new(), 10);
         put(&cache, "a/x", 11);
         put(&cache, "a/y", 12);
         let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
@@ -189,6 +270,35 @@ mod tests {
         assert_eq!(cache.list("a/").0.len(), 1);
         assert_eq!(cache.list("b/").1, 14);
         assert_eq!(cache.stats(), (1, 0));
+    }
+
+    fn spoil(cache: &Cache, key: &str, revision: u64) {
+        cache.spoil(Unreadable { key: key.into(), revision, value: Bytes::new(), why: "no".into() });
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_watchers_and_begins_history_anew() {
+        let cache = Cache::new();
+        cache.fill(Vec::new(), Vec::new(), 10);
+        put(&cache, "a", 11);
+        let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
+        spoil(&cache, "a", 12);
+        spoil(&cache, "b", 13);
+        assert!(matches!(watcher.live.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert_eq!(cache.unreadable().iter().map(|one| &*one.key).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(cache.list("").0[0].revision, 11);
+        // One is written so that it can be read, the other is read with a new key.
+        put(&cache, "a", 14);
+        assert_eq!(cache.unreadable().len(), 1);
+        cache.restore(vec![Arc::new(Item::new("b", 13, Bytes::new(), None))], 15);
+        assert_eq!((cache.unreadable().len(), cache.list("").0.len()), (0, 2));
+        assert_eq!(cache.register(14).err(), Some(15));
+        let mut watcher = cache.register(15).unwrap_or_else(|_| panic!("15 is known"));
+        spoil(&cache, "c", 16);
+        assert!(watcher.live.try_recv().is_err());
+        // One that is deleted troubles nobody.
+        cache.apply("c", 17, None);
+        assert_eq!((cache.unreadable().len(), cache.register(16).err()), (0, Some(17)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{Call, OPTIMISTIC_LOCK, metadata, options, show};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Item;
 use crate::codec::{self, Expected, FieldValidation};
-use crate::hub::written;
+use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::{Storage, relative_key, set_resource_version};
 use crate::resources;
@@ -38,7 +38,12 @@ pub(crate) struct Options {
     pub(crate) orphan: Option<bool>,
     pub(crate) propagation: Option<String>,
     pub(crate) dry_run: bool,
+    /// [`IGNORE_READ_ERROR`]
+    pub(crate) ignore_read_error: bool,
 }
+
+/// Deletes an object that cannot be read, and no other.
+pub(crate) const IGNORE_READ_ERROR: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
 
 /// What is left of an object after a delete.
 pub(crate) struct Deleted {
@@ -60,6 +65,7 @@ impl Options {
             orphan: object.bool("orphanDependents"),
             propagation: object.get("propagationPolicy").and_then(Value::as_str).map(str::to_string),
             dry_run: options::check_dry_run(&dry_run, "DeleteOptions")?,
+            ignore_read_error: object.bool(IGNORE_READ_ERROR) == Some(true),
         };
         options.check()?;
         Ok(options)
@@ -83,6 +89,9 @@ impl Options {
         if let Some(policy) = &self.propagation {
             object.set("propagationPolicy", policy.as_str());
         }
+        if self.ignore_read_error {
+            object.set(IGNORE_READ_ERROR, true);
+        }
         if self.dry_run {
             object.set("dryRun", vec![Value::from("All")]);
         }
@@ -91,17 +100,39 @@ impl Options {
 
     fn check(&self) -> Result<(), Status> {
         let path = Path::new("propagationPolicy");
-        let error = match (&self.propagation, self.orphan) {
+        let mut errors = match (&self.propagation, self.orphan) {
             (Some(policy), Some(_)) => {
-                field::invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set")
+                vec![field::invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set")]
             }
             (Some(policy), None) if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") => {
-                field::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"])
+                vec![field::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"])]
             }
-            _ => return Ok(()),
+            _ => Vec::new(),
         };
-        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]))
+        if self.ignore_read_error {
+            errors.extend(self.unsafe_with());
+        }
+        if errors.is_empty() { Ok(()) } else { Err(invalid_options(&errors)) }
     }
+
+    /// An object that cannot be read is deleted as it is, or not at all
+    /// (apimachinery/pkg/apis/meta/v1/validation/validation.go: ValidateIgnoreStoreReadError).
+    fn unsafe_with(&self) -> impl Iterator<Item = field::Error> {
+        let set = [
+            ("propagationPolicy", self.propagation.is_some()),
+            ("orphanDependents", self.orphan.is_some()),
+            ("gracePeriodSeconds", self.grace_seconds.is_some()),
+            ("preconditions", self.uid.is_some() || self.resource_version.is_some()),
+        ];
+        let path = Path::new(IGNORE_READ_ERROR);
+        set.into_iter()
+            .filter(|(_, is)| *is)
+            .map(move |(name, _)| field::invalid(&path, true, format!("cannot be set together with .{name}")))
+    }
+}
+
+fn invalid_options(errors: &[field::Error]) -> Status {
+    Status::invalid("meta.k8s.io", "DeleteOptions", "", errors)
 }
 
 impl Call<'_> {
@@ -131,12 +162,18 @@ impl Call<'_> {
         if query.has("propagationPolicy") {
             object.set("propagationPolicy", query.get("propagationPolicy"));
         }
+        if query.flag(IGNORE_READ_ERROR) {
+            object.set(IGNORE_READ_ERROR, true);
+        }
         object.set("dryRun", query.all("dryRun").map(Value::from).collect::<Vec<_>>());
         Options::of_object(&object)
     }
 
     pub(crate) async fn delete(&self, body: Body) -> Result<Response<Body>, Status> {
         let options = self.delete_options(body, self.headers).await?;
+        if options.ignore_read_error {
+            return self.delete_unread(&options).await;
+        }
         let deleted = self.delete_named(self.namespace(), &self.info.name, &options).await?;
         let code = if !deleted.gone && options.orphan == Some(false) { 202 } else { 200 };
         if deleted.gone && !self.entry.strategy.returns_deleted_object() {
@@ -153,11 +190,12 @@ impl Call<'_> {
         let storage = self.storage()?.clone();
         let mut judged = None;
         for _ in 0..DELETE_RETRIES_MAX {
-            let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
-                return Err(self.not_found_name(name));
-            };
-            let object = self.entry.read(stored, self.hub()).await;
-            let object = object.map_err(|status| self.corrupt(&relative_key(namespace, name), revision, status))?;
+            let key = relative_key(namespace, name);
+            let current = self.hub().current(&storage, namespace, name).await;
+            let current = current.map_err(|unread| self.unread(&key, unread))?;
+            let Current { object, revision, .. } = current.ok_or_else(|| self.not_found_name(name))?;
+            let object = self.entry.read(object, self.hub()).await;
+            let object = object.map_err(|status| self.corrupt(&key, revision, status))?;
             self.check_delete(&object, name, options)?;
             if judged != Some(revision) {
                 self.admit_asked(self.attributes_of_delete(&object, options)).await?;
@@ -334,6 +372,10 @@ impl Call<'_> {
     pub(crate) async fn delete_collection(&self, body: Body) -> Result<Response<Body>, Status> {
         let storage = self.storage()?.clone();
         let options = self.delete_options(body, self.headers).await?;
+        if options.ignore_read_error {
+            let why = "is not allowed with DELETECOLLECTION, try again after removing the option";
+            return Err(invalid_options(&[field::invalid(&Path::new(IGNORE_READ_ERROR), true, why)]));
+        }
         let selection = Selection::of(self.entry, self.info)?;
         let list = options::List::of(&self.info.query, false)?;
         let listed = self.listed(&storage, &selection, &list).await?;

@@ -1,10 +1,10 @@
-//! GET of one object (k8s.io/apiserver/pkg/endpoints/handlers/get.go@v0.37.2).
+//! GET of one object (k8s.io/apiserver/pkg/endpoints/handlers/get.go, storage/cacher/delegator.go@v0.37.2).
 
 use api::status::Status;
 use http::Response;
 
 use super::{Call, options, show};
-use crate::registry::relative_key;
+use crate::registry::{Storage, relative_key};
 use crate::respond::Body;
 
 impl Call<'_> {
@@ -12,6 +12,11 @@ impl Call<'_> {
     pub(crate) async fn get(&self) -> Result<Response<Body>, Status> {
         let storage = self.storage()?;
         let key = relative_key(self.namespace(), &self.info.name);
+        if self.asks_the_store(storage) {
+            let stored = self.hub().stored_item(storage, &key).await;
+            let item = stored.map_err(|unread| self.unread(&key, unread))?.ok_or_else(|| self.not_found())?;
+            return show::item(self, storage, &item).await;
+        }
         match self.info.query.get("resourceVersion") {
             "" => drop(self.hub().fresh().await?),
             text => match options::parse_revision(text)? {
@@ -21,6 +26,15 @@ impl Call<'_> {
         }
         let item = storage.cache.get(&key).ok_or_else(|| self.not_found())?;
         show::item(self, storage, &item).await
+    }
+
+    /// What is encrypted is read from the store where upstream does that, so that what has become unreadable is told as such:
+    /// without a resourceVersion, or while the cache is of no use.
+    fn asks_the_store(&self, storage: &Storage) -> bool {
+        match &self.hub().encryption {
+            Some(encryption) if self.info.query.get("resourceVersion").is_empty() => encryption.covers(storage),
+            _ => !storage.cache.is_readable(),
+        }
     }
 
     /// The namespace of the path; empty for cluster-scoped kinds.

@@ -11,13 +11,13 @@ use api::value::{Map, Value};
 use api::{facts, map, object};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Response;
-use store::Range;
+use store::{KeyValue, Range};
 
 use super::list_body::{self, Form};
 use super::options::{self, Match, Token};
 use super::select::Selection;
-use super::{Call, corrupt_text, show};
-use crate::cache::{Item, put_field, put_varint};
+use super::{Call, corrupt_text, show, undecodable, unreadable};
+use crate::cache::{Item, Unreadable, put_field, put_varint};
 use crate::hub::store_failure;
 use crate::negotiate::{Format, Shape};
 use crate::registry::{Entry, Storage};
@@ -28,8 +28,6 @@ use crate::table;
 pub(super) const ITEMS: u32 = 2;
 /// An Unknown's contentEncoding and contentType, both empty.
 const PROTO_TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
-/// When a client may try again what a cache does not have yet.
-const REINITIALIZING_SECONDS: u32 = 1;
 /// Keys read from the store in one page.
 const PAGE_KEYS: usize = 1000;
 
@@ -56,21 +54,32 @@ impl Call<'_> {
         selection: &Selection,
         options: &options::List,
     ) -> Result<Listed, Status> {
-        match (&options.token, options.revision, options.matching) {
-            (Some(token), _, _) => self.listed_from_store(storage, selection, token.clone(), options.limit).await,
+        let listed = match (&options.token, options.revision, options.matching) {
+            (Some(token), _, _) => {
+                return self.listed_from_store(storage, selection, token.clone(), options.limit).await;
+            }
             (None, Some(revision), Match::Exact) => {
                 let token = Token { revision: Some(revision), start: selection.prefix.clone() };
-                self.listed_from_store(storage, selection, token, options.limit).await
+                return self.listed_from_store(storage, selection, token, options.limit).await;
             }
-            (None, Some(0), _) => Ok(self.listed_from_cache(storage, selection, self.hub().applied(), 0)),
+            (None, Some(0), _) => self.listed_from_cache(storage, selection, self.hub().applied(), 0),
             (None, Some(revision), _) => {
                 let at = self.hub().wait(revision).await?;
-                Ok(self.listed_from_cache(storage, selection, at, options.limit))
+                self.listed_from_cache(storage, selection, at, options.limit)
             }
             (None, None, _) => {
                 let at = self.hub().fresh().await?;
-                Ok(self.listed_from_cache(storage, selection, at, options.limit))
+                self.listed_from_cache(storage, selection, at, options.limit)
             }
+        };
+        match storage.cache.is_readable() {
+            true => Ok(listed),
+            // As upstream, whose cache is not ready then (cacher/delegator.go: shouldDelegateListOnNotReadyCache).
+            false if options.limit > 0 && selection.is_plain() => {
+                let token = Token { revision: None, start: selection.prefix.clone() };
+                self.listed_from_store(storage, selection, token, options.limit).await
+            }
+            false => Err(unreadable::reinitializing(storage)),
         }
     }
 
@@ -105,7 +114,7 @@ impl Call<'_> {
             start = format!("{}{}", storage.prefix, selection.prefix);
         }
         let mut at = token.revision.unwrap_or(0);
-        let mut items: Vec<Arc<Item>> = Vec::new();
+        let (mut items, mut unreadable): (Vec<Arc<Item>>, Vec<Unreadable>) = Default::default();
         loop {
             let page = if limit == 0 { PAGE_KEYS } else { limit - items.len() };
             let range = Range { start: start.into(), end: end.clone(), at, limit: page, keys_only: false };
@@ -115,10 +124,14 @@ impl Call<'_> {
             let last = read.items.last().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
             for kv in read.items {
                 let key = std::str::from_utf8(&kv.key).unwrap_or_default();
-                let item = shared(storage, &key[base.min(key.len())..], kv.mod_revision, kv.value);
-                if selection.matches(&item, storage) {
-                    items.push(item);
+                match self.shared(storage, &key[base.min(key.len())..], &kv).await {
+                    Ok(item) if selection.matches(&item, storage) => items.push(item),
+                    Ok(_) => {}
+                    Err(one) => unreadable.push(one),
                 }
+            }
+            if !unreadable.is_empty() {
+                return Err(unreadable::unlisted(storage, &unreadable));
             }
             match last {
                 Some(last) if read.more => {
@@ -131,6 +144,14 @@ impl Call<'_> {
                 }
                 _ => return Ok(Listed { items, revision: at, next: None, remaining: None }),
             }
+        }
+    }
+
+    /// The cached item of that revision when there is one, so that its wire bytes are shared.
+    async fn shared(&self, storage: &Storage, key: &str, kv: &KeyValue) -> Result<Arc<Item>, Unreadable> {
+        match storage.cache.get(key) {
+            Some(item) if item.revision == kv.mod_revision => Ok(item),
+            _ => self.hub().item(storage, key, kv).await,
         }
     }
 
@@ -190,18 +211,8 @@ impl Call<'_> {
 /// first error (k8s.io/apiserver/pkg/storage/{cacher/cacher.go,etcd3/corrupt_obj_deleter.go}@v0.37.2).
 pub(super) fn unlistable(entry: &Entry, storage: &Storage, first: Option<&Arc<Item>>, status: Status) -> Status {
     let Some(first) = first.filter(|_| entry.asks()) else { return status };
-    let why = corrupt_text(&format!("{}{}", storage.prefix, first.key), first.revision, &status);
-    let what = api::status::qualified(entry.facts.group, entry.facts.plural);
-    let text = "storage is (re)initializing: failed to list <unspecified>: failed to read one or more";
-    Status::too_many_requests(format!("{text} {what} from the storage: {why}"), REINITIALIZING_SECONDS)
-}
-
-/// The cached item of that revision when there is one, so that its wire bytes are shared.
-fn shared(storage: &Storage, key: &str, revision: u64, value: Bytes) -> Arc<Item> {
-    match storage.cache.get(key) {
-        Some(item) if item.revision == revision => item,
-        _ => Arc::new(Item::new(key, revision, value, storage.plain_version())),
-    }
+    let text = corrupt_text(&format!("{}{}", storage.prefix, first.key), &undecodable(first.revision, &status));
+    unreadable::not_ready(&unreadable::not_read(entry.facts.group, entry.facts.plural, &text, 1))
 }
 
 /// The first key after all keys with this prefix.

@@ -12,6 +12,8 @@ pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod select;
 pub(crate) mod show;
+mod unreadable;
+mod unsafe_delete;
 pub(crate) mod watch;
 pub(crate) mod write;
 
@@ -25,7 +27,7 @@ use parking_lot::Mutex;
 use crate::admission::Chain;
 use crate::authn::User;
 use crate::authz::Authorizers;
-use crate::hub::Hub;
+use crate::hub::{Hub, Unread, untransformable};
 use crate::negotiate::Accepted;
 use crate::registry::{Entry, Storage};
 use crate::request::Info;
@@ -71,10 +73,22 @@ impl Call<'_> {
     /// What a client is told of a stored object that cannot be had in its version
     /// (k8s.io/apiserver/pkg/storage/errors.go@v0.37.2: NewCorruptObjError).
     pub(crate) fn corrupt(&self, key: &str, revision: u64, status: Status) -> Status {
-        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.prefix.trim_start_matches("/registry"));
         match self.entry.asks() {
-            true => Status::internal(&corrupt_text(&format!("{prefix}{key}"), revision, &status)),
+            true => self.corrupt_object(key, &undecodable(revision, &status)),
             false => status,
+        }
+    }
+
+    fn corrupt_object(&self, key: &str, why: &str) -> Status {
+        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.prefix.trim_start_matches("/registry"));
+        Status::internal(&corrupt_text(&format!("{prefix}{key}"), why))
+    }
+
+    /// What a client is told of a stored object that was not read.
+    pub(crate) fn unread(&self, key: &str, unread: Unread) -> Status {
+        match unread {
+            Unread::Failed(status) => status,
+            Unread::Encrypted(error) => self.corrupt_object(key, &untransformable(error)),
         }
     }
 
@@ -107,13 +121,12 @@ impl Call<'_> {
     }
 }
 
-/// The error of a stored object that cannot be converted.
-pub(crate) fn corrupt_text(key: &str, revision: u64, status: &Status) -> String {
-    let why = undecodable(revision, status);
+/// The error of a stored object that cannot be decrypted or converted.
+pub(crate) fn corrupt_text(key: &str, why: &str) -> String {
     format!("StorageError: corrupt object, Code: 7, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
 }
 
-/// As [`corrupt_text`] for one that is about to be changed.
+/// The error of one that cannot be converted and is about to be changed.
 pub(crate) fn undecodable(revision: u64, status: &Status) -> String {
     format!("object not decodable revision={revision}: {}", status.message)
 }

@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep};
 use super::list::unlistable;
 use super::options::{self, Match};
 use super::select::Selection;
+use super::unreadable::reinitializing;
 use super::{Call, show};
 use crate::cache::{Change, Event, Item, Registration, Seen, json_frame, proto_frame};
 use crate::hub::Hub;
@@ -102,6 +103,10 @@ impl Call<'_> {
                 Err(oldest) => return Ok(self.too_old(at, oldest)),
             }
         };
+        // Asked last: whoever is registered by now is ended when something unreadable comes.
+        if !storage.cache.is_readable() {
+            return Err(reinitializing(&storage));
+        }
         let mut watcher = self.watcher(storage, selection, &options, registration, at);
         let first = items.first().cloned();
         watcher.start(items, mark_end);

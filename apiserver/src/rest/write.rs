@@ -15,7 +15,7 @@ use crate::admission::{Attributes, Operation};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
 use crate::codec::{self, FieldValidation};
-use crate::hub::written;
+use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::Storage;
 use crate::resources;
@@ -33,7 +33,8 @@ pub(crate) struct Existing {
     /// In the entry's version.
     pub(crate) object: Map,
     pub(crate) revision: u64,
-    /// Not stored in the version that it would be stored in now: it is written even when nothing changes.
+    /// Not stored in the version, or not encrypted in the way, that it would be stored in now: it is written even when
+    /// nothing changes.
     pub(crate) outdated: bool,
 }
 
@@ -202,15 +203,15 @@ impl Call<'_> {
     ) -> Result<Done, Status> {
         let storage = self.storage()?.clone();
         for _ in 0..UPDATE_RETRIES_MAX {
-            let found = self.hub().read(&storage, self.namespace(), &self.info.name).await?;
-            let Some((stored, revision)) = found else {
+            let found = self.hub().current(&storage, self.namespace(), &self.info.name).await?;
+            let Some(Current { object: stored, revision, stale }) = found else {
                 let empty = Existing { object: Map::new(), revision: 0, outdated: false };
                 if !creates || !self.info.subresource.is_empty() {
                     return Err(self.not_found());
                 }
                 return self.create_on_change(make(&empty)?, dry_run).await;
             };
-            let outdated = self.entry.is_outdated(&stored);
+            let outdated = stale || self.entry.is_outdated(&stored);
             let object = self.entry.read(stored, self.hub()).await.map_err(|status| match self.entry.asks() {
                 true => Status { message: undecodable(revision, &status), ..status },
                 false => status,

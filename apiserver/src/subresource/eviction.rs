@@ -19,7 +19,7 @@ use super::{Incoming, Special};
 use crate::admission::{Operation, Reader};
 use crate::chain::Asked;
 use crate::respond::{self, Body};
-use crate::rest::delete::Options;
+use crate::rest::delete::{IGNORE_READ_ERROR, Options};
 use crate::rest::{Call, OPTIMISTIC_LOCK, metadata, options};
 
 /// Attempts that meet conflicts, and the pause between them (EvictionsRetry).
@@ -87,9 +87,8 @@ async fn evict(call: &Call<'_>, eviction: &mut Map) -> Result<(), Status> {
 
 fn delete_options(eviction: &Map, name: &str, dry_run: bool) -> Result<Options, Status> {
     let Some(object) = eviction.map("deleteOptions") else { return Ok(Options { dry_run, ..Options::default() }) };
-    let unsafe_name = "ignoreStoreReadErrorWithClusterBreakingPotential";
-    if object.bool(unsafe_name) == Some(true) {
-        let path = Path::new("deleteOptions").child(unsafe_name);
+    if object.bool(IGNORE_READ_ERROR) == Some(true) {
+        let path = Path::new("deleteOptions").child(IGNORE_READ_ERROR);
         let why = "can not be set for pod eviction, try after removing the option";
         return Err(Status::invalid("policy", "Eviction", name, &[field::invalid(&path, true, why)]));
     }

@@ -25,9 +25,9 @@ use super::options::{LogOptions, Query, Wrong};
 use super::respond::{self, Body};
 use super::route::Place;
 use super::tail::{Shown, start_of_last};
-use super::watch::Watch;
 use crate::access::{Access, Log};
 use crate::pod::shape;
+use files::Watch;
 
 /// Bytes read from a file at a time, and shown bytes gathered before they are sent.
 const CHUNK_BYTES: usize = 32 << 10;

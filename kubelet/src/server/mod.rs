@@ -20,7 +20,6 @@ mod stats;
 mod streaming;
 mod tail;
 mod usage;
-mod watch;
 
 pub(crate) use settings::File;
 pub use settings::{Authorization, Settings};

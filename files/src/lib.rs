@@ -1,5 +1,7 @@
 //! Tells when something happens to a file: its folder is watched by inotify, because a log that is
 //! rotated is another file of the same name.
+//!
+//! Must not know: what is in a file, any other crate.
 
 use std::fs::File;
 use std::io;
@@ -17,21 +19,25 @@ const EVENT_BYTES: usize = 16;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Happened {
+pub struct Happened {
     /// The name stands for another file now.
-    pub(super) recreated: bool,
+    pub recreated: bool,
 }
 
-pub(super) struct Watch {
+/// A watch of one file and its folder.
+pub struct Watch {
     events: Receiver,
     name: Vec<u8>,
     buffer: [u8; BUFFER_BYTES],
 }
 
 impl Watch {
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
+    /// # Errors
+    /// The folder is not there, or the process may not watch more.
+    pub fn new(path: &Path) -> io::Result<Self> {
         let missing = || io::Error::from(io::ErrorKind::InvalidInput);
         let (folder, name) = (path.parent().ok_or_else(missing)?, path.file_name().ok_or_else(missing)?);
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         let wanted = WatchFlags::MODIFY
             | WatchFlags::CREATE
@@ -45,8 +51,20 @@ impl Watch {
         Ok(Watch { events, name: name.as_encoded_bytes().to_vec(), buffer: [0; BUFFER_BYTES] })
     }
 
+    /// Waits for any event in the folder. A volume of the kubelet is changed behind the file's name, by another link.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// The events cannot be read.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        self.events.read(&mut self.buffer).await.map(drop)
+    }
+
     /// Waits for the next event of the file. Cancel safe: an event is read and told at once.
-    pub(super) async fn next(&mut self) -> io::Result<Happened> {
+    ///
+    /// # Errors
+    /// The events cannot be read.
+    pub async fn next(&mut self) -> io::Result<Happened> {
         loop {
             let read = self.events.read(&mut self.buffer).await?;
             if let Some(happened) = happened(&self.buffer[..read], &self.name) {
