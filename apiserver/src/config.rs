@@ -75,6 +75,8 @@ pub struct Config {
     /// --max-requests-inflight, --max-mutating-requests-inflight: their sum is what priority and fairness divides
     pub max_requests_inflight: usize,
     pub max_mutating_requests_inflight: usize,
+    /// What the server is told of other API servers.
+    pub aggregator: crate::aggregation::Config,
 }
 
 impl Default for Config {
@@ -111,6 +113,7 @@ impl Default for Config {
             enable_priority_and_fairness: true,
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
+            aggregator: Default::default(),
         }
     }
 }
