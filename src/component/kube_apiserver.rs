@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AnonymousAuth, Config, RequestHeader, Server};
+use apiserver::{AggregatorConfig, AnonymousAuth, Config, RequestHeader, Server};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use crate::flags::Values;
@@ -15,6 +15,7 @@ pub(super) const FLAGS: &str = concat!(include_str!("../flags/kube-apiserver.txt
 /// Flags that change what this server does; the others are accepted and named in a warning.
 pub(super) const HONOURED: &[&str] = &[
     "advertise-address",
+    "aggregator-reject-forwarding-redirect",
     "allow-privileged",
     "anonymous-auth",
     "api-audiences",
@@ -24,6 +25,7 @@ pub(super) const HONOURED: &[&str] = &[
     "data-dir",
     "disable-admission-plugins",
     "enable-admission-plugins",
+    "enable-aggregator-routing",
     "enable-bootstrap-token-auth",
     "enable-priority-and-fairness",
     "etcd-cafile",
@@ -36,6 +38,8 @@ pub(super) const HONOURED: &[&str] = &[
     "kubelet-preferred-address-types",
     "max-mutating-requests-inflight",
     "max-requests-inflight",
+    "proxy-client-cert-file",
+    "proxy-client-key-file",
     "requestheader-allowed-names",
     "requestheader-client-ca-file",
     "requestheader-extra-headers-prefix",
@@ -149,7 +153,17 @@ fn config(values: &Values) -> Result<Config> {
             "max-mutating-requests-inflight",
             default.max_mutating_requests_inflight,
         )?,
+        aggregator: aggregator(values),
     })
+}
+
+fn aggregator(values: &Values) -> AggregatorConfig {
+    let path = |flag| values.get(flag).filter(|path| !path.is_empty()).map(PathBuf::from);
+    AggregatorConfig {
+        proxy_client: path("proxy-client-cert-file").zip(path("proxy-client-key-file")),
+        routes_to_endpoints: values.flag("enable-aggregator-routing", false),
+        rejects_redirects: values.flag("aggregator-reject-forwarding-redirect", true),
+    }
 }
 
 fn inflight(values: &Values, flag: &str, default: usize) -> Result<usize> {

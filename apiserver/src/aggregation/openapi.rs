@@ -102,8 +102,8 @@ impl Specs {
     /// Puts the v2 documents into the order of their APIServices (openapi/aggregator/priority.go).
     fn order(&self, core: &Core) {
         let specs = self.v2.lock();
-        let mut groups: HashMap<&str, i64> = HashMap::new();
         let services: Vec<_> = specs.keys().filter_map(|name| core.aggregation.named(name)).collect();
+        let mut groups: HashMap<&str, i64> = HashMap::new();
         for remote in &services {
             let best = groups.entry(&remote.service.group).or_insert(0);
             *best = remote.service.group_priority.max(*best);

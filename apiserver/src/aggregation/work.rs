@@ -137,6 +137,9 @@ mod tests {
 
     use super::*;
 
+    /// How long a run takes.
+    const MOMENT: Duration = Duration::from_millis(80);
+
     #[test]
     fn failures_wait_longer_each_time() {
         let backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(60) };
@@ -144,7 +147,7 @@ mod tests {
         assert_eq!(waits, [500, 1000, 2000, 32_000, 60_000, 60_000]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_run_at_a_time_and_again_when_touched() {
         let (touch, touched) = mpsc::unbounded_channel();
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -152,7 +155,7 @@ mod tests {
             let log = log.clone();
             async move {
                 log.lock().push(format!("{name} begins"));
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(MOMENT).await;
                 log.lock().push(format!("{name} ends"));
                 let runs = log.lock().iter().filter(|line| **line == format!("{name} ends")).count();
                 if name == "b" && runs < 3 { Next::Retry } else { Next::Done }
@@ -160,16 +163,17 @@ mod tests {
         };
         let script = async {
             touch.send("a".into()).expect("it listens");
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(MOMENT / 4).await;
             // Twice while it runs is once more.
             touch.send("a".into()).expect("it listens");
             touch.send("a".into()).expect("it listens");
-            tokio::time::sleep(Duration::from_secs(10)).await;
             touch.send("b".into()).expect("it listens");
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            while log.lock().len() < 10 {
+                tokio::time::sleep(MOMENT / 4).await;
+            }
             drop(touch);
         };
-        let backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(4) };
+        let backoff = Backoff { first: MOMENT / 4, max: MOMENT };
         tokio::join!(run(touched, backoff, work), script);
         let (a, b): (Vec<_>, Vec<_>) = log.lock().clone().into_iter().partition(|line| line.starts_with('a'));
         assert_eq!(a, ["a begins", "a ends", "a begins", "a ends"]);
