@@ -46,7 +46,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let resolver = Arc::new(resolver(config));
     let clients = Arc::new(Clients::new(resolver.clone()));
     let policies: Arc<Policies> = Arc::default();
-    let webhooks = Arc::new(Webhooks { clients: clients.clone(), ..Webhooks::default() });
+    let webhooks = Arc::new(Webhooks::new(clients.clone()));
     let aggregation = Arc::new(Aggregation::new(&config.aggregator, resolver).map_err(wrong)?);
     let observers: Vec<Box<dyn Observer>> = vec![
         Box::new(AuthorizerViews(authz.clone())),

@@ -43,7 +43,7 @@ impl Managed {
 }
 
 /// The service that serves a group version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceRef {
     pub(crate) namespace: String,
     pub(crate) name: String,

@@ -243,6 +243,11 @@ mod tests {
     }
 
     #[test]
+    fn api_services_as_upstream_answers() {
+        rows::check(include_str!("testdata/apiregistration.json"));
+    }
+
+    #[test]
     fn core_kinds_as_upstream_answers() {
         rows::check(include_str!("core/testdata.json"));
     }

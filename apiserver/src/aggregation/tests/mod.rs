@@ -151,6 +151,11 @@ impl World {
         group.maps("versions").next().cloned()
     }
 
+    /// Waits until a group is listed after all others.
+    async fn lists_last(&self, group: &str) {
+        until(group, || async { self.group_names().await.last().is_some_and(|last| last == group).then_some(()) }).await
+    }
+
     async fn group_names(&self) -> Vec<String> {
         let list = self.get("/apis").await.object();
         list.maps("groups").map(|group| group.str("name").to_owned()).collect()
@@ -253,17 +258,18 @@ async fn listed(world: &World) {
     assert_eq!(world.get(PATH).await.object().str("groupVersion"), "wardle.example.com/v1alpha1");
     let group = world.get("/apis/wardle.example.com").await.object();
     assert_eq!(group.map("preferredVersion").expect("one").str("version"), "v1alpha1");
-    assert_eq!(world.group_names().await.last().map(String::as_str), Some("wardle.example.com"));
+    world.lists_last("wardle.example.com").await;
     // A version of higher priority moves its group, and stands first in it.
     let better = r#"{"metadata":{"name":"v1.wardle.example.com"},"spec":{"group":"wardle.example.com","version":"v1",
         "groupPriorityMinimum":19000,"versionPriority":300,"service":{"namespace":"wardle","name":"none"}}}"#;
     world.create(SERVICES, better).await;
-    assert_eq!(world.group_names().await[..3], ["apiregistration.k8s.io", "wardle.example.com", "apps"]);
+    let first = ["apiregistration.k8s.io", "wardle.example.com", "apps"];
+    until("the first", || async { (world.group_names().await[..3] == first).then_some(()) }).await;
     let group = world.get("/apis/wardle.example.com").await.object();
     let versions: Vec<&str> = group.maps("versions").map(|version| version.str("version")).collect();
     assert_eq!(versions, ["v1", "v1alpha1"]);
     world.delete(&format!("{SERVICES}/v1.wardle.example.com")).await;
-    assert_eq!(world.group_names().await.last().map(String::as_str), Some("wardle.example.com"));
+    world.lists_last("wardle.example.com").await;
 }
 
 async fn documented(world: &World) {
@@ -309,7 +315,7 @@ async fn gone(world: &World, flunders: &str) {
     let counted = format!(r#"aggregator_unavailable_apiservice_total{{name="{NAME}",reason="FailedDiscoveryCheck"}} 1"#);
     assert!(metrics.contains(&counted), "{counted}");
     world.delete(&format!("{SERVICES}/{NAME}")).await;
-    assert_eq!(world.get(flunders).await.code, 404);
+    until("not found", || async { (world.get(flunders).await.code == 404).then_some(()) }).await;
     assert_eq!(world.get("/apis/wardle.example.com").await.code, 404);
     until("forgotten", || async { world.discovered().await.is_none().then_some(()) }).await;
 }
@@ -351,7 +357,7 @@ async fn custom_resources_are_registered_and_removed() {
     assert_eq!((spec.i64("groupPriorityMinimum"), spec.i64("versionPriority")), (Some(1000), Some(100)));
     assert_eq!(registered.label("kube-aggregator.kubernetes.io/automanaged"), Some("true"));
     assert_eq!(world.get(&format!("{SERVICES}/v2.example.com")).await.code, 404);
-    assert_eq!(world.group_names().await.last().map(String::as_str), Some("example.com"));
+    world.lists_last("example.com").await;
     // It is kept: who deletes it gets another one.
     world.delete(&format!("{SERVICES}/v1.example.com")).await;
     until("registered again", || async {
@@ -366,9 +372,9 @@ async fn custom_resources_are_registered_and_removed() {
     .await;
     // A built-in group version is not: who deletes it means it.
     world.delete(&format!("{SERVICES}/v1.batch")).await;
+    until("unlisted", || async { (!world.group_names().await.contains(&"batch".to_owned())).then_some(()) }).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.get(&format!("{SERVICES}/v1.batch")).await.code, 404);
-    assert!(!world.group_names().await.contains(&"batch".to_owned()));
     assert_eq!(world.get("/apis/batch/v1/jobs").await.code, 200);
     world.server.stop();
 }

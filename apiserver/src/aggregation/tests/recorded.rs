@@ -9,6 +9,9 @@ use crate::webhook::testing::object;
 /// `kubectl get apiservices -o json` of kube-apiserver v1.37.2 with default flags.
 const RECORDED: &str = include_str!("../testdata/apiservices.json");
 
+/// `/apis` of the same server.
+const GROUPS: &str = include_str!("../testdata/apis.json");
+
 /// Name, labels, spec and condition of every APIService.
 fn rows(list: &Map) -> Vec<String> {
     let row = |service: &Map| {
@@ -33,6 +36,8 @@ async fn built_in_group_versions_are_registered_as_upstream_does() {
     let world = World::new().await;
     let got = rows(&world.get(SERVICES).await.object());
     assert_eq!(got.join(""), rows(&object(RECORDED)).join(""));
+    let (ours, theirs) = (world.get("/apis").await.object(), object(GROUPS));
+    assert_eq!(ours.list("groups"), theirs.list("groups"));
     let ready = world.get("/readyz?verbose").await.text;
     let ours: Vec<&str> = ready.lines().filter(|line| is_aggregator_s(line)).collect();
     let theirs: Vec<&str> = READY.lines().filter(|line| is_aggregator_s(line)).collect();

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 
 use api::status::Status;
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use streams::upgrade::{How, is_wanted};
@@ -16,7 +17,7 @@ pub(crate) use super::rewrite::Links;
 use super::target::{Target, clean};
 use super::upgrade;
 use crate::chain::Asked;
-use crate::respond::{self, Body};
+use crate::respond::{self, Body, BoxError};
 use crate::rest::Call;
 use crate::subresource::Incoming;
 
@@ -150,8 +151,7 @@ pub(crate) async fn answered(response: Response<Body>, links: &Links<'_>) -> Res
         body
     } else if is_page && matches!(encoding.as_str(), "" | "gzip" | "deflate") {
         headers.remove(header::CONTENT_LENGTH);
-        let page = Limited::new(body, PAGE_BYTES_MAX).collect().await;
-        let page = page.map_err(|error| Status::internal(&error.to_string()))?.to_bytes();
+        let page = whole(body).await.map_err(|error| Status::internal(&error.to_string()))?;
         respond::full(rewritten(page, &encoding, links))
     } else {
         body
@@ -160,6 +160,11 @@ pub(crate) async fn answered(response: Response<Body>, links: &Links<'_>) -> Res
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = headers;
     Ok(answer)
+}
+
+/// A page to its end.
+fn whole(body: Body) -> BoxFuture<'static, Result<Bytes, BoxError>> {
+    Limited::new(body, PAGE_BYTES_MAX).collect().map_ok(|page| page.to_bytes()).boxed()
 }
 
 /// The page with its links changed; one that cannot be read stays as it is.
