@@ -1,5 +1,6 @@
 //! Puts a server together from its configuration.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use store::Store;
@@ -8,6 +9,7 @@ use crate::admission::policy::guard::ParamGuard;
 use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
 use crate::admission::{self, Chain, Parts};
+use crate::aggregation::{self, Aggregation};
 use crate::authn::{self, Anonymous, Authenticators, jws};
 use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
@@ -23,6 +25,8 @@ use crate::registry::Registry;
 use crate::rest::Api;
 use crate::subresource::connect::Backends;
 use crate::views::AuthorizerViews;
+use crate::webhook::client::Clients;
+use crate::webhook::resolve::Resolver;
 use crate::{Error, nonresource, server_id};
 
 fn wrong(error: impl std::fmt::Display) -> Error {
@@ -40,13 +44,18 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
     let gate = Arc::new(Flow::new(config));
-    let (policies, webhooks): (Arc<Policies>, Arc<Webhooks>) = (Arc::default(), Arc::default());
+    let resolver = Arc::new(resolver(config));
+    let clients = Arc::new(Clients::new(resolver.clone()));
+    let policies: Arc<Policies> = Arc::default();
+    let webhooks = Arc::new(Webhooks::new(clients.clone()));
+    let aggregation = Arc::new(Aggregation::new(&config.aggregator, resolver).map_err(wrong)?);
     let observers: Vec<Box<dyn Observer>> = vec![
         Box::new(AuthorizerViews(authz.clone())),
         Box::new(changes),
         Box::new(policy::Views(policies.clone())),
         Box::new(Configurations(webhooks.clone())),
         Box::new(flow::Views(gate.clone())),
+        Box::new(aggregation::Views(aggregation.clone())),
     ];
     let clock: encryption::Clock = Arc::new(jiff::Timestamp::now);
     let encrypting = Arc::new(encryption::metrics::Metrics::new(&server_id::here(), clock.clone()));
@@ -55,9 +64,9 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         Encryption::new(&config.encryption, encrypting.clone(), clock).map_err(Error::Config)?.map(Arc::new);
     let hub = Arc::new(hub);
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let counted = webhooks.metrics.collectors().into_iter().chain(encrypting.collectors());
+    let counted = webhooks.metrics.collectors().into_iter();
+    let counted = counted.chain(encrypting.collectors()).chain(aggregation.metrics.collectors());
     let metrics = Metrics::new(counted).map_err(wrong)?;
-    let clients = webhooks.clients.clone();
     let parts = Parts { authorizers: authz.clone(), policies, webhooks };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
@@ -76,14 +85,26 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         issuer,
         openid,
         flow: gate,
-        health: Health::default(),
+        health: Health::new(config.aggregator.proxy_client.is_some()),
         metrics,
         version: nonresource::Version::default(),
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
         clients,
+        aggregation,
     };
     Ok((core, queue))
+}
+
+/// Services are found as flags say; the server finds itself where it listens.
+fn resolver(config: &Config) -> Resolver {
+    let loopback = match config.bind_address {
+        IpAddr::V4(address) if address.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(address) if address.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+        address => address,
+    };
+    let own = (config.secure_port > 0).then(|| SocketAddr::new(loopback, config.secure_port).to_string());
+    Resolver { to_endpoints: config.aggregator.routes_to_endpoints, own }
 }
 
 fn audiences(config: &Config) -> Vec<String> {

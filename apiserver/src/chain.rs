@@ -11,6 +11,7 @@ use api::status::Status;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
 
+use crate::aggregation::{self, Aggregation};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
 use crate::authz::{Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) backends: subresource::connect::Backends,
     /// Connections to webhooks.
     pub(crate) clients: Arc<Clients>,
+    /// What other servers serve.
+    pub(crate) aggregation: Arc<Aggregation>,
 }
 
 /// A request past authentication.
@@ -132,7 +135,7 @@ impl Core {
         let pass = match self.flow.admit(&self.api.hub, user, info, &caller).await {
             Ok(pass) => pass,
             Err(refused) => {
-                self.metrics.terminated(info, &parts.method, refused.status().as_u16());
+                self.metrics.terminated("apiserver", info, &parts.method, refused.status().as_u16());
                 return refused;
             }
         };
@@ -156,8 +159,12 @@ impl Core {
             decision => return Err((refused(Forbidden::of(&attributes, decision.reason())), parts.headers)),
         }
         let asked = Asked { core: self, info, user, headers: &parts.headers, now };
-        let routed = if info.is_resource {
-            let upgrade = parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
+        let upgrade = || parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
+        let routed = if let Some(remote) = self.aggregation.of_path(&info.path) {
+            let rest = aggregation::Rest { method: &parts.method, body, upgrade: upgrade() };
+            Ok(aggregation::answer(&asked, &remote, rest).await)
+        } else if info.is_resource {
+            let upgrade = upgrade();
             asked.resource(&parts.method, &parts.uri, body, upgrade).await
         } else {
             asked.path(&parts.method, body).await

@@ -86,6 +86,8 @@ pub struct Config {
     pub max_mutating_requests_inflight: usize,
     /// What is encrypted in the store, and how
     pub encryption: EncryptionConfig,
+    /// What the server is told of other API servers.
+    pub aggregator: crate::aggregation::Config,
 }
 
 impl Default for Config {
@@ -123,6 +125,7 @@ impl Default for Config {
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
             encryption: EncryptionConfig::default(),
+            aggregator: Default::default(),
         }
     }
 }

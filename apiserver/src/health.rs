@@ -15,8 +15,10 @@ use crate::respond::{self, Body};
 /// Checks that hold as soon as the process serves: upstream's names of what is one thing here.
 const ALWAYS: &[&str] = &["ping", "log"];
 
+/// Only of a server that has a client certificate for other API servers.
+const PROXY_HOOK: &str = "poststarthook/aggregator-reload-proxy-client-cert";
 /// What has to have happened once.
-pub(crate) const HOOKS: &[&str] = &[
+const HOOKS: &[&str] = &[
     "poststarthook/start-apiserver-admission-initializer",
     "poststarthook/start-system-namespaces-controller",
     "poststarthook/rbac/bootstrap-roles",
@@ -24,19 +26,41 @@ pub(crate) const HOOKS: &[&str] = &[
     "poststarthook/priority-and-fairness-config-producer",
     "poststarthook/bootstrap-controller",
     "poststarthook/start-kubernetes-service-cidr-controller",
-    "poststarthook/apiservice-discovery-controller",
     "poststarthook/crd-informer-synced",
+    PROXY_HOOK,
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
 ];
 
 /// State of the checks.
-#[derive(Default)]
 pub(crate) struct Health {
+    hooks: Vec<&'static str>,
     done: Mutex<BTreeSet<&'static str>>,
     changed: tokio::sync::Notify,
     pub(crate) stopping: AtomicBool,
 }
 
 impl Health {
+    /// `proxies`: there is a client certificate for other API servers.
+    pub(crate) fn new(proxies: bool) -> Self {
+        let hooks = HOOKS.iter().copied().filter(|hook| proxies || *hook != PROXY_HOOK).collect();
+        // The certificate is read whenever it is shown.
+        let done = Mutex::new([PROXY_HOOK].into());
+        Health { hooks, done, changed: tokio::sync::Notify::new(), stopping: AtomicBool::new(false) }
+    }
+
+    /// The names of what has to have happened once.
+    pub(crate) fn hooks(&self) -> &[&'static str] {
+        &self.hooks
+    }
+
     /// A start-up hook has run.
     pub(crate) fn done(&self, hook: &'static str) {
         self.done.lock().insert(hook);
@@ -47,20 +71,20 @@ impl Health {
     pub(crate) async fn ready(&self) {
         loop {
             let changed = self.changed.notified();
-            if HOOKS.iter().all(|hook| self.done.lock().contains(hook)) {
+            if self.hooks.iter().all(|hook| self.done.lock().contains(hook)) {
                 return;
             }
             changed.await;
         }
     }
 
-    fn hooks(&self) -> Vec<(&'static str, Result<(), String>)> {
+    fn outcomes(&self) -> Vec<(&'static str, Result<(), String>)> {
         let done = self.done.lock();
         let state = |hook: &&'static str| match done.contains(hook) {
             true => (*hook, Ok(())),
             false => (*hook, Err("not finished".to_string())),
         };
-        HOOKS.iter().map(state).collect()
+        self.hooks.iter().map(state).collect()
     }
 }
 
@@ -91,7 +115,7 @@ async fn checks(core: &Core, endpoint: &str) -> Vec<(&'static str, Result<(), St
         checks.push(("etcd-readiness", Ok(())));
         checks.push(("informer-sync", Ok(())));
     }
-    checks.extend(core.health.hooks());
+    checks.extend(core.health.outcomes());
     if let Some(encryption) = &core.api.hub.encryption {
         // A plugin that is gone is no reason to end the server.
         if endpoint != "livez" {

@@ -4,6 +4,7 @@
 //! Must not know: `client` or any other component. Only this crate names `store`.
 
 mod admission;
+mod aggregation;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -51,6 +52,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use aggregation::Config as AggregatorConfig;
 pub use config::{AnonymousAuth, Config, EncryptionConfig, RequestHeader};
 pub use respond::Body;
 pub use server::InProcess;
@@ -169,6 +171,7 @@ impl Server {
             custom::controller::run(core.clone(), definitions, served).await;
         }));
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(flow::run(self.core.clone())));
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(aggregation::run(self.core.clone())));
         let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;

@@ -73,11 +73,11 @@ impl Metrics {
         }
     }
 
-    /// The server refused a request to protect itself.
-    pub(crate) fn terminated(&self, info: &Info, method: &http::Method, code: u16) {
+    /// The server refused a request to protect itself; `component` is the part of it that did.
+    pub(crate) fn terminated(&self, component: &str, info: &Info, method: &http::Method, code: u16) {
         let (group, resource, version) = (&*info.group, &*info.resource, &*info.version);
         let sub = if info.is_resource { &*info.subresource } else { &*info.path };
-        let labels = [&*code.to_string(), "apiserver", group, resource, scope(info), sub, verb(info, method), version];
+        let labels = [&*code.to_string(), component, group, resource, scope(info), sub, verb(info, method), version];
         self.terminations.with_label_values(&labels).inc();
     }
 

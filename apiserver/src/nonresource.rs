@@ -42,7 +42,7 @@ impl Asked<'_> {
             openid::CONFIG_PATH | openid::JWKS_PATH => return self.openid(path),
             _ => {}
         }
-        if let Some(answer) = openapi::answer(self, path) {
+        if let Some(answer) = openapi::answer(self, path).await {
             return answer;
         }
         discovery::answer(self, path)

@@ -15,6 +15,7 @@ use crate::registry::Entry;
 use crate::request::{Info, Query};
 use crate::respond;
 use crate::rest::Call;
+use crate::rest::delete::Options;
 use crate::rest::write::Existing;
 
 fn user() -> User {
@@ -178,8 +179,18 @@ pub(crate) async fn apply_status(core: &Core, manager: &str, object: &Map) -> Re
 
 /// Deletes the object if it is there.
 pub(crate) async fn remove(core: &Core, identity: &Map) -> Result<(), Status> {
+    remove_with(core, identity, &Options::default()).await
+}
+
+/// Deletes the object if it is there and not another of its name.
+pub(crate) async fn remove_exactly(core: &Core, object: &Map) -> Result<(), Status> {
+    let uid = Some(object::Meta::uid(object).to_owned());
+    remove_with(core, object, &Options { uid, ..Options::default() }).await
+}
+
+async fn remove_with(core: &Core, identity: &Map, options: &Options) -> Result<(), Status> {
     let own = Own::new(core, "delete", identity)?;
-    match own.call(core).delete_named(&own.info.namespace, &own.info.name, &Default::default()).await {
+    match own.call(core).delete_named(&own.info.namespace, &own.info.name, options).await {
         Err(status) if status.code == 404 => Ok(()),
         outcome => outcome.map(drop),
     }

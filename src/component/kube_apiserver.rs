@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server};
+use apiserver::{AggregatorConfig, AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use crate::flags::Values;
@@ -15,6 +15,7 @@ pub(super) const FLAGS: &str = concat!(include_str!("../flags/kube-apiserver.txt
 /// Flags that change what this server does; the others are accepted and named in a warning.
 pub(super) const HONOURED: &[&str] = &[
     "advertise-address",
+    "aggregator-reject-forwarding-redirect",
     "allow-privileged",
     "anonymous-auth",
     "api-audiences",
@@ -24,6 +25,7 @@ pub(super) const HONOURED: &[&str] = &[
     "data-dir",
     "disable-admission-plugins",
     "enable-admission-plugins",
+    "enable-aggregator-routing",
     "enable-bootstrap-token-auth",
     "enable-priority-and-fairness",
     "encryption-provider-config",
@@ -38,6 +40,8 @@ pub(super) const HONOURED: &[&str] = &[
     "kubelet-preferred-address-types",
     "max-mutating-requests-inflight",
     "max-requests-inflight",
+    "proxy-client-cert-file",
+    "proxy-client-key-file",
     "requestheader-allowed-names",
     "requestheader-client-ca-file",
     "requestheader-extra-headers-prefix",
@@ -155,7 +159,17 @@ fn config(values: &Values) -> Result<Config> {
             file: values.get("encryption-provider-config").filter(|path| !path.is_empty()).map(Into::into),
             automatic_reload: values.flag("encryption-provider-config-automatic-reload", false),
         },
+        aggregator: aggregator(values),
     })
+}
+
+fn aggregator(values: &Values) -> AggregatorConfig {
+    let path = |flag| values.get(flag).filter(|path| !path.is_empty()).map(PathBuf::from);
+    AggregatorConfig {
+        proxy_client: path("proxy-client-cert-file").zip(path("proxy-client-key-file")),
+        routes_to_endpoints: values.flag("enable-aggregator-routing", false),
+        rejects_redirects: values.flag("aggregator-reject-forwarding-redirect", true),
+    }
 }
 
 fn inflight(values: &Values, flag: &str, default: usize) -> Result<usize> {

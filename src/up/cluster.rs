@@ -211,6 +211,10 @@ fn server_config(plan: &Plan, identities: &Identities) -> Result<apiserver::Conf
         kubelet_ca: Some(pki.ca.cert.clone().into_bytes()),
         kubelet_address_types: strings(&["InternalIP", "ExternalIP", "Hostname"]),
         allow_privileged: true,
+        aggregator: apiserver::AggregatorConfig {
+            proxy_client: Some((pki.path("front-proxy-client.crt"), pki.path("front-proxy-client.key"))),
+            ..Default::default()
+        },
         ..apiserver::Config::default()
     })
 }

@@ -6,5 +6,5 @@
 mod serving;
 mod signatures;
 
-pub use serving::server_config;
+pub use serving::{client_identity, server_config};
 pub use signatures::unverified;

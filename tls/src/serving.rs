@@ -1,4 +1,4 @@
-//! The serving side, as Go's server does it.
+//! Certificates of files: the serving side as Go's server does it, and what a client shows.
 //!
 //! Invariant: any certificate whose key the client has passes the handshake; who it stands for is judged per
 //! request, so that an unknown authority is a 401 and not a broken connection.
@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -24,16 +25,21 @@ use crate::signatures::Any;
 pub fn server_config(cert: PathBuf, key: PathBuf) -> Result<ServerConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let any = Arc::new(Any(provider.signature_verification_algorithms));
-    // Read before the files: what changes in between is loaded again.
-    let changed = changed_at(&cert);
-    let loaded = Mutex::new((changed, load(&cert, &key)?));
+    let resolver = Arc::new(Reloading::new(cert, key)?);
     let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let resolver = Arc::new(Reloading { cert, key, loaded });
     let mut config = builder.with_client_cert_verifier(any).with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// The certificate and key of two PEM files as a client shows them, read again when they change.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn client_identity(cert: PathBuf, key: PathBuf) -> Result<Arc<dyn ResolvesClientCert>, String> {
+    Ok(Arc::new(Reloading::new(cert, key)?))
 }
 
 /// The certificate of a pair of files, read again when they change.
@@ -70,7 +76,24 @@ impl ResolvesServerCert for Reloading {
     }
 }
 
+impl ResolvesClientCert for Reloading {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Reloading {
+    fn new(cert: PathBuf, key: PathBuf) -> Result<Self, String> {
+        // Read before the files: what changes in between is loaded again.
+        let changed = changed_at(&cert);
+        let loaded = Mutex::new((changed, load(&cert, &key)?));
+        Ok(Reloading { cert, key, loaded })
+    }
+
     fn current(&self) -> Arc<CertifiedKey> {
         let now = changed_at(&self.cert);
         let mut loaded = self.loaded.lock();
@@ -78,7 +101,7 @@ impl Reloading {
             match load(&self.cert, &self.key) {
                 Ok(key) => *loaded = (now, key),
                 // Half-written files: the old certificate serves until both fit.
-                Err(error) => tracing::warn!(%error, "serving certificate not reloaded"),
+                Err(error) => tracing::warn!(%error, "certificate not reloaded"),
             }
         }
         loaded.1.clone()
@@ -111,8 +134,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
         let first = write(dir.path(), 1);
-        let loaded = Mutex::new((changed_at(&cert), load(&cert, &key).expect("loaded")));
-        let pair = Reloading { cert, key, loaded };
+        let pair = Reloading::new(cert, key).expect("loaded");
         let served = || pair.current().cert[0].to_vec();
         assert_eq!(served(), first);
         let second = write(dir.path(), 2);

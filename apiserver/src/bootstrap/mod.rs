@@ -45,15 +45,9 @@ const DUTIES: &[(&str, Duty)] = &[
     }),
 ];
 
-/// Checks that need no duty of ours.
-const GIVEN: &[&str] = &["poststarthook/apiservice-discovery-controller"];
-
 /// Runs every duty until it has succeeded.
 pub(crate) async fn run(core: Arc<Core>, config: Arc<Config>) {
     until(&core, "poststarthook/start-system-namespaces-controller", || namespaces(&core)).await;
-    for check in GIVEN {
-        core.health.done(check);
-    }
     let duties = DUTIES.iter().map(|(check, duty)| until(&core, check, || duty(core.clone(), config.clone())));
     futures::future::join_all(duties).await;
 }

@@ -10,7 +10,8 @@ use api::{json, map, object};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use sha2::{Digest, Sha512};
 
-use super::{accept, plain};
+use super::{accept, order, plain};
+use crate::aggregation::Aggregation;
 use crate::chain::Asked;
 use crate::negotiate::{self, Accepted, Clause, Format, MEDIA_TYPES, Offer};
 use crate::registry::Registry;
@@ -41,19 +42,38 @@ fn format(clause: &Clause<'_>) -> Option<Format> {
     }
 }
 
-/// The document without kind and apiVersion: of the core group, or of all others.
-pub(super) fn document(registry: &Registry, core: bool) -> Map {
-    let groups = if core { vec![("", plain::versions(registry, ""))] } else { plain::groups(registry) };
-    let groups = groups.into_iter().map(|(name, versions)| {
-        let metadata = if name.is_empty() {
-            Map::new()
-        } else {
-            map! { "name" => name }
-        };
-        let versions = versions.into_iter().map(|version| Value::Map(version_of(registry, name, version)));
-        Value::Map(map! { "metadata" => metadata, "versions" => versions.collect::<Vec<_>>() })
+/// The document of the core group, without kind and apiVersion.
+pub(super) fn core_document(registry: &Registry) -> Map {
+    let versions = plain::versions(registry, "").into_iter().map(|version| version_of(registry, "", version));
+    list(vec![group("", versions.map(Value::Map).collect())])
+}
+
+/// The document of all other groups: those of this server and of others.
+pub(super) fn document(registry: &Registry, aggregation: &Aggregation) -> Map {
+    let found = aggregation.discovered.all();
+    let groups = order::groups(registry, &found).into_iter().map(|(name, versions)| {
+        let versions = versions.into_iter().map(|version| {
+            Value::Map(match version.remote {
+                Some(found) => found.document.clone(),
+                None => version_of(registry, name, version.version),
+            })
+        });
+        group(name, versions.collect())
     });
-    map! { "metadata" => Map::new(), "items" => groups.collect::<Vec<_>>() }
+    list(groups.collect())
+}
+
+fn list(groups: Vec<Value>) -> Map {
+    map! { "metadata" => Map::new(), "items" => groups }
+}
+
+fn group(name: &str, versions: Vec<Value>) -> Value {
+    let metadata = if name.is_empty() {
+        Map::new()
+    } else {
+        map! { "name" => name }
+    };
+    Value::Map(map! { "metadata" => metadata, "versions" => versions })
 }
 
 fn version_of(registry: &Registry, group: &str, version: &str) -> Map {

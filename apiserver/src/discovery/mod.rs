@@ -6,6 +6,7 @@
 
 mod aggregated;
 mod index;
+mod order;
 mod plain;
 
 use api::status::Status;
@@ -21,28 +22,30 @@ use crate::respond::{self, Body, full};
 /// Answers what no other path took.
 pub(crate) fn answer(asked: &Asked<'_>, path: &str) -> Result<Response<Body>, Status> {
     let registry = &asked.core.api.hub.registry;
+    let table = asked.core.aggregation.table();
     if path == "/" {
-        return Ok(respond::response(200, "application/json", full(index::document(registry))));
+        let hooks = asked.core.health.hooks();
+        return Ok(respond::response(200, "application/json", full(index::document(registry, &table, hooks))));
     }
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
         ["api"] => match aggregated::negotiated(asked.headers) {
-            Some(format) => Ok(aggregated::answer(asked, format, &aggregated::document(registry, true))),
+            Some(format) => Ok(aggregated::answer(asked, format, &aggregated::core_document(registry))),
             None => restful(asked, "", "APIVersions", plain::api_versions(&own_address(asked))),
         },
         ["apis"] => match aggregated::negotiated(asked.headers) {
             // Upstream's handler of "/apis/" is not the one that aggregates.
             Some(format) if path == "/apis" => {
-                Ok(aggregated::answer(asked, format, &aggregated::document(registry, false)))
+                Ok(aggregated::answer(asked, format, &aggregated::document(registry, &asked.core.aggregation)))
             }
-            _ => negotiated(asked, "v1", "APIGroupList", plain::group_list(registry)),
+            _ => negotiated(asked, "v1", "APIGroupList", plain::group_list(registry, &table)),
         },
         ["api", "v1"] => match plain::resource_list(registry, "", "v1") {
             // Kept without a version since release 1.1.
             Some(list) => restful(asked, "", "APIResourceList", list),
             None => Ok(not_found()),
         },
-        ["apis", group] => match plain::group(registry, group) {
+        ["apis", group] => match plain::group(registry, &table, group) {
             Some(object) => negotiated(asked, "v1", "APIGroup", object),
             None => unserved(registry, path),
         },

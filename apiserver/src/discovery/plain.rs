@@ -4,6 +4,7 @@ use api::facts::{self, Resource};
 use api::map;
 use api::value::{Map, Value};
 
+use crate::aggregation::{self, Table};
 use crate::registry::Registry;
 
 /// The served versions of a group, best first.
@@ -20,8 +21,7 @@ pub(super) fn versions(registry: &Registry, group: &str) -> Vec<&'static str> {
     }
 }
 
-/// The served groups with their versions in upstream's order, groups of custom resources last and by name; the
-/// core group is none of them.
+/// The groups that this server serves itself, with their versions; the core group is none of them.
 pub(super) fn groups(registry: &Registry) -> Vec<(&'static str, Vec<&'static str>)> {
     let fixed = facts::groups().iter().map(|group| group.0).filter(|group| !group.is_empty());
     let mut custom: Vec<&'static str> = registry.custom_entries().iter().map(|entry| entry.facts.group).collect();
@@ -42,13 +42,20 @@ pub(super) fn api_versions(address: &str) -> Map {
     map! { "versions" => texts(&["v1"]), "serverAddressByClientCIDRs" => vec![Value::Map(everywhere)] }
 }
 
-pub(super) fn group_list(registry: &Registry) -> Map {
-    let groups = groups(registry).into_iter().map(|(name, versions)| Value::Map(group_of(name, &versions)));
-    map! { "groups" => groups.collect::<Vec<_>>() }
+/// The group that says which groups there are, which no APIService is of, and what the APIServices make.
+pub(super) fn group_list(registry: &Registry, table: &Table) -> Map {
+    let own = group_of(aggregation::GROUP, &versions(registry, aggregation::GROUP));
+    let others = table.groups().iter().map(|(name, versions)| {
+        let versions: Vec<&str> = versions.iter().map(String::as_str).collect();
+        group_of(name, &versions)
+    });
+    map! { "groups" => std::iter::once(own).chain(others).map(Value::Map).collect::<Vec<_>>() }
 }
 
-pub(super) fn group(registry: &Registry, name: &str) -> Option<Map> {
-    let versions = versions(registry, name);
+/// A group as the APIServices make it, or one that no APIService is of yet.
+pub(super) fn group(registry: &Registry, table: &Table, name: &str) -> Option<Map> {
+    let registered: Vec<&str> = table.versions(name).iter().map(String::as_str).collect();
+    let versions = if registered.is_empty() { versions(registry, name) } else { registered };
     (!versions.is_empty() && !name.is_empty()).then(|| group_of(name, &versions))
 }
 

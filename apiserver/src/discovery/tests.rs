@@ -4,6 +4,7 @@ use api::json;
 use http::HeaderMap;
 
 use super::{aggregated, plain, unserved};
+use crate::aggregation::{Aggregation, Table};
 use crate::registry::Registry;
 
 fn registry() -> Registry {
@@ -18,9 +19,10 @@ fn text(document: Option<api::value::Map>) -> String {
 fn documents_are_those_of_upstream() {
     let registry = registry();
     let group = r#"{"name":"autoscaling","versions":[{"groupVersion":"autoscaling/v2","version":"v2"},{"groupVersion":"autoscaling/v1","version":"v1"}],"preferredVersion":{"groupVersion":"autoscaling/v2","version":"v2"}}"#;
-    assert_eq!(text(plain::group(&registry, "autoscaling")).trim(), group);
-    assert_eq!(text(plain::group(&registry, "")), "none");
-    assert_eq!(text(plain::group(&registry, "nope")), "none");
+    let table = Table::default();
+    assert_eq!(text(plain::group(&registry, &table, "autoscaling")).trim(), group);
+    assert_eq!(text(plain::group(&registry, &table, "")), "none");
+    assert_eq!(text(plain::group(&registry, &table, "nope")), "none");
     let list = plain::resource_list(&registry, "", "v1").expect("core");
     let names: Vec<&str> = list.maps("resources").map(|row| row.str("name")).collect();
     assert_eq!(names[..3], ["bindings", "componentstatuses", "configmaps"]);
@@ -37,8 +39,9 @@ fn aggregated_documents_have_the_etags_of_upstream() {
     let registry = registry();
     let core = "4D7E1BED90B364BC86049DD9E636494980AEF65B7F8CFAA267616FA062B514A8A3CC2C2851CC9337B8D28B4C80960E2353DE5E0B152E87CC223E02EA3C5C37AC";
     let others = "C1F1010597FE58AB064229356A99E46C1A393186FA4A195FB7F52CC9716570130AA2FD3A1637DC37D5C215C4A3A6022B5C46487215FF916DE5BA1DD781D395AE";
-    assert_eq!(aggregated::etag(&aggregated::document(&registry, true)), core);
-    assert_eq!(aggregated::etag(&aggregated::document(&registry, false)), others);
+    assert_eq!(aggregated::etag(&aggregated::core_document(&registry)), core);
+    let aggregation = Aggregation::new(&Default::default(), Default::default()).expect("no files to read");
+    assert_eq!(aggregated::etag(&aggregated::document(&registry, &aggregation)), others);
 }
 
 #[test]

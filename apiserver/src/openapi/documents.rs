@@ -23,7 +23,8 @@ use structural::publish::{self, Flavor};
 use super::operation::Path;
 use super::schema::{Given, value};
 use super::words::Words;
-use super::{gnostic, paths, v2, v3};
+use super::{gnostic, merge, paths, v2, v3};
+use crate::aggregation::Merging;
 use crate::registry::{Entry, Registry, Storage};
 use crate::resources::apiextensions;
 
@@ -31,7 +32,7 @@ use crate::resources::apiextensions;
 const COMPRESSION: Compression = Compression::new(6);
 
 /// One document in its forms.
-pub(super) struct Document {
+pub(crate) struct Document {
     pub(super) etag: String,
     /// gzip of the JSON.
     json: Bytes,
@@ -41,7 +42,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    fn new(document: &Map, to_protobuf: fn(&Map) -> Vec<u8>) -> Self {
+    pub(super) fn new(document: &Map, to_protobuf: fn(&Map) -> Vec<u8>) -> Self {
         let mut text = json::encode(document);
         text.pop();
         let etag = etag(&text);
@@ -52,16 +53,27 @@ impl Document {
         self.json.clone()
     }
 
+    /// The document again.
+    fn parsed(&self) -> Map {
+        let parsed = serde_json::from_slice(&decompress(&self.json)).expect("our own JSON");
+        match value(&parsed) {
+            Value::Map(document) => document,
+            _ => Map::new(),
+        }
+    }
+
     pub(super) fn protobuf(&self) -> Bytes {
         let made = self.protobuf.get_or_init(|| {
-            let parsed = serde_json::from_slice(&decompress(&self.json)).expect("our own JSON");
-            match value(&parsed) {
-                Value::Map(document) => compress(&(self.to_protobuf)(&document)),
-                _ => Bytes::new(),
-            }
+            compress(&(self.to_protobuf)(&self.parsed()))
         });
         made.clone()
     }
+}
+
+/// Where the index says that a v3 document is.
+pub(super) fn place(name: &str, document: &Document) -> Value {
+    let url = format!("/openapi/v3/{name}?hash={}", document.etag);
+    Value::Map(map! { "serverRelativeURL" => url })
 }
 
 pub(super) fn etag(bytes: &[u8]) -> String {
@@ -135,12 +147,19 @@ impl Documents {
     }
 
     /// What `/openapi/v3` answers.
-    fn index<'d>(&'d self, custom: impl Iterator<Item = (&'d String, &'d Document)>) -> Vec<u8> {
-        let path = |(name, document): (&String, &Document)| {
-            let url = format!("/openapi/v3/{name}?hash={}", document.etag);
-            (name.as_str().into(), Value::Map(map! { "serverRelativeURL" => url }))
-        };
-        let paths: Map = self.v3.iter().chain(custom).map(path).collect();
+    fn index<'d>(
+        &'d self,
+        custom: impl Iterator<Item = (&'d String, &'d Document)>,
+        others: Vec<(String, Value)>,
+    ) -> Vec<u8> {
+        let path = |(name, document): (&String, &Document)| (name.as_str().into(), place(name, document));
+        let mut paths: Map = self.v3.iter().chain(custom).map(path).collect();
+        for (name, place) in others {
+            if !paths.contains(&name) {
+                paths.set(name, place);
+            }
+        }
+        paths.sort();
         let mut text = json::encode(&map! { "paths" => paths });
         text.pop();
         text
@@ -196,12 +215,16 @@ struct Version3 {
 
 /// The documents of what was served last.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<Option<Arc<Published>>>);
+pub(crate) struct Cache {
+    published: Mutex<Option<Arc<Published>>>,
+    /// With other servers' documents, of the generations of both.
+    merged: Mutex<Option<((u64, u64), Arc<Document>)>>,
+}
 
 impl Cache {
     /// The documents of a registry as it is now.
     pub(super) fn of(&self, registry: &Registry) -> Arc<Published> {
-        let mut kept = self.0.lock();
+        let mut kept = self.published.lock();
         // Read first: what changes meanwhile is seen next time.
         let generation = registry.generation();
         if let Some(known) = kept.as_ref().filter(|known| known.generation == generation) {
@@ -209,6 +232,22 @@ impl Cache {
         }
         let made = Arc::new(Published::new(registry, generation, kept.as_deref()));
         *kept = Some(made.clone());
+        made
+    }
+
+    /// The v2 document with those of other servers.
+    pub(super) fn merged(&self, published: &Published, merging: &Merging) -> Arc<Document> {
+        let mut kept = self.merged.lock();
+        let generations = (published.generation, merging.generation);
+        if let Some((_, known)) = kept.as_ref().filter(|known| known.0 == generations) {
+            return known.clone();
+        }
+        let mut merged = published.v2().parsed();
+        for document in &merging.documents {
+            merge::merge(&mut merged, document);
+        }
+        let made = Arc::new(Document::new(&merged, gnostic::v2));
+        *kept = Some((generations, made.clone()));
         made
     }
 }
@@ -275,8 +314,9 @@ impl Published {
         self.fixed.v3(name).or_else(|| self.custom.get(name).map(|custom| &*custom.document))
     }
 
-    pub(super) fn index(&self) -> Vec<u8> {
-        self.fixed.index(self.custom.iter().map(|(name, custom)| (name, &*custom.document)))
+    /// `others` are the places of other servers' documents.
+    pub(super) fn index(&self, others: Vec<(String, Value)>) -> Vec<u8> {
+        self.fixed.index(self.custom.iter().map(|(name, custom)| (name, &*custom.document)), others)
     }
 
     pub(super) fn v2(&self) -> &Document {

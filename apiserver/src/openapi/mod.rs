@@ -3,8 +3,10 @@
 //!
 //! Invariant: an ETag is the hash of the JSON document, whatever form is sent.
 
+mod convert;
 mod documents;
 mod gnostic;
+mod merge;
 mod operation;
 mod parameters;
 mod paths;
@@ -15,13 +17,15 @@ pub(crate) mod words;
 
 use api::map;
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
-pub(crate) use self::documents::Cache;
-use self::documents::{Document, decompress, etag};
+pub(crate) use self::documents::{Cache, Document};
+use self::documents::{decompress, etag, place};
+pub(crate) use self::merge::with_paths;
 use self::operation::Operation;
+use crate::aggregation::{self, Owner};
 use crate::chain::Asked;
 use crate::respond::{self, Body, full};
 use crate::{compress, negotiate};
@@ -40,20 +44,42 @@ const V3: [&str; 2] = [
 ];
 
 /// Answers /openapi/...; `None` for other paths.
-pub(crate) fn answer(asked: &Asked<'_>, path: &str) -> Option<Result<Response<Body>, Status>> {
+pub(crate) async fn answer(asked: &Asked<'_>, path: &str) -> Option<Result<Response<Body>, Status>> {
     let (registry, documents) = (&asked.core.api.hub.registry, &asked.core.openapi);
+    let specs = &asked.core.aggregation.specs;
     match path {
-        "/openapi/v2" => Some(Ok(document(asked, documents.of(registry).v2(), V2, None))),
-        "/openapi/v3" => Some(Ok(index(asked, documents.of(registry).index()))),
+        "/openapi/v2" => {
+            let (published, merging) = (documents.of(registry), specs.merging());
+            Some(Ok(match merging.documents.is_empty() {
+                true => document(asked, published.v2(), V2, None),
+                false => document(asked, &documents.merged(&published, &merging), V2, None),
+            }))
+        }
+        "/openapi/v3" => Some(Ok(index(asked, documents.of(registry).index(specs.index())))),
         _ => {
             let name = path.strip_prefix("/openapi/v3/")?;
-            let documents = documents.of(registry);
-            Some(Ok(match documents.v3(name) {
+            Some(Ok(match documents.of(registry).v3(name) {
                 Some(found) => document(asked, found, V3, Some(name)),
-                None => empty(StatusCode::NOT_FOUND),
+                None => elsewhere(asked, name).await,
             }))
         }
     }
+}
+
+/// A document that this server has not made.
+async fn elsewhere(asked: &Asked<'_>, name: &str) -> Response<Body> {
+    match asked.core.aggregation.owner(name) {
+        Some(Owner::Server(remote)) => aggregation::answer_document(asked, &remote).await,
+        Some(Owner::Document(found)) => document(asked, &found, V3, Some(name)),
+        None => empty(StatusCode::NOT_FOUND),
+    }
+}
+
+/// The v3 document of a v2 document, and where an index says that it is, which is `name`.
+pub(crate) fn converted(v2: &Map, name: &str) -> (Document, Value) {
+    let document = Document::new(&convert::v3(v2), gnostic::v3);
+    let place = place(name, &document);
+    (document, place)
 }
 
 /// title and version of every document.

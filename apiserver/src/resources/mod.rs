@@ -4,6 +4,7 @@
 
 mod admission_policy;
 mod admission_registration;
+pub(crate) mod api_registration;
 pub(crate) mod apiextensions;
 pub(crate) mod apps;
 mod autoscaling;
@@ -67,6 +68,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &admission_registration::VALIDATING_WEBHOOKS),
     ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &admission_registration::MUTATING_WEBHOOKS),
     ("apiextensions.k8s.io", "customresourcedefinitions", &apiextensions::Definition),
+    ("apiregistration.k8s.io", "apiservices", &api_registration::API_SERVICE),
     ("certificates.k8s.io", "certificatesigningrequests", &certificates::CertificateSigningRequest),
     (
         "certificates.k8s.io",
@@ -238,6 +240,11 @@ mod tests {
     #[test]
     fn policies_as_upstream_answers() {
         rows::check(include_str!("testdata/policies.json"));
+    }
+
+    #[test]
+    fn api_services_as_upstream_answers() {
+        rows::check(include_str!("testdata/apiregistration.json"));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use super::answer::{self, Failure};
 use super::place::Place;
+use super::resolve::Resolver;
 use super::trust;
 use crate::admission::Reader;
 use crate::subresource::connect::backends::dial;
@@ -44,7 +45,10 @@ type Calls = Pool<Connector, Full<Bytes>>;
 
 /// The connections to all webhooks.
 #[derive(Default)]
-pub(crate) struct Clients(Mutex<Kept>);
+pub(crate) struct Clients {
+    kept: Mutex<Kept>,
+    resolver: Arc<Resolver>,
+}
 
 #[derive(Default)]
 struct Kept {
@@ -53,21 +57,33 @@ struct Kept {
     uses: u64,
 }
 
+/// A pool of connections that `connector` makes.
+pub(crate) fn pool<B>(connector: Connector) -> Pool<Connector, B>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
+    Pool::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIME)
+        .pool_max_idle_per_host(IDLE_MAX)
+        .build(connector)
+}
+
 impl Clients {
+    pub(crate) fn new(resolver: Arc<Resolver>) -> Self {
+        Clients { resolver, kept: Mutex::default() }
+    }
+
     fn pool(&self, place: &Place, host: &str) -> Result<Calls, String> {
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         kept.uses += 1;
         let now = kept.uses;
         if let Some((used, pool)) = kept.pools.get_mut(place) {
             *used = now;
             return Ok(pool.clone());
         }
-        let connector = Connector { tls: trust::client(&place.ca)?, host: host.into() };
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIME)
-            .pool_max_idle_per_host(IDLE_MAX)
-            .build(connector);
+        let pool = pool(Connector { tls: trust::client(&place.ca, false, None)?, host: host.into() });
         if kept.pools.len() >= POOLS_MAX {
             let oldest = kept.pools.iter().min_by_key(|(_, (used, _))| *used).map(|(place, _)| place.clone());
             oldest.and_then(|place| kept.pools.remove(&place));
@@ -89,7 +105,7 @@ impl Clients {
     ) -> Result<Map, Failure> {
         let url = format!("{}?timeout={}s", place.url(), time.as_secs());
         let failed = |why: String| Failure::new(format!("Post \"{url}\": {why}"));
-        let address = place.address(objects).map_err(failed)?;
+        let address = place.address(objects, &self.resolver).map_err(failed)?;
         let unmade = |why: String| Failure { code: 500, unmade: true, ..Failure::new(why) };
         let pool = self.pool(place, &address.host).map_err(unmade)?;
         let uri = format!("https://{}{}?timeout={}s", address.dialled, address.path, time.as_secs());
@@ -122,7 +138,7 @@ async fn answered(
 }
 
 /// What went wrong at the bottom, in Go's words where they are known.
-fn root_of(error: &hyper_util::client::legacy::Error) -> String {
+pub(crate) fn root_of(error: &hyper_util::client::legacy::Error) -> String {
     let mut at: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(error) = at.downcast_ref::<hyper::Error>()
@@ -143,9 +159,9 @@ fn root_of(error: &hyper_util::client::legacy::Error) -> String {
 
 /// Connects to where a URI says, and expects the certificate of `host` there.
 #[derive(Clone)]
-struct Connector {
-    tls: Arc<ClientConfig>,
-    host: String,
+pub(crate) struct Connector {
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) host: String,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -168,7 +184,7 @@ impl tower::Service<Uri> for Connector {
 }
 
 /// A connection as the pool wants it.
-struct Wire(TokioIo<AnyIo>);
+pub(crate) struct Wire(TokioIo<AnyIo>);
 
 impl Connection for Wire {
     fn connected(&self) -> Connected {

@@ -9,9 +9,10 @@ mod answer;
 pub(crate) mod client;
 pub(crate) mod conversion_review;
 pub(crate) mod place;
+pub(crate) mod resolve;
 #[cfg(test)]
 pub(crate) mod testing;
-mod trust;
+pub(crate) mod trust;
 
 use api::value::Value;
 

@@ -1,12 +1,12 @@
 //! Where a webhook is: a URL, or a service that is looked up for every call
 //! (k8s.io/apiserver/pkg/util/{webhook/client.go,proxy/proxy.go}@v0.37.2).
 //!
-//! Invariant: pure; a service is dialled at its cluster address and known by its name, `name.namespace.svc`.
+//! Invariant: a service is dialled where it resolves to and known by its name, `name.namespace.svc`.
 
-use api::field;
 use api::value::Map;
 use base64::Engine;
 
+use super::resolve::Resolver;
 use crate::admission::Reader;
 
 /// The port of a service that names none.
@@ -58,14 +58,12 @@ impl Place {
     ///
     /// # Errors
     /// A service that is not there or cannot be reached by a cluster address; a URL that is none.
-    pub(crate) fn address(&self, objects: &dyn Reader) -> Result<Address, String> {
+    pub(crate) fn address(&self, objects: &dyn Reader, resolver: &Resolver) -> Result<Address, String> {
         match &self.at {
             At::Url(url) => of_url(url),
             At::Service { namespace, name, path, port } => {
                 let host = format!("{name}.{namespace}.svc");
-                let service = objects.cached("", "services", namespace, name);
-                let service = service.ok_or_else(|| format!("service {} not found", field::go_quote(name)))?;
-                let dialled = of_service(&service, name, *port)?;
+                let dialled = resolver.resolve(objects, namespace, name, *port)?;
                 Ok(Address { authority: format!("{host}:{port}"), host, dialled, path: clean(path) })
             }
         }
@@ -96,22 +94,7 @@ fn of_url(url: &str) -> Result<Address, String> {
     Ok(Address { authority: authority.as_str().into(), dialled: joined(&host, port), host, path: clean(parsed.path()) })
 }
 
-/// ResolveCluster.
-fn of_service(service: &Map, name: &str, port: i64) -> Result<String, String> {
-    let spec = service.map("spec").unwrap_or(Map::EMPTY);
-    match (spec.str("type"), spec.str("clusterIP")) {
-        ("ClusterIP", "None") => Err("cannot route to service with ClusterIP \"None\"".into()),
-        ("ClusterIP" | "LoadBalancer" | "NodePort", address) => {
-            let found = spec.maps("ports").any(|has| has.i64("port") == Some(port));
-            let missing = || format!("no service port {port} found for service {}", field::go_quote(name));
-            found.then(|| joined(address, port)).ok_or_else(missing)
-        }
-        ("ExternalName", _) => Ok(joined(spec.str("externalName"), port)),
-        (other, _) => Err(format!("unsupported service type {}", field::go_quote(other))),
-    }
-}
-
-fn joined(host: &str, port: i64) -> String {
+pub(super) fn joined(host: &str, port: i64) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
@@ -131,28 +114,8 @@ fn clean(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use api::map;
-    use api::value::Value;
 
     use super::*;
-
-    fn check(spec: Map, port: i64, want: Result<&str, &str>) {
-        let got = of_service(&map! { "spec" => spec.clone() }, "s", port);
-        assert_eq!(got.as_deref().map_err(String::as_str), want, "{spec:?}");
-    }
-
-    #[test]
-    fn services_have_a_cluster_address() {
-        let spec = |ty: &str, address: &str| {
-            let ports = vec![Value::Map(map! { "port" => 443i64 })];
-            map! { "type" => ty, "clusterIP" => address, "externalName" => "far.example.com", "ports" => ports }
-        };
-        check(spec("ClusterIP", "10.0.0.1"), 443, Ok("10.0.0.1:443"));
-        check(spec("NodePort", "fd00::1"), 443, Ok("[fd00::1]:443"));
-        check(spec("ClusterIP", "10.0.0.1"), 8443, Err("no service port 8443 found for service \"s\""));
-        check(spec("ClusterIP", "None"), 443, Err("cannot route to service with ClusterIP \"None\""));
-        check(spec("ExternalName", ""), 8443, Ok("far.example.com:8443"));
-        check(spec("Odd", ""), 443, Err("unsupported service type \"Odd\""));
-    }
 
     #[test]
     fn urls() {

@@ -169,8 +169,9 @@ impl Reader for Objects {
         Box::pin(async move { Ok(found.map(|object| (*object).clone())) })
     }
 
-    fn list(&self, _: &str, _: &str, _: &str) -> Vec<Arc<Map>> {
-        Vec::new()
+    fn list(&self, _: &str, resource: &str, namespace: &str) -> Vec<Arc<Map>> {
+        let is = |(plural, object): &&(&str, Arc<Map>)| *plural == resource && object.namespace() == namespace;
+        self.all.iter().filter(is).map(|(_, object)| object.clone()).collect()
     }
 
     fn update<'a>(

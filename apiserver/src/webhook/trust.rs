@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -30,8 +30,28 @@ struct Roots {
     inner: Arc<WebPkiServerVerifier>,
 }
 
-/// A client that trusts the CA (PEM), or without one what the machine trusts.
-pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
+/// A client that trusts the CA (PEM), or without one what the machine trusts, or anybody when it does not verify. It
+/// shows the certificate of `identity` to who asks for one.
+pub(crate) fn client(
+    ca: &[u8],
+    insecure: bool,
+    identity: Option<Arc<dyn ResolvesClientCert>>,
+) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = if insecure { tls::unverified(&provider) } else { verifier(ca, &provider)? };
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder =
+        builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
+    // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn verifier(ca: &[u8], provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let system;
     let ca = if ca.is_empty() {
         system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
@@ -45,18 +65,9 @@ pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
     if store.is_empty() {
         return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
     }
-    let provider = Arc::new(aws_lc_rs::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
     let inner = inner.map_err(|error| error.to_string())?;
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Roots { certificates, inner }))
-        .with_no_client_auth();
-    // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(Roots { certificates, inner }))
 }
 
 fn at(seconds: i64) -> UnixTime {

@@ -39,6 +39,12 @@ pub(crate) struct Webhooks {
     validating: Index,
 }
 
+impl Webhooks {
+    pub(crate) fn new(clients: Arc<Clients>) -> Self {
+        Webhooks { clients, ..Webhooks::default() }
+    }
+}
+
 /// Keeps [`Webhooks`] current.
 pub(crate) struct Configurations(pub(crate) Arc<Webhooks>);
 

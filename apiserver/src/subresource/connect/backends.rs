@@ -53,7 +53,7 @@ impl Backends {
     }
 
     /// Lets a stream run until it ends or the server does.
-    pub(super) fn run(&self, work: impl Future<Output = Result<(), streams::Error>> + Send + 'static) {
+    pub(crate) fn run(&self, work: impl Future<Output = Result<(), streams::Error>> + Send + 'static) {
         let stop = self.stop.clone();
         self.running.spawn(async move {
             if let Some(Err(error)) = stop.run_until_cancelled_owned(work).await {

@@ -8,10 +8,10 @@ mod choose;
 mod log;
 mod node;
 mod pod;
-mod proxy;
+pub(crate) mod proxy;
 mod rewrite;
-mod service;
-mod target;
+pub(crate) mod service;
+pub(crate) mod target;
 #[cfg(test)]
 mod testing;
 

@@ -8,16 +8,16 @@ use std::io::{Read, Write};
 
 use api::status::Status;
 use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt, TryFutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use streams::http1::Flowing;
 use streams::upgrade::{How, is_wanted};
 
-use super::rewrite::Links;
+pub(crate) use super::rewrite::Links;
 use super::target::{Target, clean};
 use super::upgrade;
 use crate::chain::Asked;
-use crate::respond::{self, Body};
+use crate::respond::{self, Body, BoxError};
 use crate::rest::Call;
 use crate::subresource::Incoming;
 
@@ -68,7 +68,8 @@ pub(super) async fn answer(
     let io = asked.core.backends.dialer(&target)().await.map_err(|error| unreachable(&error))?;
     let response = streams::http1::send(io, request).await.map_err(|error| unreachable(&error))?;
     let backend = target.authority();
-    answered(response, &Links { prefix: &prefix, backend: &backend, asked: &host }).await
+    let response = response.map(|body| body.map_err(Into::into).boxed_unsync());
+    answered(response, &Links { prefix: &prefix, backend: &backend, asked: &host, origin: "" }).await
 }
 
 /// A browser resolves relative links against the last slash, so there has to be one.
@@ -88,7 +89,8 @@ fn prefix(path: &str, proxied: &str) -> String {
     decoded.strip_suffix(proxied).unwrap_or(&decoded).to_owned()
 }
 
-fn remove_hop_headers(headers: &mut HeaderMap) {
+/// Takes away what one connection alone is about.
+pub(crate) fn remove_hop_headers(headers: &mut HeaderMap) {
     let named: Vec<String> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -128,7 +130,8 @@ fn outgoing(
     Ok(request)
 }
 
-async fn answered(response: Response<Flowing>, links: &Links<'_>) -> Result<Response<Body>, Status> {
+/// The answer as a client of the proxy is to see it.
+pub(crate) async fn answered(response: Response<Body>, links: &Links<'_>) -> Result<Response<Body>, Status> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
     remove_hop_headers(&mut headers);
@@ -145,14 +148,13 @@ async fn answered(response: Response<Flowing>, links: &Links<'_>) -> Result<Resp
     let body = if !location.is_empty() {
         let location = HeaderValue::try_from(links.rewrite(&location));
         headers.insert(header::LOCATION, location.map_err(|error| Status::internal(&error.to_string()))?);
-        flowing(body)
+        body
     } else if is_page && matches!(encoding.as_str(), "" | "gzip" | "deflate") {
         headers.remove(header::CONTENT_LENGTH);
-        let page = Limited::new(body, PAGE_BYTES_MAX).collect().await;
-        let page = page.map_err(|error| Status::internal(&error.to_string()))?.to_bytes();
+        let page = whole(body).await.map_err(|error| Status::internal(&error.to_string()))?;
         respond::full(rewritten(page, &encoding, links))
     } else {
-        flowing(body)
+        body
     };
     let mut answer = Response::new(body);
     *answer.status_mut() = parts.status;
@@ -160,8 +162,9 @@ async fn answered(response: Response<Flowing>, links: &Links<'_>) -> Result<Resp
     Ok(answer)
 }
 
-fn flowing(body: Flowing) -> Body {
-    body.map_err(Into::into).boxed_unsync()
+/// A page to its end.
+fn whole(body: Body) -> BoxFuture<'static, Result<Bytes, BoxError>> {
+    Limited::new(body, PAGE_BYTES_MAX).collect().map_ok(|page| page.to_bytes()).boxed()
 }
 
 /// The page with its links changed; one that cannot be read stays as it is.
@@ -223,7 +226,7 @@ mod tests {
 
     #[test]
     fn packed_pages_are_changed_and_packed_again() {
-        let links = Links { prefix: "/p", backend: "b", asked: "a" };
+        let links = Links { prefix: "/p", backend: "b", asked: "a", origin: "" };
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(b"<a href=\"/x\">").expect("written");
         let packed = Bytes::from(encoder.finish().expect("packed"));

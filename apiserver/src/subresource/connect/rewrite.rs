@@ -40,13 +40,15 @@ const ATTRIBUTES: [(&str, &[&str]); 26] = [
 const RAW: [&str; 4] = ["script", "style", "textarea", "title"];
 
 /// What links are changed by.
-pub(super) struct Links<'a> {
+pub(crate) struct Links<'a> {
     /// The path of the request up to the proxied path.
-    pub(super) prefix: &'a str,
+    pub(crate) prefix: &'a str,
     /// `host:port` of the backend.
-    pub(super) backend: &'a str,
+    pub(crate) backend: &'a str,
     /// The host that the client asked.
-    pub(super) asked: &'a str,
+    pub(crate) asked: &'a str,
+    /// Scheme and host that links get; empty where the client's own are to do.
+    pub(crate) origin: &'a str,
 }
 
 impl Links<'_> {
@@ -74,8 +76,10 @@ impl Links<'_> {
         }
         // The host that was asked stays; the backend's is not for the client.
         let front = match scheme_host {
-            Some(host) if host == self.asked && !host.is_empty() => &url[..url.len() - rest.len()],
-            _ => "",
+            Some(host) if host == self.asked && !host.is_empty() && self.origin.is_empty() => {
+                &url[..url.len() - rest.len()]
+            }
+            _ => self.origin,
         };
         if path.starts_with(self.prefix) {
             return format!("{front}{path}{tail}");
@@ -200,7 +204,9 @@ mod tests {
     use super::*;
 
     const LINKS: Links<'static> =
-        Links { prefix: "/api/v1/namespaces/n/pods/p/proxy", backend: "10.0.0.1:80", asked: "api:6443" };
+        Links { prefix: "/api/v1/namespaces/n/pods/p/proxy", backend: "10.0.0.1:80", asked: "api:6443", origin: "" };
+    const AGGREGATED: Links<'static> =
+        Links { prefix: "", backend: "10.0.0.1:443", asked: "10.0.0.1:443", origin: "https://10.0.0.1:443" };
 
     #[test]
     fn links() {
@@ -218,6 +224,14 @@ mod tests {
             ("/../x", "/api/v1/namespaces/n/pods/p/x".into()),
         ] {
             assert_eq!(LINKS.rewrite(url), expect, "{url}");
+        }
+        for (url, expect) in [
+            ("/x", "https://10.0.0.1:443/x"),
+            ("x", "x"),
+            ("http://10.0.0.1:443/x", "https://10.0.0.1:443/x"),
+            ("http://elsewhere/x", "http://elsewhere/x"),
+        ] {
+            assert_eq!(AGGREGATED.rewrite(url), expect, "{url}");
         }
     }
 

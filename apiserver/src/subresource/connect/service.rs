@@ -27,29 +27,41 @@ pub(super) async fn proxy_target(call: &Call<'_>) -> Result<Target, Status> {
         Ok(number) => port_name(&live(call, "services", namespace, name).await?, name, number)?,
         Err(_) => port.to_owned(),
     };
-    let mut slices: Vec<Arc<Map>> = call.hub().list("discovery.k8s.io", "endpointslices", namespace);
-    slices.retain(|slice| slice.label(SERVICE_NAME_LABEL) == Some(name));
     let first_is_v6 = call.hub().network.service_cidrs.first().is_some_and(|cidr| cidr.addr().is_ipv6());
     let family = if first_is_v6 { "IPv6" } else { "IPv4" };
-    let mut random = rand::rng();
-    // The primary family first, its slices and their endpoints in random order.
-    slices.shuffle(&mut random);
-    slices.sort_by_key(|slice| slice.str("addressType") != family);
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for slice in &slices {
-        let mut of_slice = candidates_of(slice, &port);
-        of_slice.shuffle(&mut random);
-        candidates.extend(of_slice);
-    }
+    let candidates = endpoints(call.hub(), namespace, name, &port, family);
     let chosen = candidates.into_iter().find(|candidate| is_pod(call, namespace, candidate));
-    let chosen = chosen.ok_or_else(|| none_for(name))?;
+    let chosen = chosen.ok_or_else(|| Status::service_unavailable(none_for(name)))?;
     let tls = (scheme == "https").then_some(Identity::Anyone);
     let path = subpath(&call.info.rest, &call.info.path);
     Ok(Target { tls, host: chosen.ip, port: Some(chosen.port.to_string()), path, query: String::new() })
 }
 
-fn none_for(name: &str) -> Status {
-    Status::service_unavailable(format!("no endpoints available for service {}", api::field::go_quote(name)))
+/// The ready endpoints of a service that serve the port of that name: the family first, its slices and their
+/// endpoints in random order.
+pub(crate) fn endpoints(
+    objects: &dyn Reader,
+    namespace: &str,
+    name: &str,
+    port: &str,
+    family: &str,
+) -> Vec<Candidate> {
+    let mut slices: Vec<Arc<Map>> = objects.list("discovery.k8s.io", "endpointslices", namespace);
+    slices.retain(|slice| slice.label(SERVICE_NAME_LABEL) == Some(name));
+    let mut random = rand::rng();
+    slices.shuffle(&mut random);
+    slices.sort_by_key(|slice| slice.str("addressType") != family);
+    let mut candidates = Vec::new();
+    for slice in &slices {
+        let mut of_slice = candidates_of(slice, port);
+        of_slice.shuffle(&mut random);
+        candidates.extend(of_slice);
+    }
+    candidates
+}
+
+pub(crate) fn none_for(name: &str) -> String {
+    format!("no endpoints available for service {}", api::field::go_quote(name))
 }
 
 fn port_name(service: &Map, name: &str, number: i64) -> Result<String, Status> {
@@ -63,11 +75,11 @@ fn port_name(service: &Map, name: &str, number: i64) -> Result<String, Status> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    ip: String,
-    port: i64,
-    /// Namespace and name of the pod.
-    pod: (String, String),
+pub(crate) struct Candidate {
+    pub(crate) ip: String,
+    pub(crate) port: i64,
+    /// Namespace and name of the pod, when there is one.
+    pod: Option<(String, String)>,
 }
 
 /// Ready endpoints of a slice that serve the port of that name.
@@ -79,15 +91,16 @@ fn candidates_of(slice: &Map, port: &str) -> Vec<Candidate> {
         .filter(|endpoint| endpoint.map("conditions").and_then(|conditions| conditions.bool("ready")).unwrap_or(true));
     ready
         .filter_map(|endpoint| {
-            let target = endpoint.map("targetRef")?;
+            let target = endpoint.map("targetRef");
+            let pod = target.map(|target| (target.str("namespace").into(), target.str("name").into()));
             let ip = endpoint.list("addresses").first().map(text)?.to_owned();
-            Some(Candidate { ip, port, pod: (target.str("namespace").into(), target.str("name").into()) })
+            Some(Candidate { ip, port, pod })
         })
         .collect()
 }
 
 fn is_pod(call: &Call<'_>, namespace: &str, candidate: &Candidate) -> bool {
-    let (of, name) = &candidate.pod;
+    let Some((of, name)) = &candidate.pod else { return false };
     let Some(pod) = call.hub().cached("", "pods", namespace, name).filter(|_| of == namespace) else { return false };
     pod.map("status").is_some_and(|status| status.maps("podIPs").any(|ip| ip.str("ip") == candidate.ip))
 }
@@ -104,9 +117,15 @@ mod tests {
             {"addresses":["10.0.0.2"],"conditions":{"ready":false},"targetRef":{"namespace":"n","name":"q"}},
             {"addresses":["10.0.0.3"],"conditions":{"ready":true}}]}"#,
         );
-        let one = |port| vec![Candidate { ip: "10.0.0.1".into(), port, pod: ("n".into(), "p".into()) }];
-        assert_eq!(candidates_of(&slice, ""), one(80));
-        assert_eq!(candidates_of(&slice, "b"), one(81));
+        let both = |port| {
+            let pod = Some(("n".into(), "p".into()));
+            vec![
+                Candidate { ip: "10.0.0.1".into(), port, pod },
+                Candidate { ip: "10.0.0.3".into(), port, pod: None },
+            ]
+        };
+        assert_eq!(candidates_of(&slice, ""), both(80));
+        assert_eq!(candidates_of(&slice, "b"), both(81));
         assert_eq!(candidates_of(&slice, "c"), []);
     }
 

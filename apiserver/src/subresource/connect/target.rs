@@ -68,7 +68,7 @@ impl Target {
     }
 
     pub(super) fn escaped_path(&self) -> String {
-        utf8_percent_encode(&self.path, PATH).to_string()
+        escaped_path(&self.path)
     }
 
     pub(super) fn path_and_query(&self) -> String {
@@ -81,12 +81,17 @@ impl Target {
     }
 }
 
+/// A path as Go's URL.EscapedPath has it.
+pub(crate) fn escaped_path(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
+}
+
 fn join_host_port(host: &str, port: &str) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Parameters, encoded and sorted by name as Go's url.Values.Encode has them.
-pub(super) fn query(mut parameters: Vec<(&str, Cow<'_, str>)>) -> String {
+pub(crate) fn query(mut parameters: Vec<(&str, Cow<'_, str>)>) -> String {
     parameters.sort_by_key(|parameter| parameter.0);
     let encode = |text: &str| utf8_percent_encode(text, QUERY).to_string().replace("%20", "+");
     let pairs: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
