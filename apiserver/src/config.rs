@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::options::{AuthenticationOptions, AuthorizationOptions, Times};
+
 /// The `--requestheader-*` flags.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeader {
@@ -47,14 +49,18 @@ pub struct Config {
     pub service_account_issuers: Vec<String>,
     pub service_account_jwks_uri: String,
     pub service_account_extend_token_expiration: bool,
+    /// --service-account-lookup: legacy tokens count only as long as their secret is there
+    pub service_account_lookup: bool,
     /// --api-audiences; empty: the issuers
     pub api_audiences: Vec<String>,
     /// --token-auth-file, its text
     pub static_tokens: Option<String>,
     pub enable_bootstrap_token_auth: bool,
     pub anonymous_auth: AnonymousAuth,
-    /// --authorization-mode: Node, RBAC in order
+    pub authentication: AuthenticationOptions,
+    /// --authorization-mode: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook in order
     pub authorization_modes: Vec<String>,
+    pub authorization: AuthorizationOptions,
     /// --service-cluster-ip-range
     pub service_cidrs: Vec<IpNet>,
     /// --service-node-port-range, first and last
@@ -75,6 +81,7 @@ pub struct Config {
     /// --max-requests-inflight, --max-mutating-requests-inflight: their sum is what priority and fairness divides
     pub max_requests_inflight: usize,
     pub max_mutating_requests_inflight: usize,
+    pub times: Times,
 }
 
 impl Default for Config {
@@ -92,11 +99,14 @@ impl Default for Config {
             service_account_issuers: Vec::new(),
             service_account_jwks_uri: String::new(),
             service_account_extend_token_expiration: true,
+            service_account_lookup: true,
             api_audiences: Vec::new(),
             static_tokens: None,
             enable_bootstrap_token_auth: false,
             anonymous_auth: AnonymousAuth::Everywhere,
+            authentication: AuthenticationOptions::default(),
             authorization_modes: vec!["RBAC".into()],
+            authorization: AuthorizationOptions::default(),
             service_cidrs: Vec::new(),
             service_node_ports: (30000, 32767),
             enable_admission_plugins: Vec::new(),
@@ -111,6 +121,7 @@ impl Default for Config {
             enable_priority_and_fairness: true,
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
+            times: Times::default(),
         }
     }
 }

@@ -13,16 +13,19 @@ mod codec;
 mod compaction;
 mod compress;
 mod config;
+mod configuration;
 mod connection;
 mod custom;
 mod discovery;
 mod flow;
 mod health;
 mod hub;
+mod identity;
 mod metrics;
 mod negotiate;
 mod nonresource;
 mod openapi;
+mod options;
 mod patch;
 mod registry;
 mod request;
@@ -50,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::{AnonymousAuth, Config, RequestHeader};
+pub use options::{AuthenticationOptions, AuthorizationOptions, OidcOptions, Times, TokenWebhookOptions};
 pub use respond::Body;
 pub use server::InProcess;
 
@@ -82,7 +86,7 @@ impl Server {
     /// # Errors
     /// A certificate, key or flag that cannot be used; an address in use; a store that cannot be read.
     pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
-        let (core, definitions) = assemble::core(&config, store)?;
+        let (core, definitions, reloaders) = assemble::core(&config, store)?;
         let core = Arc::new(core);
         let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone())
             .map_err(Error::Config)?;
@@ -101,6 +105,7 @@ impl Server {
         server.spawn_feed(revision);
         server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
         server.spawn_duties(definitions);
+        server.spawn_reloaders(reloaders);
         Ok(server)
     }
 
@@ -117,6 +122,14 @@ impl Server {
     /// Returns once every start-up duty is done.
     pub async fn ready(&self) {
         self.core.health.ready().await;
+    }
+
+    /// Tells by /readyz that the end is near and serves on for --shutdown-delay-duration, so that nobody comes any more
+    /// when [`Server::stop`] follows.
+    pub async fn shut_down(&self) {
+        self.core.health.stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.config.times.shutdown_delay).await;
+        self.stop();
     }
 
     /// Ends serving: new connections are refused, requests under way get some seconds.
@@ -151,6 +164,16 @@ impl Server {
                 }
             }
         });
+    }
+
+    fn spawn_reloaders(&self, reloaders: assemble::Reloaders) {
+        if let Some(reloader) = reloaders.authentication {
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(reloader.run()));
+        }
+        if let Some(reloader) = reloaders.authorization {
+            let authorizers = self.core.authz.clone();
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(reloader.run(authorizers)));
+        }
     }
 
     fn spawn_duties(&self, definitions: custom::controller::Queue) {
