@@ -40,6 +40,9 @@ pub struct Config {
     /// --tls-cert-file, --tls-private-key-file (PEM files, reloaded when they change)
     pub tls_cert_file: PathBuf,
     pub tls_private_key_file: PathBuf,
+    /// --tls-min-version, --tls-cipher-suites, as Go names them; empty for what is usual
+    pub tls_min_version: String,
+    pub tls_cipher_suites: Vec<String>,
     /// --client-ca-file, PEM text
     pub client_ca: Option<Vec<u8>>,
     pub request_header: Option<RequestHeader>,
@@ -92,6 +95,8 @@ impl Default for Config {
             advertise_address: None,
             tls_cert_file: PathBuf::new(),
             tls_private_key_file: PathBuf::new(),
+            tls_min_version: String::new(),
+            tls_cipher_suites: Vec::new(),
             client_ca: None,
             request_header: None,
             service_account_keys: Vec::new(),

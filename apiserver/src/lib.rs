@@ -88,8 +88,12 @@ impl Server {
     pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
         let (core, definitions, reloaders) = assemble::core(&config, store)?;
         let core = Arc::new(core);
-        let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone())
-            .map_err(Error::Config)?;
+        let choice = tls::Choice {
+            min_version: config.tls_min_version.clone(),
+            cipher_suites: config.tls_cipher_suites.clone(),
+        };
+        let (cert, key) = (config.tls_cert_file.clone(), config.tls_private_key_file.clone());
+        let tls = tls::chosen_server_config(cert, key, &choice).map_err(Error::Config)?;
         let wanted = SocketAddr::new(config.bind_address, config.secure_port);
         let failed = |source| Error::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;

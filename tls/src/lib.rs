@@ -3,8 +3,10 @@
 //!
 //! Must not know: requests, identities, any other crate of ours.
 
+mod choice;
 mod serving;
 mod signatures;
 
-pub use serving::server_config;
+pub use choice::Choice;
+pub use serving::{chosen_server_config, server_config};
 pub use signatures::unverified;
