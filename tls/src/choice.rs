@@ -4,7 +4,7 @@
 //! Invariant: what is older or weaker than TLS 1.2 with ECDHE and an AEAD is never spoken, whatever is asked for.
 
 use rustls::crypto::CryptoProvider;
-use rustls::version::{TLS12, TLS13};
+use rustls::version::TLS13;
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 /// Suites that Go has and that are not spoken here: without forward secrecy, or without an AEAD.
@@ -26,6 +26,8 @@ const WEAK: [&str; 16] = [
     "TLS_RSA_WITH_AES_256_GCM_SHA384",
     "TLS_RSA_WITH_RC4_128_SHA",
 ];
+static NEW: [&SupportedProtocolVersion; 1] = [&TLS13];
+
 /// `--tls-min-version` and `--tls-cipher-suites`; empty for what is usual.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -46,8 +48,8 @@ impl Choice {
         let suites = self.suites(&provider.cipher_suites)?;
         provider.cipher_suites = suites;
         match self.min_version.as_str() {
-            "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" => Ok(&[&TLS13, &TLS12]),
-            "VersionTLS13" => Ok(&[&TLS13]),
+            "" | "VersionTLS10" | "VersionTLS11" | "VersionTLS12" => Ok(rustls::DEFAULT_VERSIONS),
+            "VersionTLS13" => Ok(&NEW),
             other => Err(format!("unknown tls version {other:?}")),
         }
     }
