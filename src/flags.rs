@@ -4,6 +4,7 @@
 //! flag is an error in upstream's words. Non-goal: what a flag means; each component's file says that.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Flags given, by name with dashes; each with its values in order.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +91,7 @@ fn check(name: &str, kind: &str, value: &str) -> Result<(), String> {
         "int" | "int32" if value.parse::<i64>().is_err() => {
             wrong(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
         }
+        "duration" => api::duration::parse(value).map(drop).or_else(|error| wrong(error.to_string())),
         _ => Ok(()),
     }
 }
@@ -98,6 +100,22 @@ impl Values {
     /// The last value given.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(|values| values.last()).map(String::as_str)
+    }
+
+    /// Every value given, in order.
+    pub(crate) fn all(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A duration, in seconds unless it is given.
+    ///
+    /// # Errors
+    /// A duration that is negative.
+    pub(crate) fn duration(&self, name: &str, default: u64) -> anyhow::Result<Duration> {
+        let Some(text) = self.get(name) else { return Ok(Duration::from_secs(default)) };
+        let nanos = api::duration::parse(text).map_err(|error| anyhow::anyhow!("--{name}: {error}"))?;
+        let nanos = u64::try_from(nanos).map_err(|_| anyhow::anyhow!("--{name} can not be negative value"))?;
+        Ok(Duration::from_nanos(nanos))
     }
 
     pub(crate) fn text(&self, name: &str, default: &str) -> String {
@@ -138,7 +156,7 @@ impl Values {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "etcd-servers strings\nallow-privileged bool\nsecure-port int\n";
+    const TABLE: &str = "etcd-servers strings\nallow-privileged bool\nsecure-port int\nevent-ttl duration\n";
 
     fn check_parse(arguments: &str, expect: Result<&str, &str>) {
         let arguments: Vec<String> = arguments.split_whitespace().map(Into::into).collect();
@@ -160,6 +178,11 @@ mod tests {
         check_parse(
             "--secure-port=x",
             Err(r#"invalid argument "x" for "--secure-port" flag: strconv.ParseInt: parsing "x": invalid syntax"#),
+        );
+        check_parse("--event-ttl=1h30m", Ok(r#"{"event-ttl": ["1h30m"]}"#));
+        check_parse(
+            "--event-ttl=soon",
+            Err(r#"invalid argument "soon" for "--event-ttl" flag: time: invalid duration "soon""#),
         );
         check_parse("--allow-privileged maybe", Err(r#""kube-apiserver" does not take any arguments, got ["maybe"]"#));
     }

@@ -11,10 +11,11 @@ use crate::admission::webhook::{Configurations, Webhooks};
 use crate::admission::{self, Chain, Parts};
 use crate::aggregation::{self, Aggregation};
 use crate::authn::{self, Anonymous, Authenticators, jws};
+use crate::authz;
 use crate::authz::guard::Guard;
-use crate::authz::{Authorizers, Mode};
 use crate::chain::Core;
 use crate::config::{AnonymousAuth, Config};
+use crate::configuration::metrics::Reloads;
 use crate::custom::controller::{self, Queue};
 use crate::encryptionconfig::Encryption;
 use crate::flow::{self, Flow};
@@ -33,13 +34,23 @@ fn wrong(error: impl std::fmt::Display) -> Error {
     Error::Config(error.to_string())
 }
 
-pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error> {
-    let modes = config.authorization_modes.iter().map(|mode| match mode.as_str() {
-        "Node" => Ok(Mode::Node),
-        "RBAC" => Ok(Mode::Rbac),
-        other => Err(Error::Config(format!("authorization-mode \"{other}\" is not a valid mode"))),
-    });
-    let authz = Arc::new(Authorizers::new(modes.collect::<Result<_, _>>()?));
+/// What keeps parts of a server as their files say.
+#[derive(Default)]
+pub(crate) struct Reloaders {
+    pub(crate) authentication: Option<authn::reload::Reloader>,
+    pub(crate) authorization: Option<authz::webhook::reload::Reloader>,
+}
+
+/// Who may ask, and what: with the counters of both.
+struct Access {
+    authn: Authenticators,
+    authz: Arc<authz::Authorizers>,
+    reloaders: Reloaders,
+    collectors: Vec<Box<dyn prometheus::core::Collector>>,
+}
+
+pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reloaders), Error> {
+    let Access { authn, authz, reloaders, collectors } = access(config)?;
     let registry = Registry::new(|resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
@@ -64,10 +75,10 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         Encryption::new(&config.encryption, encrypting.clone(), clock).map_err(Error::Config)?.map(Arc::new);
     let hub = Arc::new(hub);
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let counted = webhooks.metrics.collectors().into_iter();
+    let counted = collectors.into_iter().chain(webhooks.metrics.collectors());
     let counted = counted.chain(encrypting.collectors()).chain(aggregation.metrics.collectors());
     let metrics = Metrics::new(counted).map_err(wrong)?;
-    let parts = Parts { authorizers: authz.clone(), policies, webhooks };
+    let parts = Parts { authorizers: authz.clone(), policies, webhooks, times: config.times };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     plugins.push(Box::new(ParamGuard(authz.clone())));
@@ -79,8 +90,9 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
             admission: Chain::new(plugins),
             authz: authz.clone(),
             allow_privileged: config.allow_privileged,
+            times: config.times,
         },
-        authn: authenticators(config)?,
+        authn,
         authz,
         issuer,
         openid,
@@ -93,7 +105,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         clients,
         aggregation,
     };
-    Ok((core, queue))
+    Ok((core, queue, reloaders))
 }
 
 /// Services are found as flags say; the server finds itself where it listens.
@@ -119,12 +131,49 @@ fn public_keys(config: &Config) -> Result<Vec<jws::PublicKey>, Error> {
     Ok(keys)
 }
 
-fn authenticators(config: &Config) -> Result<Authenticators, Error> {
+fn access(config: &Config) -> Result<Access, Error> {
+    let server = crate::identity::of_host();
+    let reloads = Reloads::new("authorization", &server);
+    let metrics = authz::webhook::metrics::Metrics::default();
+    let mut collectors: Vec<_> = metrics.collectors().into_iter().chain(reloads.collectors()).collect();
+    let made = authz::setup::make(&config.authorization_modes, &config.authorization, metrics, reloads);
+    let made = made.map_err(Error::Config)?;
+    let reloads = Reloads::new("authentication", &server);
+    let metrics = authn::jwt::metrics::Metrics::new(&server);
+    collectors.extend(metrics.collectors().into_iter().chain(reloads.collectors()));
+    let around = authn::setup::Around {
+        issuers: &config.service_account_issuers,
+        audiences: audiences(config),
+        metrics,
+        reloads,
+    };
+    let mut access = authn::setup::make(&config.authentication, around).map_err(Error::Config)?;
+    let reloaders = Reloaders { authentication: access.reloader.take(), authorization: made.reloader };
+    let authn = authenticators(config, access, made.all_allowed)?;
+    Ok(Access { authn, authz: Arc::new(made.authorizers), reloaders, collectors })
+}
+
+/// Who comes without credentials by the flags; nobody when everybody may do everything (ApplyAuthorization).
+fn anonymous(config: &Config, all_allowed: bool) -> Anonymous {
+    match config.anonymous_auth {
+        AnonymousAuth::Never => Anonymous::Never,
+        AnonymousAuth::Everywhere if all_allowed => {
+            tracing::warn!(
+                "AnonymousAuth is not allowed with the AlwaysAllow authorizer. Resetting AnonymousAuth to false. You should use a different authorizer"
+            );
+            Anonymous::Never
+        }
+        AnonymousAuth::Everywhere => Anonymous::Everywhere,
+        AnonymousAuth::HealthPaths => Anonymous::Only(authn::HEALTH_PATHS.map(Into::into).into()),
+    }
+}
+
+fn authenticators(config: &Config, made: authn::setup::Made, all_allowed: bool) -> Result<Authenticators, Error> {
     let keys = public_keys(config)?;
     let service_account = (!keys.is_empty()).then(|| authn::ServiceAccountConfig {
         keys,
         issuers: config.service_account_issuers.clone(),
-        lookup: true,
+        lookup: config.service_account_lookup,
     });
     let request_header = config.request_header.clone().map(|headers| authn::RequestHeaderConfig {
         client_ca: headers.client_ca,
@@ -134,11 +183,6 @@ fn authenticators(config: &Config) -> Result<Authenticators, Error> {
         group_headers: headers.group_headers,
         extra_header_prefixes: headers.extra_header_prefixes,
     });
-    let anonymous = match config.anonymous_auth {
-        AnonymousAuth::Never => Anonymous::Never,
-        AnonymousAuth::Everywhere => Anonymous::Everywhere,
-        AnonymousAuth::HealthPaths => Anonymous::Only(authn::HEALTH_PATHS.map(Into::into).into()),
-    };
     Authenticators::new(authn::Config {
         client_ca: config.client_ca.clone(),
         request_header,
@@ -146,7 +190,9 @@ fn authenticators(config: &Config) -> Result<Authenticators, Error> {
         audiences: audiences(config),
         bootstrap_tokens: config.enable_bootstrap_token_auth,
         static_tokens: config.static_tokens.clone(),
-        anonymous,
+        jwt: made.jwt,
+        token_webhook: made.token_webhook,
+        anonymous: made.anonymous.unwrap_or_else(|| anonymous(config, all_allowed)),
     })
     .map_err(wrong)
 }
@@ -157,7 +203,7 @@ fn issuer(config: &Config) -> Result<Option<authn::issue::Issuer>, Error> {
         key: jws::SigningKey::from_pem(pem).map_err(wrong)?,
         issuer: config.service_account_issuers.first().cloned().unwrap_or_default(),
         audiences: audiences(config),
-        max_expiration_seconds: None,
+        max_expiration_seconds: i64::try_from(config.times.max_token.as_secs()).ok().filter(|max| *max > 0),
         extend_expiration: config.service_account_extend_token_expiration,
     }))
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use crate::aggregation::{self, Aggregation};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
-use crate::authz::{Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
+use crate::authz::{Answer, Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
 use crate::flow::{Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};
@@ -144,6 +144,18 @@ impl Core {
         self.flow.attach(pass, outcome.unwrap_or_else(failed))
     }
 
+    /// The label selector as authorisers see it that ask elsewhere; the others do not look at it (requestinfo.go: of
+    /// requests about a collection).
+    fn label_requirements(&self, info: &Info) -> Vec<selector::LabelRequirement> {
+        match info.query.get("labelSelector") {
+            "" => Vec::new(),
+            text if matches!(info.verb, "list" | "watch" | "deletecollection") && self.authz.asks_elsewhere() => {
+                selector::parse_label_selector(text).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     async fn authorised(
         self: &Arc<Self>,
         user: &User,
@@ -153,10 +165,15 @@ impl Core {
         now: jiff::Timestamp,
     ) -> Result<Response<Body>, (Status, HeaderMap)> {
         let fields = field_requirements(info);
-        let attributes = attributes(info, user, &fields);
-        match self.authz.decide(&attributes) {
-            Decision::Allow { .. } => {}
-            decision => return Err((refused(Forbidden::of(&attributes, decision.reason())), parts.headers)),
+        let labels = self.label_requirements(info);
+        let mut attributes = attributes(info, user, &fields);
+        attributes.resource = attributes.resource.map(|of| ResourceAttributes { label_selector: &labels, ..of });
+        match self.authz.judge(&attributes).await {
+            Answer { decision: Decision::Allow { .. }, .. } => {}
+            Answer { error: Some(error), .. } => return Ok(respond::internal_error(&parts.uri, &error)),
+            Answer { decision, .. } => {
+                return Err((refused(Forbidden::of(&attributes, decision.reason())), parts.headers));
+            }
         }
         let asked = Asked { core: self, info, user, headers: &parts.headers, now };
         let upgrade = || parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();

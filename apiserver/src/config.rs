@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::options::{AuthenticationOptions, AuthorizationOptions, Times};
+
 /// The `--requestheader-*` flags.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeader {
@@ -47,6 +49,9 @@ pub struct Config {
     /// --tls-cert-file, --tls-private-key-file (PEM files, reloaded when they change)
     pub tls_cert_file: PathBuf,
     pub tls_private_key_file: PathBuf,
+    /// --tls-min-version, --tls-cipher-suites, as Go names them; empty for what is usual
+    pub tls_min_version: String,
+    pub tls_cipher_suites: Vec<String>,
     /// --client-ca-file, PEM text
     pub client_ca: Option<Vec<u8>>,
     pub request_header: Option<RequestHeader>,
@@ -56,14 +61,18 @@ pub struct Config {
     pub service_account_issuers: Vec<String>,
     pub service_account_jwks_uri: String,
     pub service_account_extend_token_expiration: bool,
+    /// --service-account-lookup: legacy tokens count only as long as their secret is there
+    pub service_account_lookup: bool,
     /// --api-audiences; empty: the issuers
     pub api_audiences: Vec<String>,
     /// --token-auth-file, its text
     pub static_tokens: Option<String>,
     pub enable_bootstrap_token_auth: bool,
     pub anonymous_auth: AnonymousAuth,
-    /// --authorization-mode: Node, RBAC in order
+    pub authentication: AuthenticationOptions,
+    /// --authorization-mode: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook in order
     pub authorization_modes: Vec<String>,
+    pub authorization: AuthorizationOptions,
     /// --service-cluster-ip-range
     pub service_cidrs: Vec<IpNet>,
     /// --service-node-port-range, first and last
@@ -88,6 +97,7 @@ pub struct Config {
     pub encryption: EncryptionConfig,
     /// What the server is told of other API servers.
     pub aggregator: crate::aggregation::Config,
+    pub times: Times,
 }
 
 impl Default for Config {
@@ -98,6 +108,8 @@ impl Default for Config {
             advertise_address: None,
             tls_cert_file: PathBuf::new(),
             tls_private_key_file: PathBuf::new(),
+            tls_min_version: String::new(),
+            tls_cipher_suites: Vec::new(),
             client_ca: None,
             request_header: None,
             service_account_keys: Vec::new(),
@@ -105,11 +117,14 @@ impl Default for Config {
             service_account_issuers: Vec::new(),
             service_account_jwks_uri: String::new(),
             service_account_extend_token_expiration: true,
+            service_account_lookup: true,
             api_audiences: Vec::new(),
             static_tokens: None,
             enable_bootstrap_token_auth: false,
             anonymous_auth: AnonymousAuth::Everywhere,
+            authentication: AuthenticationOptions::default(),
             authorization_modes: vec!["RBAC".into()],
+            authorization: AuthorizationOptions::default(),
             service_cidrs: Vec::new(),
             service_node_ports: (30000, 32767),
             enable_admission_plugins: Vec::new(),
@@ -126,6 +141,7 @@ impl Default for Config {
             max_mutating_requests_inflight: 200,
             encryption: EncryptionConfig::default(),
             aggregator: Default::default(),
+            times: Times::default(),
         }
     }
 }

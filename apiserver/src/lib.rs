@@ -14,6 +14,7 @@ mod codec;
 mod compaction;
 mod compress;
 mod config;
+mod configuration;
 mod connection;
 mod custom;
 mod discovery;
@@ -21,10 +22,12 @@ mod encryptionconfig;
 mod flow;
 mod health;
 mod hub;
+mod identity;
 mod metrics;
 mod negotiate;
 mod nonresource;
 mod openapi;
+mod options;
 mod patch;
 mod registry;
 mod request;
@@ -54,6 +57,7 @@ use tokio_util::task::TaskTracker;
 
 pub use aggregation::Config as AggregatorConfig;
 pub use config::{AnonymousAuth, Config, EncryptionConfig, RequestHeader};
+pub use options::{AuthenticationOptions, AuthorizationOptions, OidcOptions, Times, TokenWebhookOptions};
 pub use respond::Body;
 pub use server::InProcess;
 
@@ -86,10 +90,14 @@ impl Server {
     /// # Errors
     /// A certificate, key or flag that cannot be used; an address in use; a store that cannot be read.
     pub async fn start(config: Config, store: Store) -> Result<Server, Error> {
-        let (core, definitions) = assemble::core(&config, store)?;
+        let (core, definitions, reloaders) = assemble::core(&config, store)?;
         let core = Arc::new(core);
-        let tls = tls::server_config(config.tls_cert_file.clone(), config.tls_private_key_file.clone())
-            .map_err(Error::Config)?;
+        let choice = tls::Choice {
+            min_version: config.tls_min_version.clone(),
+            cipher_suites: config.tls_cipher_suites.clone(),
+        };
+        let (cert, key) = (config.tls_cert_file.clone(), config.tls_private_key_file.clone());
+        let tls = tls::chosen_server_config(cert, key, &choice).map_err(Error::Config)?;
         let wanted = SocketAddr::new(config.bind_address, config.secure_port);
         let failed = |source| Error::Listen { address: wanted, source };
         let listener = TcpListener::bind(wanted).await.map_err(failed)?;
@@ -108,6 +116,7 @@ impl Server {
         server.spawn_feed(revision);
         server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
         server.spawn_duties(definitions);
+        server.spawn_reloaders(reloaders);
         Ok(server)
     }
 
@@ -124,6 +133,14 @@ impl Server {
     /// Returns once every start-up duty is done.
     pub async fn ready(&self) {
         self.core.health.ready().await;
+    }
+
+    /// Tells by /readyz that the end is near and serves on for --shutdown-delay-duration, so that nobody comes any more
+    /// when [`Server::stop`] follows.
+    pub async fn shut_down(&self) {
+        self.core.health.stopping.store(true, Ordering::Relaxed);
+        tokio::time::sleep(self.config.times.shutdown_delay).await;
+        self.stop();
     }
 
     /// Ends serving: new connections are refused, requests under way get some seconds.
@@ -158,6 +175,16 @@ impl Server {
                 }
             }
         });
+    }
+
+    fn spawn_reloaders(&self, reloaders: assemble::Reloaders) {
+        if let Some(reloader) = reloaders.authentication {
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(reloader.run()));
+        }
+        if let Some(reloader) = reloaders.authorization {
+            let authorizers = self.core.authz.clone();
+            self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(reloader.run(authorizers)));
+        }
     }
 
     fn spawn_duties(&self, definitions: custom::controller::Queue) {

@@ -68,6 +68,15 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// A failure that has no Status (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go@v0.37.2:
+/// InternalError).
+pub(crate) fn internal_error(uri: &http::Uri, why: &str) -> Response<Body> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let told = format!("Internal Server Error: {}: {why}", api::field::go_quote(path));
+    let escaped = told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text(500, format!("{escaped}\n"))
+}
+
 /// Adds `Warning: 299 - "text"` headers (k8s.io/apiserver/pkg/warning@v0.37.2).
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AggregatorConfig, AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server};
+use apiserver::{AggregatorConfig, AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server, Times};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
+use super::access;
 use crate::flags::Values;
 
 /// Upstream's flags, and `data-dir`: where the embedded store lives when no etcd is given.
@@ -19,10 +21,22 @@ pub(super) const HONOURED: &[&str] = &[
     "allow-privileged",
     "anonymous-auth",
     "api-audiences",
+    "authentication-config",
+    "authentication-token-webhook-cache-ttl",
+    "authentication-token-webhook-config-file",
+    "authentication-token-webhook-version",
+    "authorization-config",
     "authorization-mode",
+    "authorization-policy-file",
+    "authorization-webhook-cache-authorized-ttl",
+    "authorization-webhook-cache-unauthorized-ttl",
+    "authorization-webhook-config-file",
+    "authorization-webhook-version",
     "bind-address",
     "client-ca-file",
     "data-dir",
+    "default-not-ready-toleration-seconds",
+    "default-unreachable-toleration-seconds",
     "disable-admission-plugins",
     "enable-admission-plugins",
     "enable-aggregator-routing",
@@ -34,12 +48,23 @@ pub(super) const HONOURED: &[&str] = &[
     "etcd-certfile",
     "etcd-keyfile",
     "etcd-servers",
+    "event-ttl",
     "kubelet-certificate-authority",
     "kubelet-client-certificate",
     "kubelet-client-key",
     "kubelet-preferred-address-types",
     "max-mutating-requests-inflight",
     "max-requests-inflight",
+    "min-request-timeout",
+    "oidc-ca-file",
+    "oidc-client-id",
+    "oidc-groups-claim",
+    "oidc-groups-prefix",
+    "oidc-issuer-url",
+    "oidc-required-claim",
+    "oidc-signing-algs",
+    "oidc-username-claim",
+    "oidc-username-prefix",
     "proxy-client-cert-file",
     "proxy-client-key-file",
     "requestheader-allowed-names",
@@ -54,22 +79,32 @@ pub(super) const HONOURED: &[&str] = &[
     "service-account-issuer",
     "service-account-jwks-uri",
     "service-account-key-file",
+    "service-account-lookup",
+    "service-account-max-token-expiration",
     "service-account-signing-key-file",
     "service-cluster-ip-range",
     "service-node-port-range",
+    "shutdown-delay-duration",
     "tls-cert-file",
+    "tls-cipher-suites",
+    "tls-min-version",
     "tls-private-key-file",
     "token-auth-file",
     "v",
     "logging-format",
 ];
 
+/// Least and most of --service-account-max-token-expiration, and what is too little to extend tokens (an hour and seven
+/// seconds: serviceaccount.WarnOnlyBoundTokenExpirationSeconds).
+const MAX_TOKEN_SECONDS: (u64, u64) = (3600, 1 << 32);
+const WARN_TOKEN_SECONDS: u64 = 3607;
+
 /// Runs until SIGTERM or SIGINT.
 pub(super) async fn run(values: &Values) -> Result<()> {
     let config = config(values)?;
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
-    server.stop();
+    server.shut_down().await;
     Ok(())
 }
 
@@ -105,7 +140,6 @@ fn config(values: &Values) -> Result<Config> {
     let cert = values.get("tls-cert-file").context("--tls-cert-file must be specified")?;
     let key = values.get("tls-private-key-file").context("--tls-private-key-file must be specified")?;
     let kubelet = (file(values, "kubelet-client-certificate")?, file(values, "kubelet-client-key")?);
-    let modes = values.list("authorization-mode");
     let addresses = values.list("kubelet-preferred-address-types");
     Ok(Config {
         bind_address: values.text("bind-address", "0.0.0.0").parse().context("--bind-address")?,
@@ -119,6 +153,8 @@ fn config(values: &Values) -> Result<Config> {
             .context("--advertise-address")?,
         tls_cert_file: cert.into(),
         tls_private_key_file: key.into(),
+        tls_min_version: values.text("tls-min-version", ""),
+        tls_cipher_suites: values.list("tls-cipher-suites"),
         client_ca: file(values, "client-ca-file")?,
         request_header: request_header(values)?,
         service_account_keys: files(values, "service-account-key-file")?,
@@ -126,6 +162,7 @@ fn config(values: &Values) -> Result<Config> {
         service_account_issuers: values.list("service-account-issuer"),
         service_account_jwks_uri: values.text("service-account-jwks-uri", ""),
         service_account_extend_token_expiration: values.flag("service-account-extend-token-expiration", true),
+        service_account_lookup: values.flag("service-account-lookup", true),
         api_audiences: values.list("api-audiences"),
         static_tokens: file(values, "token-auth-file")?.map(|text| String::from_utf8_lossy(&text).into_owned()),
         enable_bootstrap_token_auth: values.flag("enable-bootstrap-token-auth", false),
@@ -134,7 +171,9 @@ fn config(values: &Values) -> Result<Config> {
         } else {
             AnonymousAuth::Never
         },
-        authorization_modes: if modes.is_empty() { default.authorization_modes } else { modes },
+        authentication: access::authentication(values)?,
+        authorization_modes: access::modes(values),
+        authorization: access::authorization(values)?,
         service_cidrs: cidrs(values)?,
         service_node_ports: ports(&values.text("service-node-port-range", "30000-32767"))?,
         enable_admission_plugins: values.list("enable-admission-plugins"),
@@ -160,6 +199,7 @@ fn config(values: &Values) -> Result<Config> {
             automatic_reload: values.flag("encryption-provider-config-automatic-reload", false),
         },
         aggregator: aggregator(values),
+        times: times(values)?,
     })
 }
 
@@ -170,6 +210,51 @@ fn aggregator(values: &Values) -> AggregatorConfig {
         routes_to_endpoints: values.flag("enable-aggregator-routing", false),
         rejects_redirects: values.flag("aggregator-reject-forwarding-redirect", true),
     }
+}
+
+fn times(values: &Values) -> Result<Times> {
+    let default = Times::default();
+    let extends = values.flag("service-account-extend-token-expiration", true);
+    Ok(Times {
+        min_request: seconds(values, "min-request-timeout", default.min_request)?,
+        event: values.duration("event-ttl", default.event.as_secs())?,
+        not_ready_toleration_seconds: number(
+            values,
+            "default-not-ready-toleration-seconds",
+            default.not_ready_toleration_seconds,
+        )?,
+        unreachable_toleration_seconds: number(
+            values,
+            "default-unreachable-toleration-seconds",
+            default.unreachable_toleration_seconds,
+        )?,
+        max_token: max_token(values.duration("service-account-max-token-expiration", 0)?, extends)?,
+        shutdown_delay: values.duration("shutdown-delay-duration", 0)?,
+    })
+}
+
+/// pkg/controlplane/apiserver/options/options.go@v1.37.2: Complete.
+fn max_token(max: Duration, extends: bool) -> Result<Duration> {
+    if !max.is_zero() && !(MAX_TOKEN_SECONDS.0..=MAX_TOKEN_SECONDS.1).contains(&max.as_secs()) {
+        bail!("the service-account-max-token-expiration must be between 1 hour and 2^32 seconds");
+    }
+    if extends && !max.is_zero() && max.as_secs() < WARN_TOKEN_SECONDS {
+        tracing::warn!(
+            "service-account-extend-token-expiration is true, in order to correctly trigger safe transition logic, service-account-max-token-expiration must be set longer than {WARN_TOKEN_SECONDS} seconds (currently {}s)",
+            max.as_secs()
+        );
+    }
+    Ok(max)
+}
+
+fn number(values: &Values, flag: &str, default: i64) -> Result<i64> {
+    values.get(flag).map_or(Ok(default), |text| text.parse().with_context(|| format!("--{flag}")))
+}
+
+fn seconds(values: &Values, flag: &str, default: Duration) -> Result<Duration> {
+    let given = number(values, flag, default.as_secs().try_into().unwrap_or(i64::MAX))?;
+    let given = u64::try_from(given).map_err(|_| anyhow::anyhow!("--{flag} can not be negative value"))?;
+    Ok(Duration::from_secs(given))
 }
 
 fn inflight(values: &Values, flag: &str, default: usize) -> Result<usize> {

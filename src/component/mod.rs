@@ -3,6 +3,7 @@
 //! Invariant: flags, error texts, exit codes (0 and 1) and log lines are upstream's. A flag that has no
 //! effect here is accepted and named once. Non-goal: what components do.
 
+mod access;
 mod klog;
 mod kube_apiserver;
 mod kube_controller_manager;

@@ -3,8 +3,10 @@
 //!
 //! Must not know: requests, identities, any other crate of ours.
 
+mod choice;
 mod serving;
 mod signatures;
 
-pub use serving::{client_identity, server_config};
+pub use choice::Choice;
+pub use serving::{chosen_server_config, client_identity, server_config};
 pub use signatures::unverified;

@@ -16,6 +16,7 @@ use rustls::{ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::choice::Choice;
 use crate::signatures::Any;
 
 /// A server with the certificate and key of two PEM files: TLS 1.2 and later, HTTP/2 and HTTP/1.1.
@@ -23,11 +24,21 @@ use crate::signatures::Any;
 /// # Errors
 /// The files cannot be read, or do not fit: the path and why.
 pub fn server_config(cert: PathBuf, key: PathBuf) -> Result<ServerConfig, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    chosen_server_config(cert, key, &Choice::default())
+}
+
+/// As [`server_config`], with the versions and suites that were chosen.
+///
+/// # Errors
+/// Also names of versions and suites that nobody knows.
+pub fn chosen_server_config(cert: PathBuf, key: PathBuf, choice: &Choice) -> Result<ServerConfig, String> {
+    let mut provider = aws_lc_rs::default_provider();
+    let versions = choice.apply(&mut provider)?;
+    let provider = Arc::new(provider);
     let any = Arc::new(Any(provider.signature_verification_algorithms));
     let resolver = Arc::new(Reloading::new(cert, key)?);
     let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?;
     let mut config = builder.with_client_cert_verifier(any).with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

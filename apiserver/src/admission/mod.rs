@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::options::Times;
 use crate::registry::{Entry, Registry};
 use policy::source::Policies;
 use reinvocation::Reinvocation;
@@ -240,6 +241,7 @@ pub(crate) struct Parts {
     pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) times: Times,
 }
 
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
@@ -254,7 +256,7 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
     (|_| Box::new(pod_security::PodSecurity), true),
     (|_| Box::new(priority::Priority), true),
-    (|_| Box::new(tolerations::DefaultTolerationSeconds), true),
+    (|parts| Box::new(tolerations::DefaultTolerationSeconds::new(&parts.times)), true),
     (|_| Box::new(tolerations::ExtendedResourceToleration), false),
     (|_| Box::new(storage::DefaultStorageClass), true),
     (|_| Box::new(storage::StorageObjectInUseProtection), true),
@@ -347,8 +349,13 @@ mod tests {
     /// What the flags leave, as changes of what is on by default.
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts { authorizers, policies: Arc::default(), webhooks: Arc::default() };
+        let authorizers = Arc::new(Authorizers::new(&[]));
+        let parts = Parts {
+            authorizers,
+            policies: Arc::default(),
+            webhooks: Arc::default(),
+            times: crate::options::Times::default(),
+        };
         let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
         let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));

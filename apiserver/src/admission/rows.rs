@@ -16,6 +16,7 @@ use super::policy::source::Policies;
 use super::{Attributes, Chain, Operation, Parts, Reader, plugins};
 use crate::authn::User;
 use crate::authz::Authorizers;
+use crate::options::Times;
 use crate::registry::{Entry, Registry};
 use crate::request::Query;
 use crate::resources;
@@ -39,8 +40,8 @@ impl World {
             let facts = facts_of(object.str("apiVersion"), object.str("kind"));
             policies.set(facts.plural, object.name(), Some(object));
         }
-        let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts { authorizers, policies, webhooks: Arc::default() };
+        let authorizers = Arc::new(Authorizers::new(&[]));
+        let parts = Parts { authorizers, policies, webhooks: Arc::default(), times: Times::default() };
         Chain::new(plugins(&[], &[], &parts).expect("plugins"))
     }
 

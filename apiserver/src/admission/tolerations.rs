@@ -11,14 +11,23 @@ use futures::future::BoxFuture;
 
 use super::amounts::{self, Part};
 use super::{Attributes, Operation, Plugin, Reader};
+use crate::options::Times;
 use crate::resources::core::pod::resources::is_extended;
 
-/// --default-not-ready-toleration-seconds and its sibling, in seconds.
-const TOLERATION_SECONDS: i64 = 300;
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 
-pub(crate) struct DefaultTolerationSeconds;
+/// Taints, and for how many seconds pods bear them that say nothing of them.
+pub(crate) struct DefaultTolerationSeconds([(&'static str, i64); 2]);
+
+impl DefaultTolerationSeconds {
+    pub(crate) fn new(times: &Times) -> Self {
+        DefaultTolerationSeconds([
+            (NOT_READY, times.not_ready_toleration_seconds),
+            (UNREACHABLE, times.unreachable_toleration_seconds),
+        ])
+    }
+}
 
 impl Plugin for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
@@ -34,8 +43,8 @@ impl Plugin for DefaultTolerationSeconds {
             if attributes.is("", "pods", &[""])
                 && let Some(pod) = attributes.object.as_deref_mut()
             {
-                for key in [NOT_READY, UNREACHABLE] {
-                    tolerate(pod.map_mut("spec"), key);
+                for (key, seconds) in self.0 {
+                    tolerate(pod.map_mut("spec"), key, seconds);
                 }
             }
             Ok(())
@@ -43,7 +52,7 @@ impl Plugin for DefaultTolerationSeconds {
     }
 }
 
-fn tolerate(spec: &mut Map, key: &str) {
+fn tolerate(spec: &mut Map, key: &str, seconds: i64) {
     let covers = |toleration: &Map| {
         matches!(toleration.str("key"), "" | NOT_READY | UNREACHABLE)
             && (toleration.str("key").is_empty() || toleration.str("key") == key)
@@ -52,7 +61,8 @@ fn tolerate(spec: &mut Map, key: &str) {
     if spec.maps("tolerations").any(covers) {
         return;
     }
-    let toleration = map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => TOLERATION_SECONDS };
+    let toleration =
+        map! { "key" => key, "operator" => "Exists", "effect" => "NoExecute", "tolerationSeconds" => seconds };
     spec.list_mut("tolerations").push(Value::Map(toleration));
 }
 

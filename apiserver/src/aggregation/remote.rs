@@ -20,7 +20,8 @@ use super::service::ApiService;
 use crate::admission::Reader;
 use crate::authn::User;
 use crate::respond::{Body, full};
-use crate::webhook::client::{Connector, pool, root_of};
+use crate::webhook::trust::Shown;
+use crate::webhook::wire::{Connector, pool, root_of};
 use crate::webhook::resolve::Resolver;
 use crate::webhook::trust;
 
@@ -141,9 +142,10 @@ impl Fetched {
 }
 
 fn transport(service: &ApiService, identity: &Option<Arc<dyn ResolvesClientCert>>) -> Transport {
-    let made = trust::client(&service.ca, service.insecure, identity.clone());
+    let shown = identity.clone().map_or(Shown::Nothing, Shown::Found);
+    let made = if service.insecure { trust::careless(shown) } else { trust::client(&service.ca, shown) };
     let tls = made.inspect_err(|error| tracing::warn!(apiservice = service.name, error, "no transport"))?;
-    Ok(Connections { pool: pool(Connector { tls: tls.clone(), host: service.host() }), tls })
+    Ok(Connections { pool: pool(Connector { tls: tls.clone(), host: Some(service.host()) }), tls })
 }
 
 /// A request to where a server is, by path and query.

@@ -38,7 +38,11 @@ impl<T> Verified<T> {
     /// Keeps the value until `now + TTL`, or until `not_after` when that is earlier.
     pub(super) fn put(&self, key: Digest32, value: Arc<T>, now: jiff::Timestamp, not_after: Option<jiff::Timestamp>) {
         let until = now.saturating_add(TTL).expect("a signed duration has no calendar units");
-        let until = not_after.map_or(until, |limit| limit.min(until));
+        self.put_until(key, value, now, not_after.map_or(until, |limit| limit.min(until)));
+    }
+
+    /// Keeps the value until a time.
+    pub(super) fn put_until(&self, key: Digest32, value: Arc<T>, now: jiff::Timestamp, until: jiff::Timestamp) {
         let mut entries = self.entries.lock();
         if entries.len() >= MAX_ENTRIES {
             entries.retain(|_, (_, until)| now < *until);

@@ -86,6 +86,14 @@ impl PublicKey {
         Ok(PublicKey { spki: spki.to_vec(), kind, id: key_id(spki) })
     }
 
+    /// Of numbers that a JSON Web Key holds; `id` is what it calls itself, which may be nothing.
+    ///
+    /// # Errors
+    /// The numbers make no key that upstream takes.
+    pub(crate) fn of_jwk(spki: &[u8], id: String) -> Result<Self, ConfigError> {
+        Ok(PublicKey { id, ..PublicKey::from_spki(spki)? })
+    }
+
     /// The `kid` of tokens signed by this key: a digest, so that it cannot be used in place of the key.
     pub(crate) fn id(&self) -> &str {
         &self.id
@@ -96,7 +104,7 @@ impl PublicKey {
         self.kind.algorithm()
     }
 
-    fn verify(&self, token: &Compact) -> Result<(), String> {
+    pub(crate) fn verify(&self, token: &Compact) -> Result<(), String> {
         let algorithm = self.kind.verification(&token.header.alg).ok_or_else(|| CRYPTO_FAILURE.to_owned())?;
         let key = UnparsedPublicKey::new(algorithm, &self.spki);
         key.verify(token.signed.as_bytes(), &token.signature).map_err(|_| CRYPTO_FAILURE.to_owned())
@@ -304,6 +312,16 @@ impl<'a> Compact<'a> {
     /// The claims, not to be trusted before [`Self::verify`].
     pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    /// The algorithm that the header names.
+    pub(crate) fn algorithm(&self) -> &str {
+        &self.header.alg
+    }
+
+    /// The key that the header names, if it does.
+    pub(crate) fn key_id(&self) -> &str {
+        &self.header.kid
     }
 
     /// Verifies with the key that the header names, or with any key when it names none.

@@ -1,14 +1,13 @@
 //! Authentication: who is asking.
 //!
 //! One chain, in upstream's order: front-proxy headers, client certificate, bearer token (static file, service account,
-//! bootstrap), anonymous. A credential that is presented and wrong is an error and never falls back to anonymous; a
+//! bootstrap, JWT of configured issuers, webhook), anonymous. A credential that is presented and wrong is an error and never falls back to anonymous; a
 //! credential that is absent is no error.
 //!
 //! Invariant: nothing here reads ambient state. Time comes in as an argument, live objects through [`Lookup`]. What is
 //! cached (a verified signature, a verified certificate chain) does not depend on any object in the store, so a deleted
-//! pod, secret or service account refuses its token on the very next request.
-//!
-//! Non-goal: OIDC, structured authentication configuration and webhook token review (a later issue).
+//! pod, secret or service account refuses its token on the very next request. What other servers say of a token is
+//! kept as long as upstream keeps it.
 //!
 //! Upstream: `pkg/kubeapiserver/authenticator/config.go@v1.37.2`,
 //! `k8s.io/apiserver/pkg/endpoints/filters/authentication.go@v0.37.2`.
@@ -18,11 +17,15 @@ mod cache;
 mod front_proxy;
 pub(crate) mod issue;
 pub(crate) mod jws;
+pub(crate) mod jwt;
 pub(crate) mod openid;
+pub(crate) mod reload;
 pub(crate) mod review;
 pub(crate) mod service_account;
+pub(crate) mod setup;
 pub(crate) mod text;
 mod token_file;
+pub(crate) mod token_webhook;
 mod x509;
 
 #[cfg(test)]
@@ -30,7 +33,9 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures::future::BoxFuture;
@@ -40,9 +45,11 @@ use rustls_pki_types::CertificateDer;
 use bootstrap::BootstrapTokens;
 use front_proxy::FrontProxy;
 pub(crate) use front_proxy::{RequestHeaderConfig, unescape_extra_key};
+use jwt::JwtAuthenticators;
 pub(crate) use service_account::ServiceAccountConfig;
 use service_account::ServiceAccounts;
 use token_file::TokenFile;
+use token_webhook::TokenWebhook;
 use x509::ClientCertificates;
 
 /// The user of a request without credentials.
@@ -147,6 +154,9 @@ pub(crate) struct Config {
     pub(crate) bootstrap_tokens: bool,
     /// The content of `--token-auth-file`.
     pub(crate) static_tokens: Option<String>,
+    /// The JWT authenticators of --authentication-config, which are replaced when it changes, or of --oidc-*.
+    pub(crate) jwt: Option<Arc<ArcSwap<JwtAuthenticators>>>,
+    pub(crate) token_webhook: Option<Arc<TokenWebhook>>,
     pub(crate) anonymous: Anonymous,
 }
 
@@ -235,6 +245,8 @@ impl Authenticators {
                 file: config.static_tokens.as_deref().map(TokenFile::parse).transpose()?,
                 service_accounts: config.service_account.map(|c| ServiceAccounts::new(c, audiences.clone())),
                 bootstrap: config.bootstrap_tokens.then_some(BootstrapTokens),
+                jwt: config.jwt,
+                webhook: config.token_webhook,
                 audiences: audiences.clone(),
             },
             audiences,
@@ -344,9 +356,6 @@ impl Authenticators {
         now: jiff::Timestamp,
         errors: &mut Vec<String>,
     ) -> Option<Identity> {
-        if self.tokens.is_empty() {
-            return None;
-        }
         for token in [Ok(bearer_token(headers)), websocket_token(headers)] {
             match token {
                 Ok(Some(token)) => match self.tokens.authenticate(&token, target, lookup, now).await {
@@ -385,14 +394,12 @@ struct Tokens {
     file: Option<TokenFile>,
     service_accounts: Option<ServiceAccounts>,
     bootstrap: Option<BootstrapTokens>,
+    jwt: Option<Arc<ArcSwap<JwtAuthenticators>>>,
+    webhook: Option<Arc<TokenWebhook>>,
     audiences: Vec<String>,
 }
 
 impl Tokens {
-    fn is_empty(&self) -> bool {
-        self.file.is_none() && self.service_accounts.is_none() && self.bootstrap.is_none()
-    }
-
     async fn authenticate(
         &self,
         token: &str,
@@ -420,10 +427,35 @@ impl Tokens {
                 return Ok(identity);
             }
         }
+        if let Some(identity) = self.elsewhere(token, target, now, &mut errors).await {
+            return Ok(identity);
+        }
         if errors.is_empty() {
             errors.push(INVALID_TOKEN.into());
         }
         Err(errors)
+    }
+
+    /// The authenticators that ask other servers.
+    async fn elsewhere(
+        &self,
+        token: &str,
+        target: Option<&[String]>,
+        now: jiff::Timestamp,
+        errors: &mut Vec<String>,
+    ) -> Option<Identity> {
+        // Only the API server's own audiences stand for a token of another issuer.
+        let meant = target.is_none_or(|target| overlap(&self.audiences, target));
+        if let Some(jwt) = self.jwt.as_ref().filter(|_| meant) {
+            let jwt = jwt.load_full();
+            let user = if jwt.is_empty() { Ok(None) } else { jwt.authenticate(token, now).await };
+            let outcome = user.and_then(|user| agnostic(&self.audiences, target, || Ok(user.map(Identity::of))));
+            if let Some(identity) = keep(outcome, errors) {
+                return Some(identity);
+            }
+        }
+        let webhook = self.webhook.as_ref()?;
+        keep(webhook.authenticate(token, target, now).await, errors)
     }
 }
 

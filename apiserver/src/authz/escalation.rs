@@ -11,7 +11,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, RoleRef};
 use super::forbidden::Forbidden;
 use super::rbac::{RbacIndex, Unresolved};
 use super::rules::{describe, uncovered};
-use super::{Attributes, Decision, ResourceAttributes};
+use super::{Attributes, Decision, ResourceAttributes, everything};
 use crate::authn::text::{quote, quote_list};
 use crate::authn::{SYSTEM_PRIVILEGED_GROUP, User, aggregate};
 
@@ -71,7 +71,7 @@ impl<D: Fn(&Attributes<'_>) -> Decision> Checker<'_, D> {
         self.holds("clusterroles", "", rules).map_err(|cause| forbidden(&cause))?;
         // An aggregation rule gathers whatever matches, now and later.
         if aggregates(role) || old.is_some_and(aggregates) {
-            self.holds("clusterroles", "", &full_authority()).map_err(|_| forbidden(AGGREGATION))?;
+            self.holds("clusterroles", "", &everything()).map_err(|_| forbidden(AGGREGATION))?;
         }
         Ok(())
     }
@@ -140,14 +140,6 @@ impl<D: Fn(&Attributes<'_>) -> Decision> Checker<'_, D> {
 fn aggregates(role: &ClusterRole) -> bool {
     let selectors = role.aggregation_rule.as_ref().and_then(|rule| rule.cluster_role_selectors.as_ref());
     selectors.is_some_and(|selectors| !selectors.is_empty())
-}
-
-fn full_authority() -> [PolicyRule; 2] {
-    let all = || vec!["*".to_owned()];
-    [
-        PolicyRule { verbs: all(), api_groups: Some(all()), resources: Some(all()), ..PolicyRule::default() },
-        PolicyRule { verbs: all(), non_resource_urls: Some(all()), ..PolicyRule::default() },
-    ]
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Authorization: may this user do this.
 //!
-//! One chain, in upstream's order: members of `system:masters` may do everything, then the modes of
-//! `--authorization-mode` (Node, RBAC). The first allow or deny ends it; "no opinion" from everyone is a 403.
+//! One chain, in upstream's order: members of `system:masters` may do everything, then the authorizers of
+//! `--authorization-mode` or `--authorization-config` (Node, RBAC, webhooks, all or nothing). The first allow or deny
+//! ends it; "no opinion" from everyone is a 403.
 //!
-//! Invariant: a decision is a pure function of the attributes and of two in-memory views (RBAC objects, what runs on
-//! which node) that the server keeps fresh; deciding does no IO and never scans all bindings.
+//! Invariant: all authorizers but webhooks decide by the attributes and two in-memory views alone (RBAC objects, what
+//! runs on which node) that the server keeps fresh; they do no IO and never scan all bindings. A webhook is asked only
+//! when the chain comes to it and it has not answered the same question lately.
 //!
-//! Non-goal: webhook, ABAC and structured authorization configuration (a later issue).
+//! Non-goal: ABAC.
 //!
 //! Upstream: `pkg/kubeapiserver/authorizer/reload.go@v1.37.2`,
 //! `k8s.io/apiserver/pkg/authorization/union/union.go@v0.37.2`.
@@ -24,15 +26,24 @@ mod references;
 pub(crate) mod review;
 pub(crate) mod rules;
 pub(crate) mod selector;
+pub(crate) mod setup;
+pub(crate) mod webhook;
+
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use parking_lot::{Mutex, RwLock};
+use prometheus::IntCounter;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::authn::{SYSTEM_PRIVILEGED_GROUP, User};
+use crate::authn::{SYSTEM_PRIVILEGED_GROUP, User, aggregate};
 use graph::NodeGraph;
 use rbac::RbacIndex;
 use selector::{FieldRequirement, LabelRequirement};
+use webhook::config::{AuthorizationConfiguration, AuthorizerConfig};
+use webhook::metrics::Metrics;
+use webhook::{Question, Recalled, Webhook};
 
 /// What a request wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -55,30 +66,21 @@ impl Attributes<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ResourceAttributes<'a> {
     pub(crate) group: &'a str,
-    #[allow(dead_code, reason = "no authorizer here looks at it; those that ask elsewhere pass it on")]
     pub(crate) version: &'a str,
     pub(crate) resource: &'a str,
     pub(crate) subresource: &'a str,
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     pub(crate) field_selector: &'a [FieldRequirement],
-    #[allow(dead_code, reason = "no authorizer here looks at it; those that ask elsewhere pass it on")]
     pub(crate) label_selector: &'a [LabelRequirement],
 }
 
 /// What an authorizer says; reasons may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
-    Allow {
-        reason: String,
-    },
-    #[allow(dead_code, reason = "neither Node nor RBAC denies; authorizers that ask elsewhere do")]
-    Deny {
-        reason: String,
-    },
-    NoOpinion {
-        reason: String,
-    },
+    Allow { reason: String },
+    Deny { reason: String },
+    NoOpinion { reason: String },
 }
 
 impl Decision {
@@ -101,66 +103,228 @@ impl Decision {
     }
 }
 
-/// An authorizer of `--authorization-mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Node,
-    Rbac,
+/// A decision, and what went wrong on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) decision: Decision,
+    pub(crate) error: Option<String>,
 }
 
-impl Mode {
-    /// The name that prefixes the authorizer's reasons.
-    fn name(self) -> &'static str {
-        match self {
-            Mode::Node => "node",
-            Mode::Rbac => "rbac",
-        }
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        Answer { decision, error: None }
     }
+}
+
+/// What decides.
+enum Kind {
+    AlwaysAllow,
+    AlwaysDeny,
+    Node,
+    Rbac,
+    Webhook(Webhook),
+}
+
+/// An authorizer of the chain.
+struct Member {
+    kind: Kind,
+    /// Prefixes its reasons.
+    name: String,
+    allowed: IntCounter,
+    denied: IntCounter,
+}
+
+impl Member {
+    fn new(config: &AuthorizerConfig, started_with: &[String], metrics: &Metrics) -> Result<Self, String> {
+        let kind = match (config.ty.as_str(), &config.webhook) {
+            ("AlwaysAllow", _) => Kind::AlwaysAllow,
+            ("AlwaysDeny", _) => Kind::AlwaysDeny,
+            (ty @ ("Node" | "RBAC"), _) if !started_with.contains(&config.ty) => {
+                return Err(format!(
+                    "authorizer type {ty} is not allowed if it was not enabled at initial server startup"
+                ));
+            }
+            ("Node", _) => Kind::Node,
+            ("RBAC", _) => Kind::Rbac,
+            ("Webhook", Some(webhook)) => Kind::Webhook(Webhook::new(&config.name, webhook, metrics)?),
+            (other, _) => return Err(format!("unknown authorization mode {other} specified")),
+        };
+        let count =
+            |decision: &str| metrics.decisions.with_label_values(&[decision, config.name.as_str(), config.ty.as_str()]);
+        Ok(Member { kind, name: config.name.clone(), allowed: count("allowed"), denied: count("denied") })
+    }
+}
+
+/// What those that were asked said, while nobody has decided.
+#[derive(Default)]
+struct Tally {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Tally {
+    /// The answer, if it is the last.
+    fn take(&mut self, member: &Member, answer: Answer) -> Option<Answer> {
+        match &answer.decision {
+            Decision::Allow { .. } => member.allowed.inc(),
+            Decision::Deny { .. } => member.denied.inc(),
+            Decision::NoOpinion { reason } => {
+                if !reason.is_empty() {
+                    self.reasons.push(format!("{}: {reason}", member.name));
+                }
+                self.errors.extend(answer.error);
+                return None;
+            }
+        }
+        Some(answer)
+    }
+
+    fn undecided(self) -> Answer {
+        let error = (!self.errors.is_empty()).then(|| aggregate(&self.errors));
+        Answer { decision: Decision::NoOpinion { reason: self.reasons.join("\n") }, error }
+    }
+}
+
+/// How far the chain got without IO.
+enum Turn {
+    Over(Answer),
+    /// The webhook at this place has to be called.
+    Ask(usize, Question),
+}
+
+/// A question that only a webhook can go on with.
+struct Suspended {
+    chain: Arc<Vec<Member>>,
+    tally: Tally,
+    at: usize,
+    question: Question,
 }
 
 /// The authorizers and the views that they decide on.
 pub(crate) struct Authorizers {
-    modes: Vec<Mode>,
+    chain: ArcSwap<Vec<Member>>,
     rbac: ArcSwap<RbacIndex>,
     rbac_writer: Mutex<()>,
     graph: RwLock<NodeGraph>,
     node_rules: Vec<PolicyRule>,
     node_features: node::Features,
+    metrics: Metrics,
 }
 
 impl Authorizers {
-    /// Empty views; the server fills them before it serves.
-    pub(crate) fn new(modes: Vec<Mode>) -> Self {
+    /// Nobody who decides, and empty views; the server fills them before it serves.
+    pub(crate) fn empty(metrics: Metrics) -> Self {
         Authorizers {
-            modes,
+            chain: ArcSwap::default(),
             rbac: ArcSwap::default(),
             rbac_writer: Mutex::new(()),
             graph: RwLock::default(),
             node_rules: bootstrap::node_rules(),
             node_features: node::Features::default(),
+            metrics,
         }
     }
 
+    /// With the modes of `--authorization-mode` that need nothing else.
+    #[cfg(test)]
+    pub(crate) fn new(modes: &[&str]) -> Self {
+        let config = |mode: &&str| AuthorizerConfig { ty: (*mode).into(), name: mode.to_lowercase(), webhook: None };
+        let config = AuthorizationConfiguration { authorizers: modes.iter().map(config).collect() };
+        let authorizers = Authorizers::empty(Metrics::default());
+        authorizers.configure(&config, &config.local_types()).expect("modes that are known");
+        authorizers
+    }
+
+    /// Replaces the chain; `started_with` are the types that the server has views for.
+    ///
+    /// # Errors
+    /// An authorizer that cannot be made; the chain stays as it is.
+    pub(crate) fn configure(&self, config: &AuthorizationConfiguration, started_with: &[String]) -> Result<(), String> {
+        let members = config.authorizers.iter().map(|member| Member::new(member, started_with, &self.metrics));
+        self.chain.store(Arc::new(members.collect::<Result<_, _>>()?));
+        Ok(())
+    }
+
+    /// Whether any authorizer is a webhook, so that everything of a request has to be told.
+    pub(crate) fn asks_elsewhere(&self) -> bool {
+        self.chain.load().iter().any(|member| matches!(member.kind, Kind::Webhook(_)))
+    }
+
     /// Decides; a decision to allow carries the reason for the audit log, any other one the reason for the client.
-    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
-        if attributes.user.in_group(SYSTEM_PRIVILEGED_GROUP) {
-            return Decision::allow();
+    pub(crate) async fn judge(&self, attributes: &Attributes<'_>) -> Answer {
+        match self.begin(attributes) {
+            Ok(answer) => answer,
+            Err(suspended) => self.resume(suspended, attributes).await,
         }
-        let mut reasons = Vec::new();
-        for mode in &self.modes {
-            let decision = match mode {
-                Mode::Node => node::decide(&self.graph.read(), &self.node_rules, self.node_features, attributes),
-                Mode::Rbac => self.rbac.load().decide(attributes),
-            };
-            match decision {
-                Decision::NoOpinion { reason } if !reason.is_empty() => {
-                    reasons.push(format!("{}: {reason}", mode.name()));
-                }
-                Decision::NoOpinion { .. } => {}
-                decided => return decided,
+    }
+
+    /// As [`Self::judge`], for those that cannot wait: the thread waits, and others of the runtime go on meanwhile.
+    pub(crate) fn ask(&self, attributes: &Attributes<'_>) -> Answer {
+        let suspended = match self.begin(attributes) {
+            Ok(answer) => return answer,
+            Err(suspended) => suspended,
+        };
+        match Handle::try_current().map(|handle| (handle.runtime_flavor(), handle)) {
+            Ok((RuntimeFlavor::MultiThread, handle)) => {
+                tokio::task::block_in_place(|| handle.block_on(self.resume(suspended, attributes)))
+            }
+            _ => {
+                let error = Some("an authorization webhook needs a runtime of several threads".to_owned());
+                Answer { decision: Decision::no_opinion(""), error }
             }
         }
-        Decision::NoOpinion { reason: reasons.join("\n") }
+    }
+
+    /// As [`Self::ask`], without what went wrong.
+    pub(crate) fn decide(&self, attributes: &Attributes<'_>) -> Decision {
+        self.ask(attributes).decision
+    }
+
+    fn begin(&self, attributes: &Attributes<'_>) -> Result<Answer, Suspended> {
+        if attributes.user.in_group(SYSTEM_PRIVILEGED_GROUP) {
+            return Ok(Decision::allow().into());
+        }
+        let chain = self.chain.load();
+        let mut tally = Tally::default();
+        match self.turn(&chain, 0, &mut tally, attributes) {
+            Turn::Over(answer) => Ok(answer),
+            Turn::Ask(at, question) => Err(Suspended { chain: Arc::clone(&chain), tally, at, question }),
+        }
+    }
+
+    async fn resume(&self, suspended: Suspended, attributes: &Attributes<'_>) -> Answer {
+        let Suspended { chain, mut tally, mut at, mut question } = suspended;
+        loop {
+            let Kind::Webhook(webhook) = &chain[at].kind else { return tally.undecided() };
+            let answer = webhook.ask(question).await;
+            if let Some(answer) = tally.take(&chain[at], answer) {
+                return answer;
+            }
+            match self.turn(&chain, at + 1, &mut tally, attributes) {
+                Turn::Over(answer) => return answer,
+                Turn::Ask(next, more) => (at, question) = (next, more),
+            }
+        }
+    }
+
+    /// Goes on from a place in the chain until somebody decides or has to be called.
+    fn turn(&self, chain: &[Member], from: usize, tally: &mut Tally, attributes: &Attributes<'_>) -> Turn {
+        for (at, member) in chain.iter().enumerate().skip(from) {
+            let answer = match &member.kind {
+                Kind::AlwaysAllow => Decision::allow().into(),
+                Kind::AlwaysDeny => Decision::no_opinion("Everything is forbidden.").into(),
+                Kind::Node => node::decide(&self.graph.read(), &self.node_rules, self.node_features, attributes).into(),
+                Kind::Rbac => self.rbac.load().decide(attributes).into(),
+                Kind::Webhook(webhook) => match webhook.recall(attributes) {
+                    Recalled::Settled(answer) => answer,
+                    Recalled::Unknown(question) => return Turn::Ask(at, question),
+                },
+            };
+            if let Some(answer) = tally.take(member, answer) {
+                return Turn::Over(answer);
+            }
+        }
+        Turn::Over(std::mem::take(tally).undecided())
     }
 
     /// The present RBAC objects.
@@ -184,22 +348,36 @@ impl Authorizers {
     /// The rules of a user, for SelfSubjectRulesReview: rules, errors, and whether there may be more.
     pub(crate) fn rules_for(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, Vec<String>, bool) {
         let (mut rules, mut errors, mut incomplete) = (Vec::new(), Vec::new(), false);
-        for mode in &self.modes {
-            match mode {
-                Mode::Node if node::identity(user).is_some() => {
+        for member in self.chain.load().iter() {
+            match &member.kind {
+                Kind::AlwaysAllow => rules.extend(everything()),
+                Kind::AlwaysDeny => {}
+                Kind::Node if node::identity(user).is_some() => {
                     errors.push("node authorizer does not support user rule resolution".to_owned());
                     incomplete = true;
                 }
-                Mode::Node => {}
-                Mode::Rbac => {
+                Kind::Node => {}
+                Kind::Rbac => {
                     let (more, failed) = self.rbac.load().rules_for(user, namespace);
                     rules.extend(more);
                     errors.extend(failed.iter().map(ToString::to_string));
+                }
+                Kind::Webhook(_) => {
+                    errors.push("webhook authorizer does not support user rule resolution".to_owned());
+                    incomplete = true;
                 }
             }
         }
         (rules, errors, incomplete)
     }
+}
+
+/// The rules of somebody who may do everything.
+fn everything() -> [PolicyRule; 2] {
+    let all = || vec!["*".to_owned()];
+    let resources =
+        PolicyRule { verbs: all(), api_groups: Some(all()), resources: Some(all()), ..PolicyRule::default() };
+    [resources, PolicyRule { verbs: all(), non_resource_urls: Some(all()), ..PolicyRule::default() }]
 }
 
 #[cfg(test)]
@@ -218,7 +396,7 @@ mod tests {
 
     #[test]
     fn the_chain_asks_everyone() {
-        let authorizers = Authorizers::new(vec![Mode::Node, Mode::Rbac]);
+        let authorizers = Authorizers::new(&["Node", "RBAC"]);
         let policy = bootstrap::policy();
         authorizers.update_rbac(|index| {
             policy.cluster_roles.iter().cloned().for_each(|role| index.set(RbacObject::ClusterRole(role)));
@@ -248,5 +426,16 @@ mod tests {
         let (rules, errors, incomplete) = authorizers.rules_for(&node, "ns");
         assert!(!rules.is_empty() && incomplete);
         assert_eq!(errors, ["node authorizer does not support user rule resolution"]);
+    }
+
+    #[test]
+    fn all_or_nothing() {
+        let jane = user("jane", &["system:authenticated"]);
+        let decide = |modes: &[&str]| Authorizers::new(modes).decide(&secret(&jane, "s"));
+        assert_eq!(decide(&["RBAC", "AlwaysAllow"]), Decision::allow());
+        assert_eq!(decide(&["AlwaysDeny", "AlwaysAllow"]), Decision::allow());
+        assert_eq!(decide(&["AlwaysDeny"]), Decision::no_opinion("alwaysdeny: Everything is forbidden."));
+        let (rules, errors, incomplete) = Authorizers::new(&["AlwaysAllow", "AlwaysDeny"]).rules_for(&jane, "ns");
+        assert_eq!((rules.len(), errors.len(), incomplete), (2, 0, false));
     }
 }

@@ -14,8 +14,8 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement};
 use serde::Serialize;
 
-use super::selector::{FieldRequirement, LabelRequirement, parse_field_selector};
-use super::{Attributes, Decision, ResourceAttributes};
+use super::selector::{FieldRequirement, LabelRequirement, parse_field_selector, parse_label_selector};
+use super::{Answer, Attributes, Decision, ResourceAttributes};
 use crate::authn::issue::FieldProblem;
 use crate::authn::text::quote;
 use crate::authn::{User, aggregate};
@@ -27,9 +27,9 @@ fn text(optional: &Option<String>) -> &str {
 }
 
 /// Reviews what a subject may do.
-pub(crate) fn subject_access_review(
+pub(crate) fn subject_access_review<A: Into<Answer>>(
     spec: &SubjectAccessReviewSpec,
-    decide: impl Fn(&Attributes<'_>) -> Decision,
+    decide: impl Fn(&Attributes<'_>) -> A,
 ) -> SubjectAccessReviewStatus {
     let user = User {
         name: text(&spec.user).into(),
@@ -41,23 +41,23 @@ pub(crate) fn subject_access_review(
 }
 
 /// Reviews what the asking user may do.
-pub(crate) fn self_subject_access_review(
+pub(crate) fn self_subject_access_review<A: Into<Answer>>(
     user: &User,
     spec: &SelfSubjectAccessReviewSpec,
-    decide: impl Fn(&Attributes<'_>) -> Decision,
+    decide: impl Fn(&Attributes<'_>) -> A,
 ) -> SubjectAccessReviewStatus {
     review(user, spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref(), decide)
 }
 
-fn review(
+fn review<A: Into<Answer>>(
     user: &User,
     resource: Option<&Spec>,
     path: Option<&NonResourceAttributes>,
-    decide: impl Fn(&Attributes<'_>) -> Decision,
+    decide: impl Fn(&Attributes<'_>) -> A,
 ) -> SubjectAccessReviewStatus {
     let Some(spec) = resource else {
         let (verb, path) = path.map(|p| (text(&p.verb), text(&p.path))).unwrap_or_default();
-        return status(decide(&Attributes { user, verb, resource: None, path }), None);
+        return status(decide(&Attributes { user, verb, resource: None, path }).into(), Vec::new());
     };
     let fields = field_requirements(spec.field_selector.as_ref());
     let labels = label_requirements(spec.label_selector.as_ref());
@@ -72,10 +72,9 @@ fn review(
         field_selector: &fields.0,
         label_selector: &labels.0,
     };
-    let decision = decide(&Attributes { user, verb: text(&spec.verb), resource: Some(resource), path: "" });
+    let answer = decide(&Attributes { user, verb: text(&spec.verb), resource: Some(resource), path: "" });
     let told = [ignored("fieldSelector", fields.1, fields.0.len()), ignored("labelSelector", labels.1, labels.0.len())];
-    let told: Vec<String> = told.into_iter().flatten().collect();
-    status(decision, (!told.is_empty()).then(|| told.join("; ")))
+    status(answer.into(), told.into_iter().flatten().collect())
 }
 
 fn ignored(field: &str, failed: bool, understood: usize) -> Option<String> {
@@ -83,7 +82,10 @@ fn ignored(field: &str, failed: bool, understood: usize) -> Option<String> {
     failed.then(|| format!("spec.resourceAttributes.{field} {partially}ignored due to parse error"))
 }
 
-fn status(decision: Decision, evaluation_error: Option<String>) -> SubjectAccessReviewStatus {
+fn status(answer: Answer, ignored: Vec<String>) -> SubjectAccessReviewStatus {
+    let Answer { decision, error } = answer;
+    let errors: Vec<String> = error.into_iter().chain(ignored).collect();
+    let evaluation_error = (!errors.is_empty()).then(|| errors.join("; "));
     let reason = decision.reason();
     SubjectAccessReviewStatus {
         allowed: decision.is_allow(),
@@ -119,9 +121,16 @@ fn field_requirement(requirement: &FieldSelectorRequirement) -> Option<FieldRequ
     Some(FieldRequirement { field: requirement.key.clone(), equal, value: value.clone() })
 }
 
-/// As [`field_requirements`]. A raw label selector decides nothing in any authorizer here and is not taken apart.
+/// As [`field_requirements`].
 fn label_requirements(selector: Option<&LabelSelectorAttributes>) -> (Vec<LabelRequirement>, bool) {
-    let requirements = selector.and_then(|s| s.requirements.as_deref()).unwrap_or_default();
+    let Some(selector) = selector else { return (Vec::new(), false) };
+    let requirements = selector.requirements.as_deref().unwrap_or_default();
+    if requirements.is_empty() {
+        return match parse_label_selector(text(&selector.raw_selector)) {
+            Ok(parsed) => (parsed, false),
+            Err(_) => (Vec::new(), true),
+        };
+    }
     let known = |r: &&LabelSelectorRequirement| {
         let values = r.values.as_ref().map_or(0, Vec::len);
         match r.operator.as_str() {

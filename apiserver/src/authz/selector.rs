@@ -31,6 +31,20 @@ pub(crate) fn parse_field_selector(selector: &str) -> Result<Vec<FieldRequiremen
     terms.into_iter().filter(|term| !term.is_empty()).map(|term| parse_term(selector, term)).collect()
 }
 
+/// Parses a label selector as a client writes it.
+///
+/// # Errors
+/// Upstream's text.
+pub(crate) fn parse_label_selector(selector: &str) -> Result<Vec<LabelRequirement>, String> {
+    let selector = api::selector::labels::Selector::parse(selector).map_err(|error| error.to_string())?;
+    let requirements = selector.requirements().iter().map(|requirement| LabelRequirement {
+        key: requirement.key().to_owned(),
+        operator: format!("{:?}", requirement.operator()),
+        values: requirement.values().to_vec(),
+    });
+    Ok(requirements.collect())
+}
+
 /// Splits at commas that no backslash escapes.
 fn split_terms(selector: &str) -> Vec<&str> {
     let (mut terms, mut start, mut escaped) = (Vec::new(), 0, false);

@@ -260,7 +260,7 @@ const PRODUCER_FIELDS: &str = "{\"manager\":\"api-priority-and-fairness-config-p
 #[tokio::test]
 async fn the_configuration_is_followed() {
     let config = Config { static_tokens: Some(TOKENS.into()), ..Config::default() };
-    let (core, _definitions) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
+    let (core, _definitions, _reloaders) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
     let server = Answering(Arc::new(core));
     let hub = server.0.api.hub.clone();
     let revision = hub.fill().await.expect("filled");

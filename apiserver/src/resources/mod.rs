@@ -25,6 +25,8 @@ mod scheduling;
 pub(crate) mod simple;
 mod storage;
 
+use std::time::Duration;
+
 use api::status::Status;
 use api::value::Map;
 use futures::future::BoxFuture;
@@ -207,15 +209,16 @@ pub(crate) fn privileges(entry: &Entry, subresource: &str, object: &Map, update:
     core::pod::privileged::check(entry.facts, subresource, object, update)
 }
 
-/// How long objects of a kind live, in seconds (--event-ttl); all others stay.
-const LIFETIMES: &[(&str, i64)] = &[("events", 3600)];
+/// Objects that live only for a while (--event-ttl); all others stay.
+const PASSING: &str = "events";
 
-/// The lease a new object is attached to; 0 for none.
-pub(crate) async fn lease(hub: &Hub, entry: &Entry) -> Result<i64, Status> {
-    match LIFETIMES.iter().find(|row| row.0 == entry.facts.plural) {
-        Some((_, seconds)) => hub.store.grant_lease(*seconds).await.map_err(|error| store_failure(&error)),
-        None => Ok(0),
+/// The lease a new object is attached to; 0 for none. `events`: how long events live; for ever when it is zero.
+pub(crate) async fn lease(hub: &Hub, entry: &Entry, events: Duration) -> Result<i64, Status> {
+    let seconds = i64::try_from(events.as_secs()).unwrap_or(i64::MAX);
+    if entry.facts.plural != PASSING || seconds == 0 {
+        return Ok(0);
     }
+    hub.store.grant_lease(seconds).await.map_err(|error| store_failure(&error))
 }
 
 #[cfg(test)]

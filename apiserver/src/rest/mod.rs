@@ -29,6 +29,7 @@ use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::hub::{Hub, Unread, untransformable};
 use crate::negotiate::Accepted;
+use crate::options::Times;
 use crate::registry::{Entry, Storage};
 use crate::request::Info;
 use crate::strategy::Context;
@@ -40,6 +41,7 @@ pub(crate) struct Api {
     pub(crate) authz: Arc<Authorizers>,
     /// --allow-privileged
     pub(crate) allow_privileged: bool,
+    pub(crate) times: Times,
 }
 
 /// One request about one resource, past authorisation.

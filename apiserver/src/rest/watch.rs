@@ -34,8 +34,8 @@ use crate::table;
 
 /// Time between bookmarks (cacher.go: bookmarkFrequency).
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
-/// Watches without timeoutSeconds end between this and twice this (--min-request-timeout).
-const TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// As good as never.
+const YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Bytes of events sent at once.
 const CHUNK_BYTES: usize = 32 * 1024;
 /// The end of the initial events of a streaming list.
@@ -126,7 +126,7 @@ impl Call<'_> {
         mut registration: Registration,
         at: u64,
     ) -> Watcher {
-        let timeout = options.timeout.unwrap_or_else(|| TIMEOUT_MIN.mul_f64(1.0 + rand::random::<f64>()));
+        let timeout = options.timeout.unwrap_or_else(|| some_time(self.api.times.min_request));
         let now = Instant::now();
         Watcher {
             hub: self.api.hub.clone(),
@@ -435,4 +435,9 @@ fn frame_of(seen: &str, object: &Map, accepted: &Accepted) -> Bytes {
 
 fn error_frame(status: &Status, format: Format) -> Bytes {
     frame_of("ERROR", &status.to_object(), &Accepted { format, ..Accepted::json() })
+}
+/// How long a watch without timeoutSeconds lasts: between this and twice this, so that not all begin anew at once
+/// (k8s.io/apiserver/pkg/endpoints/handlers/get.go@v0.37.2); for ever when it is zero.
+fn some_time(min: Duration) -> Duration {
+    if min.is_zero() { YEARS } else { min.mul_f64(1.0 + rand::random::<f64>()) }
 }

@@ -136,7 +136,7 @@ impl Call<'_> {
             };
         }
         let stored = self.entry.stored(object, self.hub()).await?;
-        let lease = resources::lease(self.hub(), self.entry).await?;
+        let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
         match self.hub().write(storage, namespace, name, &stored, 0, lease).await? {
             Some(revision) => Ok(written(self.entry.echoed(object, &stored, self.hub()).await?, revision)),
             None => Err(exists()),
@@ -237,7 +237,7 @@ impl Call<'_> {
         }
         let attributes = chain::attributes(self.info, self.user, &[]);
         let attributes = crate::authz::Attributes { verb: "create", ..attributes };
-        match self.api.authz.decide(&attributes) {
+        match self.api.authz.judge(&attributes).await.decision {
             Decision::Allow { .. } => {}
             decision => return Err(chain::refused(Forbidden::of(&attributes, decision.reason()))),
         }
@@ -331,7 +331,7 @@ impl Call<'_> {
             return Ok(removed.map(|revision| written(object, revision)));
         }
         let stored = self.entry.stored(&object, self.hub()).await?;
-        let lease = resources::lease(self.hub(), self.entry).await?;
+        let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
         let Some(revision) = self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await?
         else {
             return Ok(None);

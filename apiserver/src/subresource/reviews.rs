@@ -50,7 +50,7 @@ fn shown<T: Serialize>(status: &T) -> Result<Value, Status> {
 }
 
 async fn status(asked: &Asked<'_>, call: &Call<'_>, object: &Map) -> Result<Value, Status> {
-    let decide = |attributes: &Attributes<'_>| asked.core.authz.decide(attributes);
+    let decide = |attributes: &Attributes<'_>| asked.core.authz.ask(attributes);
     let group = "authorization.k8s.io";
     let check = |problems: Vec<_>| {
         if problems.is_empty() { Ok(()) } else { Err(invalid(group, call.entry.facts.kind, "", &problems)) }

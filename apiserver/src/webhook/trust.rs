@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Where systems keep their roots (Go: crypto/x509/root_linux.go).
@@ -30,28 +30,26 @@ struct Roots {
     inner: Arc<WebPkiServerVerifier>,
 }
 
-/// A client that trusts the CA (PEM), or without one what the machine trusts, or anybody when it does not verify. It
-/// shows the certificate of `identity` to who asks for one.
-pub(crate) fn client(
-    ca: &[u8],
-    insecure: bool,
-    identity: Option<Arc<dyn ResolvesClientCert>>,
-) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = if insecure { tls::unverified(&provider) } else { verifier(ca, &provider)? };
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder =
-        builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(identity),
-        None => builder.with_no_client_auth(),
-    };
-    // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// A certificate and its key, PEM.
+pub(crate) type Identity = (Vec<u8>, Vec<u8>);
+
+/// What a client shows to who asks it for a certificate.
+pub(crate) enum Shown<'a> {
+    Nothing,
+    /// One that stays.
+    Pair(&'a Identity),
+    /// One that is looked up whenever it is asked for.
+    Found(Arc<dyn ResolvesClientCert>),
 }
 
-fn verifier(ca: &[u8], provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+impl<'a> From<Option<&'a Identity>> for Shown<'a> {
+    fn from(identity: Option<&'a Identity>) -> Self {
+        identity.map_or(Shown::Nothing, Shown::Pair)
+    }
+}
+
+/// A client that trusts the CA (PEM), or without one what the machine trusts.
+pub(crate) fn client<'a>(ca: &[u8], shown: impl Into<Shown<'a>>) -> Result<Arc<ClientConfig>, String> {
     let system;
     let ca = if ca.is_empty() {
         system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
@@ -65,9 +63,42 @@ fn verifier(ca: &[u8], provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerC
     if store.is_empty() {
         return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
     }
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
     let inner = inner.map_err(|error| error.to_string())?;
-    Ok(Arc::new(Roots { certificates, inner }))
+    built(provider, Arc::new(Roots { certificates, inner }), shown.into())
+}
+
+/// A client that trusts whomever it reaches (`insecure-skip-tls-verify`).
+pub(crate) fn careless<'a>(shown: impl Into<Shown<'a>>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = tls::unverified(&provider);
+    built(provider, verifier, shown.into())
+}
+
+fn built(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    shown: Shown<'_>,
+) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match shown {
+        Shown::Nothing => builder.with_no_client_auth(),
+        Shown::Found(resolver) => builder.with_client_cert_resolver(resolver),
+        Shown::Pair((cert, key)) => {
+            let unusable = |what: &str| format!("tls: failed to find any PEM data in {what} input");
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(cert).filter_map(Result::ok).collect();
+            if chain.is_empty() {
+                return Err(unusable("certificate"));
+            }
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| unusable("key"))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("tls: {error}"))?
+        }
+    };
+    // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 fn at(seconds: i64) -> UnixTime {

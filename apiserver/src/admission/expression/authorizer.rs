@@ -1,6 +1,6 @@
 //! `authorizer`: what expressions ask is decided as requests are (k8s.io/apiserver/pkg/cel/library/authz.go@v0.37.2).
 //!
-//! Invariant: deciding asks the views in memory, so that nothing has to be kept for the length of a request.
+//! Invariant: an expression waits for its answer; only a webhook among the authorizers makes it wait.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use cel::value::Value;
 
 use super::subject::Subject;
 use crate::authn::User;
-use crate::authz::selector::{FieldRequirement, LabelRequirement, parse_field_selector};
+use crate::authz::selector::{FieldRequirement, LabelRequirement, parse_field_selector, parse_label_selector};
 use crate::authz::{Attributes, Authorizers, ResourceAttributes};
 
 /// Any version: an expression names none.
@@ -51,17 +51,6 @@ fn service_account(namespace: &str, name: &str) -> User {
     }
 }
 
-/// The requirements that decide something; a selector that cannot be read restricts nothing.
-fn labels(text: &str) -> Vec<LabelRequirement> {
-    let Ok(selector) = api::selector::labels::Selector::parse(text) else { return Vec::new() };
-    let requirements = selector.requirements().iter().map(|requirement| LabelRequirement {
-        key: requirement.key().to_owned(),
-        operator: format!("{:?}", requirement.operator()),
-        values: requirement.values().to_vec(),
-    });
-    requirements.collect()
-}
-
 impl Authorizer for Asker {
     fn authorize(&self, check: &Check) -> Decision {
         let other;
@@ -78,7 +67,7 @@ impl Authorizer for Asker {
             Target::Path(path) => (None, path.as_ref()),
             Target::Resource(of) => {
                 fields = parse_field_selector(&of.field_selector).unwrap_or_default();
-                label = labels(&of.label_selector);
+                label = parse_label_selector(&of.label_selector).unwrap_or_default();
                 let resource = ResourceAttributes {
                     group: &of.group,
                     version: ANY_VERSION,
@@ -92,7 +81,8 @@ impl Authorizer for Asker {
                 (Some(resource), "")
             }
         };
-        let decision = self.authorizers.decide(&Attributes { user, verb: &check.verb, resource, path });
-        Decision { allowed: decision.is_allow(), reason: decision.reason().to_owned(), error: None }
+        let answer = self.authorizers.ask(&Attributes { user, verb: &check.verb, resource, path });
+        let decision = answer.decision;
+        Decision { allowed: decision.is_allow(), reason: decision.reason().to_owned(), error: answer.error }
     }
 }

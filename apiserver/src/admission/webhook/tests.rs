@@ -87,7 +87,7 @@ async fn world(more: &str) -> World {
     let configuration = configuration(&webhook, &object(more));
     webhooks.mutating.set("m", Some(&configuration));
     webhooks.validating.set("v", Some(&configuration));
-    let authorizers = Arc::new(Authorizers::new(Vec::new()));
+    let authorizers = Arc::new(Authorizers::new(&[]));
     let chain = Chain::new(vec![
         Box::new(Follows),
         Box::new(MutatingAdmissionWebhook { webhooks: webhooks.clone(), authorizers: authorizers.clone() }),
