@@ -8,6 +8,7 @@ use crate::admission::policy::guard::ParamGuard;
 use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
 use crate::admission::{self, Chain, Parts};
+use crate::audit::{self, Audit};
 use crate::authn::{self, Anonymous, Authenticators, jws};
 use crate::authz::guard::Guard;
 use crate::authz::{Authorizers, Mode};
@@ -49,7 +50,10 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let audited = Arc::new(audit::Metrics::new().map_err(wrong)?);
+    let collectors = webhooks.metrics.collectors().into_iter().chain(audited.collectors());
+    let metrics = Metrics::new(collectors).map_err(wrong)?;
+    let audit = Audit::open(&config.audit, &audited).map_err(Error::Config)?;
     let clients = webhooks.clients.clone();
     let parts = Parts { authorizers: authz.clone(), policies, webhooks };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
@@ -75,6 +79,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
         clients,
+        audit,
     };
     Ok((core, queue))
 }

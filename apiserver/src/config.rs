@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::audit::AuditOptions;
+
 /// The `--requestheader-*` flags.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHeader {
@@ -75,6 +77,8 @@ pub struct Config {
     /// --max-requests-inflight, --max-mutating-requests-inflight: their sum is what priority and fairness divides
     pub max_requests_inflight: usize,
     pub max_mutating_requests_inflight: usize,
+    /// --audit-*
+    pub audit: AuditOptions,
 }
 
 impl Default for Config {
@@ -111,6 +115,7 @@ impl Default for Config {
             enable_priority_and_fairness: true,
             max_requests_inflight: 400,
             max_mutating_requests_inflight: 200,
+            audit: AuditOptions::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Must not know: `client` or any other component. Only this crate names `store`.
 
 mod admission;
+mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -13,6 +14,7 @@ mod codec;
 mod compaction;
 mod compress;
 mod config;
+mod configuration;
 mod connection;
 mod custom;
 mod discovery;
@@ -49,6 +51,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{AuditBatchOptions, AuditLogOptions, AuditOptions, AuditTruncateOptions, AuditWebhookOptions};
 pub use config::{AnonymousAuth, Config, RequestHeader};
 pub use respond::Body;
 pub use server::InProcess;
@@ -125,13 +128,22 @@ impl Server {
         self.stop.cancel();
     }
 
-    /// Returns once [`Server::stop`] was called and everything under way has ended; then closes the store.
+    /// Returns once [`Server::stop`] was called and everything under way has ended; then tells the rest of what audit
+    /// has to tell, and closes the store.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
         self.tasks.close();
         self.tasks.wait().await;
+        self.audited().await;
         if let Err(error) = self.core.api.hub.store.close().await {
             tracing::warn!(%error, "the store did not close");
+        }
+    }
+
+    /// Tells what audit still has to tell, and nothing after that.
+    pub async fn audited(&self) {
+        if let Some(audit) = &self.core.audit {
+            audit.close().await;
         }
     }
 

@@ -4,11 +4,12 @@
 
 use std::convert::Infallible;
 
+use api::field::go_quote;
 use api::status::Status;
 use api::value::Map;
 use api::{facts, json, proto};
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -66,6 +67,13 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = response(code, "text/plain; charset=utf-8", full(text));
     response.headers_mut().insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A failure that has no Status (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go@v0.37.2: InternalError).
+pub(crate) fn internal_error(uri: &Uri, why: &str) -> Response<Body> {
+    let uri = go_quote(uri.path_and_query().map_or("/", |uri| uri.as_str()));
+    let told = format!("Internal Server Error: {uri}: {why}\n");
+    text(500, told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
 /// Adds `Warning: 299 - "text"` headers (k8s.io/apiserver/pkg/warning@v0.37.2).

@@ -87,6 +87,7 @@ impl Own {
             headers: &self.headers,
             now: now(),
             warnings: Default::default(),
+            audit: None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AnonymousAuth, Config, RequestHeader, Server};
+use apiserver::{AnonymousAuth, AuditOptions, Config, RequestHeader, Server};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use crate::flags::Values;
@@ -18,6 +18,37 @@ pub(super) const HONOURED: &[&str] = &[
     "allow-privileged",
     "anonymous-auth",
     "api-audiences",
+    "audit-log-batch-buffer-size",
+    "audit-log-batch-max-size",
+    "audit-log-batch-max-wait",
+    "audit-log-batch-throttle-burst",
+    "audit-log-batch-throttle-enable",
+    "audit-log-batch-throttle-qps",
+    "audit-log-compress",
+    "audit-log-format",
+    "audit-log-maxage",
+    "audit-log-maxbackup",
+    "audit-log-maxsize",
+    "audit-log-mode",
+    "audit-log-path",
+    "audit-log-truncate-enabled",
+    "audit-log-truncate-max-batch-size",
+    "audit-log-truncate-max-event-size",
+    "audit-log-version",
+    "audit-policy-file",
+    "audit-webhook-batch-buffer-size",
+    "audit-webhook-batch-max-size",
+    "audit-webhook-batch-max-wait",
+    "audit-webhook-batch-throttle-burst",
+    "audit-webhook-batch-throttle-enable",
+    "audit-webhook-batch-throttle-qps",
+    "audit-webhook-config-file",
+    "audit-webhook-initial-backoff",
+    "audit-webhook-mode",
+    "audit-webhook-truncate-enabled",
+    "audit-webhook-truncate-max-batch-size",
+    "audit-webhook-truncate-max-event-size",
+    "audit-webhook-version",
     "authorization-mode",
     "bind-address",
     "client-ca-file",
@@ -64,6 +95,7 @@ pub(super) async fn run(values: &Values) -> Result<()> {
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
     server.stop();
+    server.audited().await;
     Ok(())
 }
 
@@ -149,6 +181,7 @@ fn config(values: &Values) -> Result<Config> {
             "max-mutating-requests-inflight",
             default.max_mutating_requests_inflight,
         )?,
+        audit: AuditOptions::of_flags(|flag| values.get(flag)).map_err(anyhow::Error::msg)?,
     })
 }
 

@@ -30,6 +30,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -94,6 +95,8 @@ impl User {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// Where the connection comes from.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// An object read live from the store.

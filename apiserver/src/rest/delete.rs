@@ -113,12 +113,11 @@ impl Call<'_> {
                 Some(_) => negotiate::body_format(headers)?,
                 None => negotiate::Format::Json,
             };
-            return Options::of_object(&decode_options(
-                &bytes,
-                format,
-                self.entry.facts.group,
-                self.entry.facts.version,
-            )?);
+            let object = decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?;
+            if let Some(record) = self.audit {
+                record.requested(None, || object.clone());
+            }
+            return Options::of_object(&object);
         }
         let query = &self.info.query;
         let mut object = Map::new();
@@ -153,7 +152,7 @@ impl Call<'_> {
         let storage = self.storage()?.clone();
         let mut judged = None;
         for _ in 0..DELETE_RETRIES_MAX {
-            let Some((stored, revision)) = self.hub().read(&storage, namespace, name).await? else {
+            let Some((stored, revision)) = self.timed(self.hub().read(&storage, namespace, name)).await? else {
                 return Err(self.not_found_name(name));
             };
             let object = self.entry.read(stored, self.hub()).await;
@@ -212,7 +211,7 @@ impl Call<'_> {
         }
         match step {
             Step::Remove => {
-                if self.hub().remove(storage, namespace, name, revision).await?.is_none() {
+                if self.timed(self.hub().remove(storage, namespace, name, revision)).await?.is_none() {
                     return Ok(None);
                 }
                 resources::after_delete(self.hub(), self.entry, &before).await;
@@ -221,7 +220,7 @@ impl Call<'_> {
             }
             Step::Mark | Step::Wait => {
                 let stored = self.entry.stored(&object, self.hub()).await?;
-                match self.hub().write(storage, namespace, name, &stored, revision, 0).await? {
+                match self.timed(self.hub().write(storage, namespace, name, &stored, revision, 0)).await? {
                     Some(revision) => done(written(object, revision), false),
                     None => Ok(None),
                 }
@@ -382,18 +381,16 @@ fn mark_deleting(object: &mut Map, now: &str) {
     object.meta_mut().set("deletionGracePeriodSeconds", 0i64);
 }
 
-/// DeleteOptions may come as of the resource's own group and version, or as `v1`.
+/// DeleteOptions may come as of meta.k8s.io, of the resource's own group and version, or as `v1`.
 fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version: &str) -> Result<Map, Status> {
     let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
         .ok_or_else(|| Status::internal("no DeleteOptions"))?;
-    let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
-    let mut last = None;
-    for (group, version) in kinds {
+    let decode = |group, version| {
         let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
-        match codec::decode(bytes, format, expected, FieldValidation::Ignore) {
-            Ok((object, _)) => return Ok(object),
-            Err(status) => last.get_or_insert(status),
-        };
-    }
-    Err(last.unwrap_or_else(|| Status::bad_request("unable to decode DeleteOptions")))
+        codec::decode(bytes, format, expected, FieldValidation::Ignore).map(|(object, _)| object)
+    };
+    decode("meta.k8s.io", "v1").or_else(|_| {
+        let own = decode(group, version);
+        own.or_else(|refusal| decode("", "v1").map_err(|_| refusal))
+    })
 }

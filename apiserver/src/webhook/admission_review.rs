@@ -104,23 +104,7 @@ pub(crate) struct Answer {
 
 /// What keeps an answer from being decoded as a review of the version that was asked.
 pub(crate) fn undecodable(version: Version, review: &Map) -> Option<String> {
-    let (api_version, kind) = (review.str("apiVersion"), review.str("kind"));
-    if api_version.is_empty() && kind.is_empty() {
-        return mistyped(review);
-    }
-    let known = Version::ALL.into_iter().find(|version| version.of_group(GROUP) == api_version);
-    match known {
-        Some(is) if kind == KIND && is == version => mistyped(review),
-        Some(is) if kind == KIND => {
-            let (is, wanted) = (is.text(), version.text());
-            Some(format!("converting ({is}.{KIND}) to ({wanted}.{KIND}): unknown conversion"))
-        }
-        _ => Some(format!(
-            "no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
-            go_quote(kind),
-            go_quote(api_version)
-        )),
-    }
+    super::unlike(GROUP, KIND, version, review).or_else(|| mistyped(review))
 }
 
 /// A field of another type than it should have, where webhooks are known to go wrong.

@@ -13,6 +13,17 @@ pub(crate) struct Failure {
     pub(crate) code: u16,
     /// There was no call: the configuration is of no use.
     pub(crate) unmade: bool,
+    /// The reason of the Status that was answered or that the code stands for; empty without an answer.
+    pub(crate) reason: String,
+    /// What became of the connection, where there was no answer.
+    pub(crate) lost: Option<Lost>,
+}
+
+/// How a call ended without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Reset,
+    TimedOut,
 }
 
 /// The code of what is no Status (NewServiceUnavailable).
@@ -22,7 +33,14 @@ const TEXT_BYTES_MAX: usize = 2048;
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Failure { text: text.into(), code: UNAVAILABLE, unmade: false }
+        Failure { text: text.into(), code: UNAVAILABLE, unmade: false, reason: String::new(), lost: None }
+    }
+
+    /// Whether the call may succeed another time (k8s.io/apiserver/pkg/util/webhook/webhook.go: DefaultShouldRetry).
+    pub(crate) fn passes(&self) -> bool {
+        let answered = !self.reason.is_empty() && self.code == 429;
+        let reasons = ["InternalError", "Timeout", "TooManyRequests"];
+        answered || self.lost == Some(Lost::Reset) || reasons.contains(&self.reason.as_str())
     }
 
     /// As admission tells it.
@@ -30,6 +48,11 @@ impl Failure {
         let what = if self.unmade { "could not get REST client" } else { "failed to call webhook" };
         format!("{what}: {}", self.text)
     }
+}
+
+/// Whether the code of an answer is a success.
+pub(super) fn accepted(code: u16, content_type: &str, body: &Bytes) -> Result<(), Failure> {
+    if (200..=206).contains(&code) { Ok(()) } else { Err(refused(code, content_type, body)) }
 }
 
 /// The object of an answer.
@@ -71,7 +94,8 @@ pub(super) fn object(code: u16, content_type: &str, body: &Bytes) -> Result<Map,
 fn failed(object: &Map) -> Option<Failure> {
     let is = object.str("kind") == "Status" && object.str("apiVersion") == "v1" && object.str("status") != "Success";
     let code = object.i64("code").and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
-    is.then(|| Failure { code, ..Failure::new(object.str("message")) })
+    let reason = if object.str("reason").is_empty() { "Unknown" } else { object.str("reason") };
+    is.then(|| Failure { code, reason: reason.to_owned(), ..Failure::new(object.str("message")) })
 }
 
 /// A code that is no success: the Status in the body, or what the code stands for.
@@ -87,7 +111,27 @@ fn refused(code: u16, content_type: &str, body: &Bytes) -> Failure {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     let text = String::from_utf8_lossy(&body[..body.len().min(TEXT_BYTES_MAX)]);
     let told = if media.is_empty() || media.starts_with("text/") { text.trim() } else { "unknown" };
-    Failure { code, ..Failure::new(meaning(code, told)) }
+    Failure { code, reason: reason(code).to_owned(), ..Failure::new(meaning(code, told)) }
+}
+
+/// The reason that a code stands for (NewGenericServerResponse).
+fn reason(code: u16) -> &'static str {
+    match code {
+        400 => "BadRequest",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "NotFound",
+        405 => "MethodNotAllowed",
+        406 => "NotAcceptable",
+        409 => "Conflict",
+        415 => "UnsupportedMediaType",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
+        504 => "Timeout",
+        500.. => "InternalError",
+        _ => "Unknown",
+    }
 }
 
 /// NewGenericServerResponse.
@@ -144,5 +188,25 @@ mod tests {
         check(200, "application/json", status, Err("busy"));
         let more = "the server responded with the status code 302 but did not return more information";
         check(302, "", "", Err(more));
+    }
+
+    #[test]
+    fn failures_that_may_pass() {
+        let busy = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"TooManyRequests","code":429}"#;
+        let of = |code, body: &'static str| object(code, "", &Bytes::from(body)).err().map(|failure| failure.passes());
+        for (code, body, expect) in [
+            (500, "", true),
+            (502, "", true),
+            (504, "", true),
+            (429, "", true),
+            (200, busy, true),
+            (503, "", false),
+            (401, "", false),
+            (404, "", false),
+        ] {
+            assert_eq!(of(code, body), Some(expect), "{code} {body}");
+        }
+        assert!(!Failure::new("no route").passes());
+        assert!(Failure { lost: Some(Lost::Reset), ..Failure::new("reset") }.passes());
     }
 }

@@ -116,7 +116,7 @@ fn joined(host: &str, port: i64) -> String {
 }
 
 /// Go's path.Join of a slash and the path.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let mut steps: Vec<&str> = Vec::new();
     for step in path.split('/') {
         match step {

@@ -69,11 +69,17 @@ fn certificate(names: &[&str], how: Certificate) -> (String, CertificateDer<'sta
     (ca_pem, certificate.der().clone(), private)
 }
 
-/// What a test answers: code and body.
+/// What a test answers to an object: code and body.
 pub(crate) type Answers = Arc<dyn Fn(&Map) -> (u16, String) + Send + Sync>;
+/// What a test answers to a request.
+pub(crate) type Pages = Arc<dyn Fn(&http::request::Parts, &Map) -> (u16, String) + Send + Sync>;
 
 impl Webhook {
     pub(crate) async fn start(names: &[&str], how: Certificate, answers: Answers) -> Self {
+        Webhook::serve(names, how, Arc::new(move |_: &http::request::Parts, asked: &Map| answers(asked))).await
+    }
+
+    pub(crate) async fn serve(names: &[&str], how: Certificate, answers: Pages) -> Self {
         let (ca, certificate, key) = certificate(names, how);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -122,12 +128,13 @@ impl Webhook {
 async fn answer(
     request: Request<Incoming>,
     asked: Arc<Mutex<Vec<(String, Map)>>>,
-    answers: Answers,
+    answers: Pages,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let path = request.uri().to_string();
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    let body = object(&String::from_utf8_lossy(&body));
-    let (code, text) = answers(&body);
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.to_string();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = if body.is_empty() { Map::new() } else { object(&String::from_utf8_lossy(&body)) };
+    let (code, text) = answers(&parts, &body);
     asked.lock().push((path, body));
     if code == 0 {
         // Never.

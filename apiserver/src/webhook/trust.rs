@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Where systems keep their roots (Go: crypto/x509/root_linux.go).
@@ -30,8 +30,11 @@ struct Roots {
     inner: Arc<WebPkiServerVerifier>,
 }
 
+/// A certificate and its key, PEM.
+pub(crate) type Identity = (Vec<u8>, Vec<u8>);
+
 /// A client that trusts the CA (PEM), or without one what the machine trusts.
-pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn client(ca: &[u8], identity: Option<&Identity>) -> Result<Arc<ClientConfig>, String> {
     let system;
     let ca = if ca.is_empty() {
         system = SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
@@ -48,12 +51,36 @@ pub(super) fn client(ca: &[u8]) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
     let inner = inner.map_err(|error| error.to_string())?;
+    built(provider, Arc::new(Roots { certificates, inner }), identity)
+}
+
+/// A client that trusts whomever it reaches (`insecure-skip-tls-verify`).
+pub(crate) fn careless(identity: Option<&Identity>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = tls::unverified(&provider);
+    built(provider, verifier, identity)
+}
+
+fn built(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    identity: Option<&Identity>,
+) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = builder
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Roots { certificates, inner }))
-        .with_no_client_auth();
+    let builder =
+        builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let unusable = |what: &str| format!("tls: failed to find any PEM data in {what} input");
+            let chain: Vec<_> = CertificateDer::pem_slice_iter(cert).filter_map(Result::ok).collect();
+            if chain.is_empty() {
+                return Err(unusable("certificate"));
+            }
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| unusable("key"))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("tls: {error}"))?
+        }
+    };
     // Over HTTP/2 all calls would go to one backend of a service (client.go: hookClientConfig).
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
