@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, request};
 use crate::audit::{self, Audit, Record, layer};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
-use crate::authz::{Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
+use crate::authz::{Attributes, Authorizers, ResourceAttributes, forbidden::Forbidden, selector};
 use crate::flow::{self, Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};

@@ -133,7 +133,10 @@ impl Worker {
             tokio::time::sleep(wait).await;
         }
         let (backend, metrics) = (self.backend.clone(), self.metrics.clone());
-        let telling = async move { drop(tell(backend.as_ref(), &metrics, &batch).await) };
+        // Whether it went well is counted there.
+        let telling = async move {
+            let _ = tell(backend.as_ref(), &metrics, &batch).await;
+        };
         match &self.sending {
             Some(sending) => drop(sending.spawn(telling)),
             None => telling.await,

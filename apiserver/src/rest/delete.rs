@@ -115,7 +115,7 @@ impl Call<'_> {
             };
             let object = decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?;
             if let Some(record) = self.audit {
-                record.requested(None, || object.clone());
+                record.requested(None, || of_upstream(&object));
             }
             return Options::of_object(&object);
         }
@@ -353,6 +353,13 @@ impl Call<'_> {
     }
 }
 
+/// DeleteOptions as upstream's audit log has them: of no version that a client may name.
+fn of_upstream(options: &Map) -> Map {
+    let mut told = options.clone();
+    api::object::set_kind(&mut told, "meta.k8s.io/__internal", "DeleteOptions");
+    told
+}
+
 enum Step {
     /// Nothing: the grace period runs already.
     Wait,
@@ -381,16 +388,18 @@ fn mark_deleting(object: &mut Map, now: &str) {
     object.meta_mut().set("deletionGracePeriodSeconds", 0i64);
 }
 
-/// DeleteOptions may come as of meta.k8s.io, of the resource's own group and version, or as `v1`.
+/// DeleteOptions may come as of the resource's own group and version, or as `v1`.
 fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version: &str) -> Result<Map, Status> {
     let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
         .ok_or_else(|| Status::internal("no DeleteOptions"))?;
-    let decode = |group, version| {
+    let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
+    let mut last = None;
+    for (group, version) in kinds {
         let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
-        codec::decode(bytes, format, expected, FieldValidation::Ignore).map(|(object, _)| object)
-    };
-    decode("meta.k8s.io", "v1").or_else(|_| {
-        let own = decode(group, version);
-        own.or_else(|refusal| decode("", "v1").map_err(|_| refusal))
-    })
+        match codec::decode(bytes, format, expected, FieldValidation::Ignore) {
+            Ok((object, _)) => return Ok(object),
+            Err(status) => last.get_or_insert(status),
+        };
+    }
+    Err(last.unwrap_or_else(|| Status::bad_request("unable to decode DeleteOptions")))
 }

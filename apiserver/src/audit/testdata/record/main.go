@@ -136,7 +136,8 @@ func main() {
 		}
 	}
 	read := len(must(os.ReadFile(log)))
-	for block := range strings.SplitSeq(string(must(os.ReadFile("../requests.txt"))), "\n===\n") {
+	requests := strings.TrimRight(string(must(os.ReadFile("../requests.txt"))), "\n")
+	for block := range strings.SplitSeq(requests, "\n===\n") {
 		ask(server, block)
 		// The end of a watch is told after the client has it.
 		time.Sleep(200 * time.Millisecond)
