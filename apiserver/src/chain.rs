@@ -103,12 +103,7 @@ impl Core {
         response
     }
 
-    async fn guarded(
-        self: &Arc<Self>,
-        arrived: &Arrived<'_>,
-        mut parts: request::Parts,
-        body: Body,
-    ) -> Response<Body> {
+    async fn guarded(self: &Arc<Self>, arrived: &Arrived<'_>, mut parts: request::Parts, body: Body) -> Response<Body> {
         let info = match arrived.info {
             Ok(info) => info,
             Err(status) => return respond::failure(status, &Accepted::json()),
@@ -253,12 +248,7 @@ impl Core {
 }
 
 impl<'a> Arrived<'a> {
-    fn arrival(
-        &self,
-        parts: &'a request::Parts,
-        info: &'a Info,
-        received: jiff::Timestamp,
-    ) -> audit::Arrival<'a> {
+    fn arrival(&self, parts: &'a request::Parts, info: &'a Info, received: jiff::Timestamp) -> audit::Arrival<'a> {
         let is_long_running = flow::is_long_running(info);
         let (peer, uri, headers) = (self.peer, &parts.uri, &parts.headers);
         audit::Arrival { peer, uri, headers, id: self.id, info, is_long_running, received, started: self.started }
@@ -352,6 +342,9 @@ impl Asked<'_> {
         let info = self.info;
         let registry = &self.core.api.hub.registry;
         let entry = registry.get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        if let Some(record) = self.audit {
+            record.about(entry.facts);
+        }
         let misplaced = entry.facts.namespaced && info.namespace.is_empty() && !info.is_collection();
         if misplaced {
             return Err(Status::no_such_path());

@@ -11,7 +11,7 @@ use super::event::Level;
 pub(crate) struct Annotations {
     /// What the request is told at.
     level: Level,
-    pub(super) wanted: Vec<(String, String)>,
+    pub(crate) wanted: Vec<(String, String)>,
     pub(super) waits: Vec<(&'static str, Duration)>,
 }
 

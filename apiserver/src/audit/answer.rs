@@ -184,7 +184,8 @@ mod tests {
         let told = r#"{"metadata":{},"status":"Failure","message":"a \u003c b","reason":"NotFound","details":{"name":"a","kind":"pods"},"code":404}"#;
         let escaped = status.replace('<', "\\u003c");
         check(404, json, status.as_bytes(), (told, &escaped)).await;
-        check(404, "application/yaml", yaml::from_json(status.as_bytes()).expect("YAML").as_bytes(), (told, &escaped)).await;
+        check(404, "application/yaml", yaml::from_json(status.as_bytes()).expect("YAML").as_bytes(), (told, &escaped))
+            .await;
         let value = json::decode_any(status.as_bytes(), Strictness::Lenient).expect("JSON").0;
         let ty = facts::kind("", "v1", "Status").expect("a type");
         let raw = proto::encode(value.as_map().expect("an object"), ty);

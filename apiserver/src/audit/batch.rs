@@ -185,7 +185,8 @@ mod tests {
         let start = std::time::Instant::now();
         let mut throttle = Throttle::new(10.0, 2, start);
         // Milliseconds since the start, and milliseconds to wait.
-        for (at, expect) in [(0, 0), (0, 0), (0, 100), (0, 200), (300, 0), (300, 100), (10_000, 0), (10_000, 0), (10_000, 100)]
+        for (at, expect) in
+            [(0, 0), (0, 0), (0, 100), (0, 200), (300, 0), (300, 100), (10_000, 0), (10_000, 0), (10_000, 100)]
         {
             let waits = throttle.take(start + Duration::from_millis(at));
             assert_eq!((waits.as_secs_f64() * 1000.0).round() as u64, expect, "at {at}");

@@ -106,7 +106,12 @@ mod tests {
             let (wait, qps) = (webhook.batch.max_wait, webhook.batch.throttle_qps);
             format!(
                 "{policy_file:?} {} {} {} {} {size} {} {:?} {} {wait:?} {qps}",
-                log.path, log.max_size, log.format, log.batch.mode, log.compress, webhook.initial_backoff,
+                log.path,
+                log.max_size,
+                log.format,
+                log.batch.mode,
+                log.compress,
+                webhook.initial_backoff,
                 webhook.batch.max_size,
             )
         });
@@ -136,7 +141,9 @@ mod tests {
         );
         check(
             &[("audit-log-maxage", "x")],
-            Err("invalid argument \"x\" for \"--audit-log-maxage\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
+            Err(
+                "invalid argument \"x\" for \"--audit-log-maxage\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
         );
     }
 }

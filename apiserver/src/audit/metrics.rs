@@ -55,6 +55,8 @@ impl Metrics {
         self.errors.with_label_values(&[plugin]).inc_by(events.len() as f64);
         let (zone, count) = (TimeZone::system(), events.len());
         let lines: String = events.iter().map(|event| event.line(&zone) + "\n").collect();
-        tracing::error!("Error in audit plugin '{plugin}' affecting {count} audit events: {why}\nImpacted events:\n{lines}");
+        tracing::error!(
+            "Error in audit plugin '{plugin}' affecting {count} audit events: {why}\nImpacted events:\n{lines}"
+        );
     }
 }

@@ -10,6 +10,7 @@ mod batch;
 mod event;
 mod flags;
 mod hook;
+mod lifecycle;
 mod log;
 mod metrics;
 mod options;

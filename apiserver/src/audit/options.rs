@@ -156,9 +156,7 @@ impl AuditLogOptions {
         }
         let limits = [("maxage", self.max_age), ("maxbackup", self.max_backups), ("maxsize", self.max_size)];
         let negative = limits.into_iter().filter(|(_, value)| *value < 0);
-        problems.extend(
-            negative.map(|(name, value)| format!("--audit-log-{name} {value} can't be a negative number")),
-        );
+        problems.extend(negative.map(|(name, value)| format!("--audit-log-{name} {value} can't be a negative number")));
         problems
     }
 }

@@ -20,11 +20,11 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
+use super::Audit;
 use super::annotations::Annotations;
 use super::answer::{self, Wanted};
 use super::event::{Event, Level, Reference, Stage};
 use super::policy::Verdict;
-use super::Audit;
 use crate::authn::User;
 use crate::respond::{Body, BoxError};
 

@@ -100,7 +100,8 @@ impl Rotated {
             owned.map_err(|error| failed("chown", &self.path, &error))?;
         }
         let opened = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&self.path);
-        let opened = opened.map_err(|error| format!("can't open new logfile: {}", failed("open", &self.path, &error)))?;
+        let opened =
+            opened.map_err(|error| format!("can't open new logfile: {}", failed("open", &self.path, &error)))?;
         (self.file, self.bytes) = (Some(opened), 0);
         Ok(())
     }
@@ -241,7 +242,9 @@ mod tests {
             let ((stem, extension), name) = (parts(Path::new(path)), parts(&moved));
             assert_eq!(moved_at(&format!("{}{}", name.0, name.1), &stem, &extension), Some(at), "{path}");
         }
-        for other in ["server.log", "server-x.log", "server-2016-11-04T18-30-00.log", "other-2016-11-04T18-30-00.007.log"] {
+        for other in
+            ["server.log", "server-x.log", "server-2016-11-04T18-30-00.log", "other-2016-11-04T18-30-00.007.log"]
+        {
             assert_eq!(moved_at(other, "server", ".log"), None, "{other}");
         }
     }

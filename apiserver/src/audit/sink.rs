@@ -160,7 +160,8 @@ mod tests {
     }
 
     async fn check(fails: bool, strict: bool, max: i64, expect: (bool, &[&str], &str)) {
-        let (backend, metrics) = (Arc::new(Kept { fails, ..Kept::default() }), Arc::new(Metrics::new().expect("metrics")));
+        let (backend, metrics) =
+            (Arc::new(Kept { fails, ..Kept::default() }), Arc::new(Metrics::new().expect("metrics")));
         let truncate = AuditTruncateOptions { enabled: max > 0, max_event_size: max, max_batch_size: max };
         let pipeline = Pipeline::new(Way::Blocking { backend: backend.clone(), strict }, &truncate);
         let sink = Sink::new(vec![pipeline], metrics.clone());

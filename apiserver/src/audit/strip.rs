@@ -149,8 +149,10 @@ mod tests {
             r#"{"kind":"Pod","metadata":{"name":"a","managedFields":[{"x":"]}"}],"z":1},"managedFields":2}"#,
             r#"{"kind":"Pod","metadata":{"name":"a","z":1},"managedFields":2}"#,
         );
-        check(r#"{"metadata":{"managedFields":[]},"a":[1,"\"}",{"metadata":{"managedFields":1}}]}"#,
-            r#"{"metadata":{},"a":[1,"\"}",{"metadata":{"managedFields":1}}]}"#);
+        check(
+            r#"{"metadata":{"managedFields":[]},"a":[1,"\"}",{"metadata":{"managedFields":1}}]}"#,
+            r#"{"metadata":{},"a":[1,"\"}",{"metadata":{"managedFields":1}}]}"#,
+        );
         check(
             r#"{"items":[{"metadata":{"managedFields":[],"name":"a"}},{"metadata":{}},{}],"metadata":{"resourceVersion":"1"}}"#,
             r#"{"items":[{"metadata":{"name":"a"}},{"metadata":{}},{}],"metadata":{"resourceVersion":"1"}}"#,
@@ -159,7 +161,10 @@ mod tests {
             r#"{"rows":[{"cells":["a",1],"object":{"metadata":{"managedFields":[{}],"name":"a"}}},{"cells":[]}]}"#,
             r#"{"rows":[{"cells":["a",1],"object":{"metadata":{"name":"a"}}},{"cells":[]}]}"#,
         );
-        check(r#"{"spec":{"metadata":{"managedFields":1}},"items":null}"#, r#"{"spec":{"metadata":{"managedFields":1}},"items":null}"#);
+        check(
+            r#"{"spec":{"metadata":{"managedFields":1}},"items":null}"#,
+            r#"{"spec":{"metadata":{"managedFields":1}},"items":null}"#,
+        );
         check("{}", "{}");
     }
 }

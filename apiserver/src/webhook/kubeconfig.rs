@@ -18,8 +18,7 @@ use crate::authn::aggregate;
 use crate::configuration::go_error;
 
 /// What is said of a file that names nothing.
-const EMPTY: &str =
-    "no configuration has been provided, try setting KUBERNETES_MASTER environment variable";
+const EMPTY: &str = "no configuration has been provided, try setting KUBERNETES_MASTER environment variable";
 
 /// How a caller makes itself known beside its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,9 +232,7 @@ contexts:
 ";
 
     fn check(cluster: &str, user: &str, expect: Result<&str, &str>) {
-        let text = format!(
-            "{FILE}clusters:\n- name: far\n  cluster: {cluster}\nusers:\n- name: us\n  user: {user}\n"
-        );
+        let text = format!("{FILE}clusters:\n- name: far\n  cluster: {cluster}\nusers:\n- name: us\n  user: {user}\n");
         let file = parse(text.as_bytes()).expect("read");
         let got = Chosen::of(&file).and_then(|chosen| chosen.resolve(Path::new("/nowhere")));
         let got = got.map(|config| {
@@ -266,7 +263,11 @@ contexts:
     #[test]
     fn files_that_are_of_no_use() {
         check("{}", "{}", Err(&format!("invalid configuration: {EMPTY}")));
-        check("{insecure-skip-tls-verify: true}", "{}", Err("invalid configuration: no server found for cluster \"far\""));
+        check(
+            "{insecure-skip-tls-verify: true}",
+            "{}",
+            Err("invalid configuration: no server found for cluster \"far\""),
+        );
         let key = "invalid configuration: client-key-data or client-key must be specified for us to use the clientCert authentication method.";
         check("{server: 'https://a'}", "{client-certificate-data: QQ==}", Err(key));
         let methods = "invalid configuration: more than one authentication method found for us; found [token basicAuth], only one is allowed";

@@ -67,8 +67,7 @@ fn built(
     identity: Option<&Identity>,
 ) -> Result<Arc<ClientConfig>, String> {
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder =
-        builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
+    let builder = builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some((cert, key)) => {

@@ -1,5 +1,6 @@
 //! Which rule decides of which request, and what is said of policies that are none
-//! (k8s.io/apiserver/pkg/audit/policy/{checker,reader}_test.go, pkg/apis/audit/validation@v0.37.2 have the same cases).
+//! (k8s.io/apiserver/pkg/audit/policy/{checker,reader}_test.go, pkg/apis/audit/validation@v0.37.2 have the same cases;
+//! the texts are those of upstream's kube-apiserver, asked with each file).
 
 use super::*;
 use crate::authn::User;
@@ -25,7 +26,8 @@ const ROLES: &str = "level: RequestResponse, verbs: [get], resources: [{group: r
 const STATUS: &str = "level: RequestResponse, verbs: [update], resources: [{group: '*', resources: ['*/status']}]";
 const LOGS: &str = "level: RequestResponse, verbs: [get], nonResourceURLs: ['/logs*']";
 const METRICS: &str = "level: Request, verbs: [get], nonResourceURLs: [/metrics]";
-const EDIT: &str = "level: Request, resources: [{group: rbac.authorization.k8s.io, resources: [clusterroles], resourceNames: [edit]}]";
+const EDIT: &str =
+    "level: Request, resources: [{group: rbac.authorization.k8s.io, resources: [clusterroles], resourceNames: [edit]}]";
 const GROUP: &str = "level: Request, resources: [{group: rbac.authorization.k8s.io}]";
 
 /// Requests by name: verb, group, resource, subresource, namespace, name; or a path.
@@ -40,16 +42,11 @@ const REQUESTS: &[(&str, [&str; 6], &str)] = &[
 
 fn judge(policy: &str, request: &str) -> Verdict {
     let policy = Policy::parse(policy.as_bytes()).expect("a policy");
-    let tim = User {
-        name: "tim@k8s.io".into(),
-        groups: vec!["humans".into(), "developers".into()],
-        ..User::default()
-    };
+    let tim = User { name: "tim@k8s.io".into(), groups: vec!["humans".into(), "developers".into()], ..User::default() };
     let user = if request == "nobody" { User::default() } else { tim };
     let (_, [verb, group, resource, subresource, namespace, name], path) =
         REQUESTS.iter().find(|row| row.0 == request).expect("a request");
-    let about =
-        ResourceAttributes { group, resource, subresource, namespace, name, ..ResourceAttributes::default() };
+    let about = ResourceAttributes { group, resource, subresource, namespace, name, ..ResourceAttributes::default() };
     let resource = path.is_empty().then_some(about);
     policy.judge(&Attributes { user: &user, verb, resource, path })
 }
@@ -148,13 +145,27 @@ fn policies_that_are_none() {
     refuses("kind: Policy\nrules: [{level: Metadata}]", unknown);
     refuses("apiVersion: audit.k8s.io/v1\nrules: [{level: Metadata}]", "");
     refuses("apiVersion: audit.k8s.io/v1\nkind: Policy", "loaded illegal policy with 0 rules");
-    let scheme = "in scheme \"k8s.io/apiserver/pkg/audit/scheme.go:30\"";
-    let of_version = |version: &str| format!("failed decoding: no kind \"Policy\" is registered for version \"{version}\" {scheme}");
+    let scheme = "in scheme \"pkg/runtime/scheme.go:111\"";
+    let of_version =
+        |version: &str| format!("failed decoding: no kind \"Policy\" is registered for version \"{version}\" {scheme}");
     refuses("apiVersion: audit.k8s.io/v1beta1\nkind: Policy", &of_version("audit.k8s.io/v1beta1"));
-    refuses("kind: Pod\napiVersion: v1", &format!("failed decoding: no kind \"Pod\" is registered for version \"v1\" {scheme}"));
+    refuses(
+        "kind: Pod\napiVersion: v1",
+        &format!("failed decoding: no kind \"Pod\" is registered for version \"v1\" {scheme}"),
+    );
     refuses(
         "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: 1",
         "failed decoding: json: cannot unmarshal number into Go struct field Policy.rules of type []v1.PolicyRule",
+    );
+    refuses(
+        &policy("", &["level: Metadata, users: [1]"]),
+        "failed decoding: json: cannot unmarshal number into Go struct field PolicyRule.rules.users of type string",
+    );
+    refuses(
+        "kind: Pod",
+        &format!(
+            "failed decoding: no kind \"Pod\" is registered for the internal version of group \"audit.k8s.io\" {scheme}"
+        ),
     );
     // What is not known is only warned of.
     refuses(&policy("nonsense: 1", &["level: Metadata, verb: [get]"]), "");
@@ -176,10 +187,22 @@ fn rules_that_are_wrong() {
     );
     let begin = "non-resource URL rules must begin with a '/' character";
     let wild = "non-resource URL wildcards '*' must be the final character of the rule";
-    check("level: Metadata, nonResourceURLs: [logs]", &format!("rules[0].nonResourceURLs[0]: Invalid value: \"logs\": {begin}"));
-    check("level: Metadata, nonResourceURLs: ['']", &format!("rules[0].nonResourceURLs[0]: Invalid value: \"\": {begin}"));
-    check("level: Metadata, nonResourceURLs: ['/a', '/logs/*/*']", &format!("rules[0].nonResourceURLs[1]: Invalid value: \"/logs/*/*\": {wild}"));
-    check("level: Metadata, nonResourceURLs: ['/logs/*.log']", &format!("rules[0].nonResourceURLs[0]: Invalid value: \"/logs/*.log\": {wild}"));
+    check(
+        "level: Metadata, nonResourceURLs: [logs]",
+        &format!("rules[0].nonResourceURLs[0]: Invalid value: \"logs\": {begin}"),
+    );
+    check(
+        "level: Metadata, nonResourceURLs: ['']",
+        &format!("rules[0].nonResourceURLs[0]: Invalid value: \"\": {begin}"),
+    );
+    check(
+        "level: Metadata, nonResourceURLs: ['/a', '/logs/*/*']",
+        &format!("rules[0].nonResourceURLs[1]: Invalid value: \"/logs/*/*\": {wild}"),
+    );
+    check(
+        "level: Metadata, nonResourceURLs: ['/logs/*.log']",
+        &format!("rules[0].nonResourceURLs[0]: Invalid value: \"/logs/*.log\": {wild}"),
+    );
     check(
         "level: Metadata, resources: [{resourceNames: [leader]}]",
         "rules[0].resources.resourceNames: Invalid value: [\"leader\"]: using resourceNames requires at least one resource",
@@ -188,7 +211,9 @@ fn rules_that_are_wrong() {
     check("level: Metadata, omitStages: [foo]", &format!("rules[0].omitStages[0]: Invalid value: \"foo\": {stages}"));
     refuses(
         &policy("omitStages: [Panic, foo]", &["verbs: [get]", "level: x"]),
-        &format!("[omitStages[1]: Invalid value: \"foo\": {stages}, rules[0].level: Required value, rules[1].level: Unsupported value: \"x\": {levels}]"),
+        &format!(
+            "[omitStages[1]: Invalid value: \"foo\": {stages}, rules[0].level: Required value, rules[1].level: Unsupported value: \"x\": {levels}]"
+        ),
     );
     check("level: Metadata, nonResourceURLs: ['*', '/a*'], userGroups: [a]", "");
 }
