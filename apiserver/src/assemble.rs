@@ -10,6 +10,7 @@ use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
 use crate::admission::{self, Chain, Parts};
 use crate::aggregation::{self, Aggregation};
+use crate::audit::{self, Audit};
 use crate::authn::{self, Anonymous, Authenticators, jws};
 use crate::authz;
 use crate::authz::guard::Guard;
@@ -75,9 +76,11 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reload
         Encryption::new(&config.encryption, encrypting.clone(), clock).map_err(Error::Config)?.map(Arc::new);
     let hub = Arc::new(hub);
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let counted = collectors.into_iter().chain(webhooks.metrics.collectors());
+    let audited = Arc::new(audit::Metrics::new().map_err(wrong)?);
+    let counted = collectors.into_iter().chain(webhooks.metrics.collectors()).chain(audited.collectors());
     let counted = counted.chain(encrypting.collectors()).chain(aggregation.metrics.collectors());
     let metrics = Metrics::new(counted).map_err(wrong)?;
+    let audit = Audit::open(&config.audit, &audited).map_err(Error::Config)?;
     let parts = Parts { authorizers: authz.clone(), policies, webhooks, times: config.times };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
@@ -104,6 +107,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reload
         backends: Backends::new(config).map_err(wrong)?,
         clients,
         aggregation,
+        audit,
     };
     Ok((core, queue, reloaders))
 }

@@ -1,27 +1,29 @@
-//! The request chain, in one visible list: panic guard, request info, authenticate, impersonate,
+//! The request chain, in one visible list: audit ID, panic guard, request info, authenticate, audit, impersonate,
 //! priority and fairness, authorise, route (k8s.io/apiserver/pkg/server/config.go@v0.37.2: DefaultBuildHandlerChain).
 //!
 //! Invariant: nothing is routed before it was authenticated and authorised; a panic in one request is
 //! that request's 500.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use api::status::Status;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
 
 use crate::aggregation::{self, Aggregation};
+use crate::audit::{self, Audit, Record, layer};
 use crate::authn::{self, Authenticators, Identity, Peer, User};
 use crate::authz::impersonation;
 use crate::authz::{Answer, Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
-use crate::flow::{Caller, Flow, Gone};
+use crate::flow::{self, Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};
 use crate::request::Info;
 use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
-use crate::subresource::Incoming;
+use crate::subresource::{Incoming, Special};
 use crate::webhook::client::Clients;
 use crate::{compress, health, nonresource, subresource};
 
@@ -42,6 +44,45 @@ pub(crate) struct Core {
     pub(crate) clients: Arc<Clients>,
     /// What other servers serve.
     pub(crate) aggregation: Arc<Aggregation>,
+    /// `None`: nothing is told of requests.
+    pub(crate) audit: Option<Arc<Audit>>,
+}
+
+/// Audit annotations of a decision (k8s.io/apiserver/pkg/endpoints/filters/authorization.go@v0.37.2).
+const DECISION_KEY: &str = "authorization.k8s.io/decision";
+const REASON_KEY: &str = "authorization.k8s.io/reason";
+
+/// Notes a decision as upstream's filter does: a judge that failed has made none.
+fn noted_decision(record: &Record, answer: &Answer) {
+    let reason = match answer {
+        Answer { decision: Decision::Allow { .. }, .. } => {
+            record.annotate(DECISION_KEY, "allow");
+            answer.decision.reason()
+        }
+        Answer { error: Some(_), .. } => "internal error",
+        Answer { .. } => {
+            record.annotate(DECISION_KEY, "forbid");
+            answer.decision.reason()
+        }
+    };
+    record.annotate(REASON_KEY, reason);
+}
+
+/// Who asks, and what is noted of the request.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    user: &'a User,
+    record: Option<&'a Arc<Record>>,
+}
+
+/// What is known of a request before it is looked at.
+struct Arrived<'a> {
+    peer: &'a Peer,
+    info: &'a Result<Arc<Info>, Status>,
+    id: &'a HeaderValue,
+    started: Instant,
+    /// Where a panic finds what was noted of the request.
+    record: &'a OnceLock<Arc<Record>>,
 }
 
 /// A request past authentication.
@@ -51,58 +92,87 @@ pub(crate) struct Asked<'a> {
     pub(crate) user: &'a User,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) now: jiff::Timestamp,
+    pub(crate) audit: Option<&'a Arc<Record>>,
 }
 
 impl Core {
     /// Answers one request of one peer.
     pub(crate) async fn answer(self: &Arc<Self>, peer: &Peer, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let started = std::time::Instant::now();
+        let (started, id, record) = (Instant::now(), audit::id(&parts.headers), OnceLock::new());
         let info = Info::new(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or("")).map(Arc::new);
         let method = parts.method.clone();
-        let guarded = AssertUnwindSafe(self.guarded(peer, parts, body, &info, started)).catch_unwind().await;
-        let mut response = guarded.unwrap_or_else(|_| {
-            tracing::error!(path = ?info.as_ref().map(|info| &info.path), "a request panicked");
-            respond::failure(&Status::internal("panic while serving the request"), &Accepted::json())
-        });
-        let id = uuid::Uuid::new_v4().to_string();
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert("Audit-Id", id);
-        }
+        let arrived = Arrived { peer, info: &info, id: &id, started, record: &record };
+        let guarded = AssertUnwindSafe(self.guarded(&arrived, parts, body)).catch_unwind().await;
+        let mut response = match guarded {
+            Ok(response) => response,
+            Err(why) => {
+                tracing::error!(path = ?info.as_ref().map(|info| &info.path), "a request panicked");
+                let why = audit::panic_text(&*why);
+                if let Some(record) = record.get() {
+                    Box::pin(record.panicked(&why)).await;
+                }
+                respond::failure(&Status::internal("panic while serving the request"), &Accepted::json())
+            }
+        };
+        response.headers_mut().insert(audit::ID_HEADER, id);
         if let Ok(info) = &info {
             self.metrics.observe(info, &method, response.status().as_u16(), started.elapsed());
         }
         response
     }
 
-    async fn guarded(
-        self: &Arc<Self>,
-        peer: &Peer,
-        mut parts: request::Parts,
-        body: Body,
-        info: &Result<Arc<Info>, Status>,
-        started: std::time::Instant,
-    ) -> Response<Body> {
-        let info = match info {
+    async fn guarded(self: &Arc<Self>, arrived: &Arrived<'_>, mut parts: request::Parts, body: Body) -> Response<Body> {
+        let info = match arrived.info {
             Ok(info) => info,
             Err(status) => return respond::failure(status, &Accepted::json()),
         };
         let now = jiff::Timestamp::now();
         let lookup = self.api.hub.as_ref();
-        let mut identity = match self.authn.identify(peer, &parts.headers, &info.path, lookup, now).await {
+        let mut identity = match self.authn.identify(arrived.peer, &parts.headers, &info.path, lookup, now).await {
             Ok(identity) => identity,
             Err(rejected) => {
                 tracing::debug!(path = info.path, errors = ?rejected.errors, "unable to authenticate the request");
-                return respond::failure(&Status::unauthorized(), &self.accepted(&parts.headers, info));
+                return self.unauthorized(arrived, &parts, info, now).await;
             }
         };
         self.authn.strip_credentials(&mut parts.headers);
-        let mut response = match self.impersonated(&mut identity, &mut parts.headers, info) {
-            Ok(()) => self.admitted(&identity.user, parts, body, info, now, started).await,
+        let begun = match &self.audit {
+            // The futures of what is off are not to make those of requests larger.
+            Some(audit) => Box::pin(audited(audit, arrived, &parts, info, &identity, now)).await,
+            None => Ok(None),
+        };
+        let record = match begun {
+            Ok(record) => record,
+            Err(refused) => return refused,
+        };
+        let mut response = match self.impersonated(&mut identity, &mut parts.headers, info, record) {
+            Ok(()) => {
+                let user = Asking { user: &identity.user, record };
+                self.admitted(user, parts, body, info, now, arrived.started).await
+            }
             Err(status) => respond::failure(&status, &self.accepted(&parts.headers, info)),
         };
         respond::warn(&mut response, &identity.warnings);
-        response
+        match record {
+            Some(record) => Box::pin(record.answered(response)).await,
+            None => response,
+        }
+    }
+
+    async fn unauthorized(
+        &self,
+        arrived: &Arrived<'_>,
+        parts: &request::Parts,
+        info: &Info,
+        now: jiff::Timestamp,
+    ) -> Response<Body> {
+        let response = respond::failure(&Status::unauthorized(), &self.accepted(&parts.headers, info));
+        let Some(audit) = &self.audit else { return response };
+        let (nobody, offer) = (User::default(), Offer { shapes: true, stream: false });
+        let is_negotiated = negotiate::accepted(&parts.headers, &info.query, offer).is_ok();
+        let arrival = arrived.arrival(parts, info, now);
+        Box::pin(audit.refused(&arrival, &attributes(info, &nobody, &[]), response, is_negotiated)).await
     }
 
     /// The client's preferred format for failures, JSON when it accepts nothing we have.
@@ -111,35 +181,52 @@ impl Core {
         negotiate::accepted(headers, &info.query, offer).unwrap_or_else(|_| Accepted::json())
     }
 
-    fn impersonated(&self, identity: &mut Identity, headers: &mut HeaderMap, info: &Info) -> Result<(), Status> {
+    fn impersonated(
+        &self,
+        identity: &mut Identity,
+        headers: &mut HeaderMap,
+        info: &Info,
+        record: Option<&Arc<Record>>,
+    ) -> Result<(), Status> {
         let wanted = impersonation::take_wanted_user(headers).map_err(|why| Status::internal(&why))?;
         let Some(wanted) = wanted else { return Ok(()) };
+        let begun = Instant::now();
         let fields = field_requirements(info);
         let attributes = attributes(info, &identity.user, &fields);
         let user = impersonation::impersonate(&wanted, &attributes, |attributes| self.authz.decide(attributes));
-        identity.user = user.map_err(refused)?.user;
+        let user = user.map_err(refused)?;
+        if let Some(record) = record {
+            record.impersonated(&user.user, user.constraint);
+            record.took(layer::IMPERSONATION, begun.elapsed());
+        }
+        identity.user = user.user;
         Ok(())
     }
 
     /// Waits for the request's turn; its seats are held until it is answered.
     async fn admitted(
         self: &Arc<Self>,
-        user: &User,
+        asking: Asking<'_>,
         parts: request::Parts,
         body: Body,
         info: &Arc<Info>,
         now: jiff::Timestamp,
-        received: std::time::Instant,
+        received: Instant,
     ) -> Response<Body> {
         let caller = Caller { received, gone: parts.extensions.get::<Gone>().cloned() };
-        let pass = match self.flow.admit(&self.api.hub, user, info, &caller).await {
+        let begun = asking.record.map(|record| (record, Instant::now()));
+        let admitted = self.flow.admit(&self.api.hub, asking.user, info, &caller).await;
+        if let Some((record, begun)) = begun {
+            record.took(layer::QUEUE, begun.elapsed());
+        }
+        let pass = match admitted {
             Ok(pass) => pass,
             Err(refused) => {
                 self.metrics.terminated("apiserver", info, &parts.method, refused.status().as_u16());
                 return refused;
             }
         };
-        let outcome = self.authorised(user, parts, body, info, now).await;
+        let outcome = self.authorised(asking, parts, body, info, now).await;
         let failed = |(status, headers)| respond::failure(&status, &self.accepted(&headers, info));
         self.flow.attach(pass, outcome.unwrap_or_else(failed))
     }
@@ -158,7 +245,7 @@ impl Core {
 
     async fn authorised(
         self: &Arc<Self>,
-        user: &User,
+        asking: Asking<'_>,
         parts: request::Parts,
         body: Body,
         info: &Info,
@@ -166,16 +253,23 @@ impl Core {
     ) -> Result<Response<Body>, (Status, HeaderMap)> {
         let fields = field_requirements(info);
         let labels = self.label_requirements(info);
-        let mut attributes = attributes(info, user, &fields);
+        let mut attributes = attributes(info, asking.user, &fields);
         attributes.resource = attributes.resource.map(|of| ResourceAttributes { label_selector: &labels, ..of });
-        match self.authz.judge(&attributes).await {
+        let begun = asking.record.map(|record| (record, Instant::now()));
+        let answer = self.authz.judge(&attributes).await;
+        if let Some((record, begun)) = begun {
+            record.took(layer::AUTHORIZATION, begun.elapsed());
+            noted_decision(record, &answer);
+        }
+        match answer {
             Answer { decision: Decision::Allow { .. }, .. } => {}
             Answer { error: Some(error), .. } => return Ok(respond::internal_error(&parts.uri, &error)),
             Answer { decision, .. } => {
                 return Err((refused(Forbidden::of(&attributes, decision.reason())), parts.headers));
             }
         }
-        let asked = Asked { core: self, info, user, headers: &parts.headers, now };
+        let (user, audit) = (asking.user, asking.record);
+        let asked = Asked { core: self, info, user, headers: &parts.headers, now, audit };
         let upgrade = || parts.extensions.get::<hyper::upgrade::OnUpgrade>().cloned();
         let routed = if let Some(remote) = self.aggregation.of_path(&info.path) {
             let rest = aggregation::Rest { method: &parts.method, body, upgrade: upgrade() };
@@ -193,6 +287,32 @@ impl Core {
     }
 }
 
+impl<'a> Arrived<'a> {
+    fn arrival(&self, parts: &'a request::Parts, info: &'a Info, received: jiff::Timestamp) -> audit::Arrival<'a> {
+        let is_long_running = flow::is_long_running(info);
+        let (peer, uri, headers) = (self.peer, &parts.uri, &parts.headers);
+        audit::Arrival { peer, uri, headers, id: self.id, info, is_long_running, received, started: self.started }
+    }
+}
+
+/// Begins to tell of a request, when it is to be told of.
+async fn audited<'r>(
+    audit: &Arc<Audit>,
+    arrived: &Arrived<'r>,
+    parts: &request::Parts,
+    info: &Info,
+    identity: &Identity,
+    now: jiff::Timestamp,
+) -> Result<Option<&'r Arc<Record>>, Response<Body>> {
+    let authenticated = arrived.started.elapsed();
+    let arrival = arrived.arrival(parts, info, now);
+    let begun = audit.begin(&arrival, &attributes(info, &identity.user, &[]), identity).await?;
+    Ok(begun.map(|record| {
+        record.took(layer::AUTHENTICATION, authenticated);
+        arrived.record.get_or_init(|| record)
+    }))
+}
+
 /// A refusal as a Status.
 pub(crate) fn refused(forbidden: Forbidden) -> Status {
     Status {
@@ -204,6 +324,15 @@ pub(crate) fn refused(forbidden: Forbidden) -> Status {
         name: forbidden.name,
         ..Status::default()
     }
+}
+
+/// Notes what an answer says, before it is compressed; of a stream nothing.
+async fn noted(record: &Record, is_stream: bool, answer: Response<Body>) -> Response<Body> {
+    if is_stream {
+        record.passed_on();
+        return answer;
+    }
+    record.look(answer).await
 }
 
 /// The field selector as the authorisers see it; one that does not parse counts as none, and is refused later.
@@ -253,6 +382,9 @@ impl Asked<'_> {
         let info = self.info;
         let registry = &self.core.api.hub.registry;
         let entry = registry.get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        if let Some(record) = self.audit {
+            record.about(entry.facts);
+        }
         let misplaced = entry.facts.namespaced && info.namespace.is_empty() && !info.is_collection();
         if misplaced {
             return Err(Status::no_such_path());
@@ -286,6 +418,7 @@ impl Asked<'_> {
             headers: self.headers,
             now: self.now_text(),
             warnings: Default::default(),
+            audit: self.audit,
         };
         if !deprecated.is_empty() {
             call.warnings.lock().push(deprecated.into());
@@ -293,6 +426,13 @@ impl Asked<'_> {
         let outcome = match special {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
+        };
+        let outcome = match (self.audit, outcome) {
+            (Some(record), Ok(answer)) => {
+                let is_stream = stream || special.is_some_and(Special::streams);
+                Ok(Box::pin(noted(record, is_stream, answer)).await)
+            }
+            (_, outcome) => outcome,
         };
         let compressible = special.is_none() && matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
         let outcome = match outcome {

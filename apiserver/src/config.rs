@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::options::{AuthenticationOptions, AuthorizationOptions, Times};
+use crate::audit::AuditOptions;
 
 /// The `--requestheader-*` flags.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +99,8 @@ pub struct Config {
     /// What the server is told of other API servers.
     pub aggregator: crate::aggregation::Config,
     pub times: Times,
+    /// --audit-*
+    pub audit: AuditOptions,
 }
 
 impl Default for Config {
@@ -142,6 +145,7 @@ impl Default for Config {
             encryption: EncryptionConfig::default(),
             aggregator: Default::default(),
             times: Times::default(),
+            audit: AuditOptions::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod aggregation;
+mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -56,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use aggregation::Config as AggregatorConfig;
+pub use audit::{AuditBatchOptions, AuditLogOptions, AuditOptions, AuditTruncateOptions, AuditWebhookOptions};
 pub use config::{AnonymousAuth, Config, EncryptionConfig, RequestHeader};
 pub use options::{AuthenticationOptions, AuthorizationOptions, OidcOptions, Times, TokenWebhookOptions};
 pub use respond::Body;
@@ -149,13 +151,22 @@ impl Server {
         self.stop.cancel();
     }
 
-    /// Returns once [`Server::stop`] was called and everything under way has ended; then closes the store.
+    /// Returns once [`Server::stop`] was called and everything under way has ended; then tells the rest of what audit
+    /// has to tell, and closes the store.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
         self.tasks.close();
         self.tasks.wait().await;
+        self.audited().await;
         if let Err(error) = self.core.api.hub.store.close().await {
             tracing::warn!(%error, "the store did not close");
+        }
+    }
+
+    /// Tells what audit still has to tell, and nothing after that.
+    pub async fn audited(&self) {
+        if let Some(audit) = &self.core.audit {
+            audit.close().await;
         }
     }
 

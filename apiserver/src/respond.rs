@@ -4,11 +4,12 @@
 
 use std::convert::Infallible;
 
+use api::field::go_quote;
 use api::status::Status;
 use api::value::Map;
 use api::{facts, json, proto};
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
@@ -68,13 +69,11 @@ pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// A failure that has no Status (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go@v0.37.2:
-/// InternalError).
-pub(crate) fn internal_error(uri: &http::Uri, why: &str) -> Response<Body> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let told = format!("Internal Server Error: {}: {why}", api::field::go_quote(path));
-    let escaped = told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    text(500, format!("{escaped}\n"))
+/// A failure that has no Status (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go@v0.37.2: InternalError).
+pub(crate) fn internal_error(uri: &Uri, why: &str) -> Response<Body> {
+    let uri = go_quote(uri.path_and_query().map_or("/", |uri| uri.as_str()));
+    let told = format!("Internal Server Error: {uri}: {why}\n");
+    text(500, told.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
 /// Adds `Warning: 299 - "text"` headers (k8s.io/apiserver/pkg/warning@v0.37.2).

@@ -3,6 +3,7 @@
 //! Invariant: both transports hand the request to the same chain with the peer's certificates.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,11 +134,12 @@ fn connection_builder(requests: Requests) -> auto::Builder<Requests> {
 
 async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<(Arc<Peer>, Stream)> {
     let _ = stream.set_nodelay(true);
+    let address = stream.peer_addr().ok().map(|address| address.ip());
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-            Some((Arc::new(Peer { certificates }), Stream::new(stream)))
+            Some((Arc::new(Peer { certificates, address }), Stream::new(stream)))
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake error");
@@ -156,7 +158,9 @@ pub struct InProcess {
 
 impl InProcess {
     pub(crate) fn new(core: Arc<Core>, certificates: Vec<CertificateDer<'static>>) -> Self {
-        InProcess { core, peer: Arc::new(Peer { certificates }) }
+        // Who is in this process is on this machine.
+        let address = Some(Ipv4Addr::LOCALHOST.into());
+        InProcess { core, peer: Arc::new(Peer { certificates, address }) }
     }
 
     /// Answers one request.

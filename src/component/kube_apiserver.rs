@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use apiserver::{AggregatorConfig, AnonymousAuth, Config, EncryptionConfig, RequestHeader, Server, Times};
+use apiserver::{
+    AggregatorConfig, AnonymousAuth, AuditOptions, Config, EncryptionConfig, RequestHeader, Server, Times,
+};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use super::access;
@@ -26,6 +28,37 @@ pub(super) const HONOURED: &[&str] = &[
     "authentication-token-webhook-config-file",
     "authentication-token-webhook-version",
     "authorization-config",
+    "audit-log-batch-buffer-size",
+    "audit-log-batch-max-size",
+    "audit-log-batch-max-wait",
+    "audit-log-batch-throttle-burst",
+    "audit-log-batch-throttle-enable",
+    "audit-log-batch-throttle-qps",
+    "audit-log-compress",
+    "audit-log-format",
+    "audit-log-maxage",
+    "audit-log-maxbackup",
+    "audit-log-maxsize",
+    "audit-log-mode",
+    "audit-log-path",
+    "audit-log-truncate-enabled",
+    "audit-log-truncate-max-batch-size",
+    "audit-log-truncate-max-event-size",
+    "audit-log-version",
+    "audit-policy-file",
+    "audit-webhook-batch-buffer-size",
+    "audit-webhook-batch-max-size",
+    "audit-webhook-batch-max-wait",
+    "audit-webhook-batch-throttle-burst",
+    "audit-webhook-batch-throttle-enable",
+    "audit-webhook-batch-throttle-qps",
+    "audit-webhook-config-file",
+    "audit-webhook-initial-backoff",
+    "audit-webhook-mode",
+    "audit-webhook-truncate-enabled",
+    "audit-webhook-truncate-max-batch-size",
+    "audit-webhook-truncate-max-event-size",
+    "audit-webhook-version",
     "authorization-mode",
     "authorization-policy-file",
     "authorization-webhook-cache-authorized-ttl",
@@ -105,6 +138,8 @@ pub(super) async fn run(values: &Values) -> Result<()> {
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
     server.shut_down().await;
+    server.stop();
+    server.audited().await;
     Ok(())
 }
 
@@ -200,6 +235,7 @@ fn config(values: &Values) -> Result<Config> {
         },
         aggregator: aggregator(values),
         times: times(values)?,
+        audit: AuditOptions::of_flags(|flag| values.get(flag)).map_err(anyhow::Error::msg)?,
     })
 }
 

@@ -31,6 +31,7 @@ use api::value::{Map, Value};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
+use crate::audit::{Annotations, Level};
 use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::options::Times;
@@ -79,8 +80,8 @@ pub(crate) struct Attributes<'a> {
     pub(crate) options: Value,
     /// What plugins tell the client beside the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
-    /// What plugins have to tell the audit log: keys and values.
-    pub(crate) annotations: Mutex<Vec<(String, String)>>,
+    /// What plugins have to tell the audit log.
+    pub(crate) annotations: Mutex<Annotations>,
     pub(crate) reinvocation: Mutex<Reinvocation>,
 }
 
@@ -91,9 +92,14 @@ impl Attributes<'_> {
 
     /// Keeps the first value of each key.
     pub(crate) fn annotate(&self, key: String, value: String) {
+        self.annotations.lock().add(Level::Metadata, key, value);
+    }
+
+    /// As [`Attributes::annotate`], for what is told from a level on.
+    pub(crate) fn annotate_at(&self, level: Level, key: impl FnOnce() -> String, value: impl FnOnce() -> String) {
         let mut annotations = self.annotations.lock();
-        if annotations.iter().all(|(known, _)| *known != key) {
-            annotations.push((key, value));
+        if annotations.wants(level) {
+            annotations.add(level, key(), value());
         }
     }
 

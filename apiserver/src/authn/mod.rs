@@ -33,6 +33,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -101,6 +102,8 @@ impl User {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// Where the connection comes from.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// An object read live from the store.

@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn peer(certificates: &[&CertificateDer<'static>]) -> Peer {
-        Peer { certificates: certificates.iter().map(|c| (*c).clone()).collect() }
+        Peer { certificates: certificates.iter().map(|c| (*c).clone()).collect(), ..Peer::default() }
     }
 
     #[test]

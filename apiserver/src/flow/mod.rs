@@ -121,7 +121,7 @@ impl Clock {
 }
 
 /// Verbs and subresources whose requests are connections rather than work.
-fn is_long_running(info: &Info) -> bool {
+pub(crate) fn is_long_running(info: &Info) -> bool {
     matches!(info.verb, "watch" | "proxy")
         || (info.is_resource
             && matches!(info.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward"))

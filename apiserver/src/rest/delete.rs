@@ -144,12 +144,11 @@ impl Call<'_> {
                 Some(_) => negotiate::body_format(headers)?,
                 None => negotiate::Format::Json,
             };
-            return Options::of_object(&decode_options(
-                &bytes,
-                format,
-                self.entry.facts.group,
-                self.entry.facts.version,
-            )?);
+            let object = decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?;
+            if let Some(record) = self.audit {
+                record.requested(None, || of_upstream(&object));
+            }
+            return Options::of_object(&object);
         }
         let query = &self.info.query;
         let mut object = Map::new();
@@ -191,7 +190,7 @@ impl Call<'_> {
         let mut judged = None;
         for _ in 0..DELETE_RETRIES_MAX {
             let key = relative_key(namespace, name);
-            let current = self.hub().current(&storage, namespace, name).await;
+            let current = self.timed(self.hub().current(&storage, namespace, name)).await;
             let current = current.map_err(|unread| self.unread(&key, unread))?;
             let Current { object, revision, .. } = current.ok_or_else(|| self.not_found_name(name))?;
             let object = self.entry.read(object, self.hub()).await;
@@ -250,7 +249,7 @@ impl Call<'_> {
         }
         match step {
             Step::Remove => {
-                if self.hub().remove(storage, namespace, name, revision).await?.is_none() {
+                if self.timed(self.hub().remove(storage, namespace, name, revision)).await?.is_none() {
                     return Ok(None);
                 }
                 resources::after_delete(self.hub(), self.entry, &before).await;
@@ -259,7 +258,7 @@ impl Call<'_> {
             }
             Step::Mark | Step::Wait => {
                 let stored = self.entry.stored(&object, self.hub()).await?;
-                match self.hub().write(storage, namespace, name, &stored, revision, 0).await? {
+                match self.timed(self.hub().write(storage, namespace, name, &stored, revision, 0)).await? {
                     Some(revision) => done(written(object, revision), false),
                     None => Ok(None),
                 }
@@ -394,6 +393,13 @@ impl Call<'_> {
         api::object::set_kind(&mut list, &self.entry.api_version, &self.entry.list_kind());
         Ok(respond::object(200, &list, &self.accepted))
     }
+}
+
+/// DeleteOptions as upstream's audit log has them: of no version that a client may name.
+fn of_upstream(options: &Map) -> Map {
+    let mut told = options.clone();
+    api::object::set_kind(&mut told, "meta.k8s.io/__internal", "DeleteOptions");
+    told
 }
 
 enum Step {

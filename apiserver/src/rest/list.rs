@@ -118,7 +118,7 @@ impl Call<'_> {
         loop {
             let page = if limit == 0 { PAGE_KEYS } else { limit - items.len() };
             let range = Range { start: start.into(), end: end.clone(), at, limit: page, keys_only: false };
-            let read = self.hub().store.range(range).await.map_err(|error| expired(&error, &token))?;
+            let read = self.timed(self.hub().store.range(range)).await.map_err(|error| expired(&error, &token))?;
             at = if at == 0 { read.revision } else { at };
             let seen = read.items.len() as u64;
             let last = read.items.last().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());

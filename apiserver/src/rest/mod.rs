@@ -18,6 +18,7 @@ pub(crate) mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api::status::Status;
 use http::HeaderMap;
@@ -25,6 +26,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use crate::admission::Chain;
+use crate::audit::{Record, layer};
 use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::hub::{Hub, Unread, untransformable};
@@ -56,6 +58,8 @@ pub(crate) struct Call<'a> {
     pub(crate) now: String,
     /// What the client is told beside the answer, each text once.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What is noted of the request, when it is told of.
+    pub(crate) audit: Option<&'a Arc<Record>>,
 }
 
 impl Call<'_> {
@@ -70,6 +74,15 @@ impl Call<'_> {
                 warnings.push(text);
             }
         }
+    }
+
+    /// Waits for the store, and notes how long that took.
+    pub(crate) async fn timed<T>(&self, work: impl Future<Output = T>) -> T {
+        let Some(record) = self.audit else { return work.await };
+        let begun = Instant::now();
+        let done = work.await;
+        record.took(layer::STORE, begun.elapsed());
+        done
     }
 
     /// What a client is told of a stored object that cannot be had in its version

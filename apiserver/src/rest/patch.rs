@@ -8,9 +8,11 @@ use api::status::Status;
 use api::value::Map;
 use bytes::Bytes;
 use http::{Response, header};
+use serde::de::IgnoredAny;
 
 use super::write::Existing;
 use super::{Call, managed, metadata, options};
+use crate::audit::Level;
 use crate::codec::{self, FieldValidation};
 use crate::patch;
 use crate::respond::Body;
@@ -89,6 +91,11 @@ impl Call<'_> {
         let kind = self.patch_kind()?;
         let text = codec::read_body(body).await?;
         managed::check_options(&self.info.query, "PatchOptions", Some(kind == Kind::Apply))?;
+        if let Some(record) = self.audit.filter(|record| record.level() >= Level::Request)
+            && let Some(json) = as_json(kind, &text)
+        {
+            record.patched(&json);
+        }
         Ok(Patch { kind, text, validation: FieldValidation::of(&self.info.query)? })
     }
 
@@ -148,6 +155,14 @@ impl Patch {
     /// The configuration that is to be applied.
     pub(crate) fn config(&self) -> Result<Map, Status> {
         managed::read_config(&self.text)
+    }
+}
+
+/// A patch as the audit log has it; one that is no JSON or YAML is refused without being told.
+fn as_json(kind: Kind, text: &Bytes) -> Option<Bytes> {
+    match kind {
+        Kind::Apply => api::yaml::to_json(text).ok().map(Bytes::from),
+        _ => serde_json::from_slice::<IgnoredAny>(text).ok().map(|_| text.clone()),
     }
 }
 

@@ -9,9 +9,11 @@ use api::object::Meta;
 use api::status::Status;
 use api::value::Map;
 use http::Response;
+use parking_lot::Mutex;
 
 use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show, undecodable};
 use crate::admission::{Attributes, Operation};
+use crate::audit::{Annotations, Level};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
 use crate::codec::{self, FieldValidation};
@@ -53,8 +55,21 @@ impl Call<'_> {
         let (mut object, warnings) =
             codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
         self.warn(warnings);
+        if let Some(record) = self.audit {
+            record.requested(object.map("metadata"), || self.defaulted(&object));
+        }
         managed::keep_reset(&bytes, format, &mut object);
         Ok(object)
+    }
+
+    /// A copy with its defaults: as the audit log has a request's object.
+    fn defaulted(&self, object: &Map) -> Map {
+        let (mut object, expected) = (object.clone(), self.entry.expected(&self.info.subresource));
+        match expected.kind == self.entry.facts.kind {
+            true => self.default(&mut object),
+            false => api::defaults::apply(&mut object, expected.ty),
+        }
+        object
     }
 
     pub(crate) fn finish(&self, done: Done) -> Response<Body> {
@@ -137,7 +152,7 @@ impl Call<'_> {
         }
         let stored = self.entry.stored(object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
-        match self.hub().write(storage, namespace, name, &stored, 0, lease).await? {
+        match self.timed(self.hub().write(storage, namespace, name, &stored, 0, lease)).await? {
             Some(revision) => Ok(written(self.entry.echoed(object, &stored, self.hub()).await?, revision)),
             None => Err(exists()),
         }
@@ -203,7 +218,7 @@ impl Call<'_> {
     ) -> Result<Done, Status> {
         let storage = self.storage()?.clone();
         for _ in 0..UPDATE_RETRIES_MAX {
-            let found = self.hub().current(&storage, self.namespace(), &self.info.name).await?;
+            let found = self.timed(self.hub().current(&storage, self.namespace(), &self.info.name)).await?;
             let Some(Current { object: stored, revision, stale }) = found else {
                 let empty = Existing { object: Map::new(), revision: 0, outdated: false };
                 if !creates || !self.info.subresource.is_empty() {
@@ -327,15 +342,13 @@ impl Call<'_> {
         }
         let (namespace, name) = (self.namespace(), object.name());
         if is_finished(&object) && !self.entry.strategy.keeps(&object) {
-            let removed = self.hub().remove(storage, namespace, name, existing.revision).await?;
+            let removed = self.timed(self.hub().remove(storage, namespace, name, existing.revision)).await?;
             return Ok(removed.map(|revision| written(object, revision)));
         }
         let stored = self.entry.stored(&object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
-        let Some(revision) = self.hub().write(storage, namespace, name, &stored, existing.revision, lease).await?
-        else {
-            return Ok(None);
-        };
+        let write = self.hub().write(storage, namespace, name, &stored, existing.revision, lease);
+        let Some(revision) = self.timed(write).await? else { return Ok(None) };
         Ok(Some(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)))
     }
 
@@ -431,7 +444,7 @@ impl Call<'_> {
 
     pub(crate) async fn admit_asked(&self, mut attributes: Attributes<'_>) -> Result<(), Status> {
         let outcome = self.api.admission.admit(&mut attributes, self.hub()).await;
-        self.warn(attributes.warnings.into_inner());
+        self.heard(attributes);
         outcome
     }
 
@@ -449,8 +462,16 @@ impl Call<'_> {
 
     pub(crate) async fn judge_asked(&self, attributes: Attributes<'_>) -> Result<(), Status> {
         let outcome = self.api.admission.validate(&attributes, self.hub()).await;
-        self.warn(attributes.warnings.into_inner());
+        self.heard(attributes);
         outcome
+    }
+
+    /// Takes over what plugins have to tell.
+    fn heard(&self, attributes: Attributes<'_>) {
+        self.warn(attributes.warnings.into_inner());
+        if let Some(record) = self.audit {
+            record.absorb(attributes.annotations.into_inner());
+        }
     }
 
     pub(crate) fn attributes<'a>(
@@ -484,7 +505,7 @@ impl Call<'_> {
             dry_run,
             options: options::of(operation, &self.info.query, dry_run),
             warnings: Default::default(),
-            annotations: Default::default(),
+            annotations: Mutex::new(Annotations::new(self.audit.map_or(Level::None, |record| record.level()))),
             reinvocation: Default::default(),
         }
     }

@@ -14,6 +14,9 @@ use crate::chain::Asked;
 use crate::respond::{self, Body};
 use crate::rest::Call;
 
+/// The audit annotation that names the token (k8s.io/apiserver/pkg/authentication/serviceaccount/util.go@v0.37.2).
+const ISSUED_ID_KEY: &str = "authentication.kubernetes.io/issued-credential-id";
+
 pub(crate) struct Token;
 
 impl Special for Token {
@@ -40,6 +43,9 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     let mut answer = view::object(&issued.response).map_err(|error| Status::internal(&error.to_string()))?;
     api::object::set_kind(&mut answer, "authentication.k8s.io/v1", "TokenRequest");
     call.warn(issued.warnings);
+    if let Some(record) = call.audit {
+        record.annotate(ISSUED_ID_KEY, &format!("JTI={id}"));
+    }
     Ok(respond::object(201, &answer, &call.accepted))
 }
 

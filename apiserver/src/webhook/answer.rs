@@ -50,6 +50,11 @@ impl Failure {
     }
 }
 
+/// Whether the code of an answer is a success.
+pub(super) fn accepted(code: u16, content_type: &str, body: &Bytes) -> Result<(), Failure> {
+    if (200..=206).contains(&code) { Ok(()) } else { Err(refused(code, content_type, body)) }
+}
+
 /// The object of an answer.
 pub(super) fn object(code: u16, content_type: &str, body: &Bytes) -> Result<Map, Failure> {
     if !(200..=206).contains(&code) {

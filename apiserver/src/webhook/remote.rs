@@ -17,7 +17,7 @@ use super::answer::{Failure, Lost};
 use super::kubeconfig::{Credential, Kubeconfig};
 use super::place::clean;
 use super::trust;
-use super::wire::{Calls, Connector, answered, pool};
+use super::wire::{Calls, Connector, accepted, answered, pool};
 
 /// The deadline of a call that is configured with none (webhook.go: defaultRequestTimeout).
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,6 +43,12 @@ const FACTOR: f64 = 1.5;
 const JITTER: f64 = 0.2;
 
 impl Backoff {
+    /// How long to wait before each call but the first.
+    pub(crate) fn delays(self) -> impl Iterator<Item = Duration> + Send {
+        let delay = move |step: u32| self.initial.mul_f64(FACTOR.powi(step as i32));
+        (1..self.steps).map(move |step| delay(step - 1).mul_f64(1.0 + JITTER * rand::random::<f64>()))
+    }
+
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts { delay: self.initial, left: self.steps }
     }
@@ -111,6 +117,21 @@ impl Remote {
     /// client-go's texts.
     pub(crate) async fn post(&self, asked: &Map) -> Result<Map, Failure> {
         let failed = |why: String| Failure::new(format!("Post \"{}\": {why}", self.url));
+        let request = self.request(json::encode(asked).into(), &failed)?;
+        self.in_time(answered(&self.calls, request, &failed), &failed).await
+    }
+
+    /// Posts JSON; of what is answered only the code counts.
+    ///
+    /// # Errors
+    /// client-go's texts.
+    pub(crate) async fn send(&self, json: Bytes) -> Result<(), Failure> {
+        let failed = |why: String| Failure::new(format!("Post \"{}\": {why}", self.url));
+        let request = self.request(json, &failed)?;
+        self.in_time(accepted(&self.calls, request, &failed), &failed).await
+    }
+
+    fn request(&self, json: Bytes, failed: &impl Fn(String) -> Failure) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(&self.url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json, */*")
@@ -118,9 +139,15 @@ impl Remote {
         if let Some(authorization) = self.authorization().map_err(failed)? {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        let request =
-            request.body(Full::new(Bytes::from(json::encode(asked)))).map_err(|error| failed(error.to_string()))?;
-        match tokio::time::timeout(self.timeout, answered(&self.calls, request, &failed)).await {
+        request.body(Full::new(json)).map_err(|error| failed(error.to_string()))
+    }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, Failure>>,
+        failed: &impl Fn(String) -> Failure,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.timeout, call).await {
             Ok(answered) => answered,
             Err(_) => {
                 let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";

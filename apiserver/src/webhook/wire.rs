@@ -12,7 +12,7 @@ use std::time::Duration;
 use api::value::Map;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Uri, header, uri::Scheme};
+use http::{Request, Uri, header, response, uri::Scheme};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::Client as Pool;
@@ -56,14 +56,36 @@ pub(super) async fn answered(
     request: Request<Full<Bytes>>,
     failed: &impl Fn(String) -> Failure,
 ) -> Result<Map, Failure> {
+    let (parts, body) = sent(pool, request, failed).await?;
+    answer::object(parts.status.as_u16(), content_type(&parts), &body)
+}
+
+/// As [`answered`], when nothing but the code of the answer counts.
+pub(super) async fn accepted(
+    pool: &Calls,
+    request: Request<Full<Bytes>>,
+    failed: &impl Fn(String) -> Failure,
+) -> Result<(), Failure> {
+    let (parts, body) = sent(pool, request, failed).await?;
+    answer::accepted(parts.status.as_u16(), content_type(&parts), &body)
+}
+
+fn content_type(parts: &response::Parts) -> &str {
+    parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("")
+}
+
+async fn sent(
+    pool: &Calls,
+    request: Request<Full<Bytes>>,
+    failed: &impl Fn(String) -> Failure,
+) -> Result<(response::Parts, Bytes), Failure> {
     let lost = |error| Failure { lost: reset(&error).then_some(Lost::Reset), ..failed(root_of(&error)) };
     let response = pool.request(request).await.map_err(lost)?;
     let (parts, body) = response.into_parts();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| {
         Failure::new(format!("unexpected error when reading response body. Please retry. Original error: {error}"))
     })?;
-    answer::object(parts.status.as_u16(), content_type, &body.to_bytes())
+    Ok((parts, body.to_bytes()))
 }
 
 type PoolError = hyper_util::client::legacy::Error;

@@ -14,6 +14,7 @@ use super::configuration::{Hook, SideEffects};
 use super::metrics::{Over, Rejection};
 use crate::admission::expression::subject::Name;
 use crate::admission::{Attributes, Reader};
+use crate::audit::layer;
 use crate::registry::Entry;
 use crate::webhook::admission_review::{self as review, Answer, Question};
 
@@ -144,6 +145,8 @@ pub(super) fn settle<T>(
     started: Instant,
     outcome: Result<T, Stopped>,
 ) -> Result<Option<T>, Status> {
+    let layer = if step == "admit" { layer::MUTATING_WEBHOOK } else { layer::VALIDATING_WEBHOOK };
+    attributes.annotations.lock().waited(layer, started.elapsed());
     let over = |code: u16| {
         let operation = attributes.operation.text();
         Over { name: &hook.name, step, operation, code, took: started.elapsed() }

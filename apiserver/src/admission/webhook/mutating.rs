@@ -17,12 +17,16 @@ use super::matching::{Versions, wanted};
 use super::reinvocation::Memory;
 use super::{Webhooks, is_exempt};
 use crate::admission::{Attributes, Operation, Plugin, Reader};
+use crate::audit::Level;
 use crate::authz::Authorizers;
 use crate::patch;
 use crate::registry::Entry;
 use crate::webhook::admission_review::Answer;
 
 const NAME: &str = "MutatingAdmissionWebhook";
+/// Prefixes of audit annotations.
+const MUTATION: &str = "mutation.webhook.admission.k8s.io";
+const PATCH: &str = "patch.webhook.admission.k8s.io";
 
 pub(crate) struct MutatingAdmissionWebhook {
     pub(crate) webhooks: Arc<Webhooks>,
@@ -77,13 +81,16 @@ impl MutatingAdmissionWebhook {
                 continue;
             }
             let started = Instant::now();
-            let outcome = self.call(hook, &entry, attributes, objects).await;
+            let place = format!("round_{}_index_{at}", u8::from(is_second));
+            let outcome = self.call(hook, &entry, attributes, objects, &place).await;
             let changed = matches!(outcome, Ok(Some(_)));
-            let round = u8::from(is_second);
-            let key = format!("mutation.webhook.admission.k8s.io/round_{round}_index_{at}");
-            attributes.annotate(key, told(hook, changed));
-            let patched = settle(&self.webhooks, hook, attributes, "admit", started, outcome)?.flatten();
-            if let (Some(patched), Some(object)) = (patched, attributes.object.as_deref_mut()) {
+            attributes.annotate_at(Level::Metadata, || format!("{MUTATION}/{place}"), || told(hook, changed));
+            let settled = settle(&self.webhooks, hook, attributes, "admit", started, outcome)?;
+            if settled.is_none() {
+                let key = || format!("failed-open.{MUTATION}/{place}");
+                attributes.annotate_at(Level::Metadata, key, || hook.name.clone());
+            }
+            if let (Some(patched), Some(object)) = (settled.flatten(), attributes.object.as_deref_mut()) {
                 *object = patched;
             }
             let state = attributes.reinvocation.get_mut();
@@ -102,12 +109,18 @@ impl MutatingAdmissionWebhook {
         entry: &Arc<Entry>,
         attributes: &Attributes<'_>,
         objects: &dyn Reader,
+        place: &str,
     ) -> Result<Option<Map>, Stopped> {
         let failed = |status: Status| Stopped::Broken(Status::internal(&status.message));
         let seen = Seen::of(entry, attributes, objects).await.map_err(failed)?;
         let call = Call { webhooks: &self.webhooks, hook, mutating: true, attributes, seen: &seen };
         let answer = call.ask(objects).await?;
-        let Some(object) = patched(hook, &seen, attributes.subresource, &answer)? else { return Ok(None) };
+        let patched = patched(hook, &seen, attributes.subresource, &answer)?;
+        if !answer.patch.is_empty() {
+            let key = || format!("{PATCH}/{place}");
+            attributes.annotate_at(Level::Request, key, || told_patch(hook, &answer.patch));
+        }
+        let Some(object) = patched else { return Ok(None) };
         if Arc::ptr_eq(entry, attributes.entry) || !attributes.is_own_kind() {
             return Ok(Some(object));
         }
@@ -120,6 +133,17 @@ fn told(hook: &Hook, mutated: bool) -> String {
     let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let (configuration, webhook) = (text(&hook.configuration), text(&hook.name));
     format!("{{\"configuration\":{configuration},\"webhook\":{webhook},\"mutated\":{mutated}}}")
+}
+
+/// The audit annotation of a patch.
+fn told_patch(hook: &Hook, patch: &[u8]) -> String {
+    let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let (configuration, webhook) = (text(&hook.configuration), text(&hook.name));
+    let patch = json::decode_any(patch, Strictness::Lenient).map(|(patch, _)| patch).unwrap_or_default();
+    let mut told = format!("{{\"configuration\":{configuration},\"webhook\":{webhook},\"patch\":").into_bytes();
+    json::encode_value(&mut told, &patch);
+    told.extend_from_slice(b",\"patchType\":\"JSONPatch\"}");
+    String::from_utf8_lossy(&told).into_owned()
 }
 
 /// What an answer's patch makes of the object; `None` when that is the same.

@@ -10,11 +10,13 @@ use base64::Engine;
 
 use super::{MutatingAdmissionWebhook, ValidatingAdmissionWebhook, Webhooks};
 use crate::admission::{Attributes, Chain, Operation, Plugin, Reader};
+use crate::audit::{Annotations, Level};
 use crate::authn::User;
 use crate::authz::Authorizers;
 use crate::registry::Entry;
 use crate::webhook::testing::{Certificate, Objects, Webhook, object};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 /// Sets a label whenever another is there, as a plugin of the server that runs twice.
 struct Follows;
@@ -143,6 +145,30 @@ impl World {
         Ok((object, warnings))
     }
 
+    /// What the audit log is told of a request that is told at `level`: keys without what they all have, and values.
+    async fn told(&self, name: &str, level: Level) -> Vec<String> {
+        let entry = self.objects.registry().get("apps", "v1", "deployments").expect("deployments");
+        let text =
+            format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"template":{{"metadata":{{}},"spec":{{}}}}}}}}"#);
+        let (mut object, user) = (object(&text), User::default());
+        let mut told = Vec::new();
+        for judges in [false, true] {
+            let mut asked = attributes(&entry, &user, name, false, &mut object);
+            asked.annotations = Mutex::new(Annotations::new(level));
+            let _ = match judges {
+                true => self.chain.validate(&asked, &self.objects).await,
+                false => self.chain.admit(&mut asked, &self.objects).await,
+            };
+            let annotations = asked.annotations.into_inner().wanted;
+            told.extend(
+                annotations
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}").replace(".webhook.admission.k8s.io/", " ")),
+            );
+        }
+        told
+    }
+
     async fn refusal(&self, name: &str) -> (u16, String) {
         let status = self.admit(name, false).await.expect_err("a refusal");
         (status.code, status.message)
@@ -174,6 +200,25 @@ async fn failures_may_be_ignored() {
     let world = world(r#"{"failurePolicy":"Ignore"}"#).await;
     assert!(world.admit("broken", false).await.is_ok());
     assert_eq!(world.refusal("refused").await.0, 403);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_told() {
+    let mutated = |changed: bool| {
+        format!(r#"mutation round_0_index_0={{"configuration":"m","webhook":"w.example.com","mutated":{changed}}}"#)
+    };
+    let patch = r#"patch round_0_index_0={"configuration":"m","webhook":"w.example.com","patch":[{"op":"add","path":"/metadata/labels","value":{"hooked":"yes"}}],"patchType":"JSONPatch"}"#;
+    let open = |what: &str| format!("failed-open.{what} round_0_index_0=w.example.com");
+    for (name, policy, level, expect) in [
+        ("plain", "Fail", Level::None, vec![]),
+        ("plain", "Fail", Level::Metadata, vec![mutated(false)]),
+        ("hooked", "Fail", Level::Metadata, vec![mutated(true)]),
+        ("hooked", "Fail", Level::Request, vec![patch.to_owned(), mutated(true)]),
+        ("broken", "Ignore", Level::Metadata, vec![mutated(false), open("mutation"), open("validating")]),
+    ] {
+        let world = world(&format!(r#"{{"failurePolicy":"{policy}"}}"#)).await;
+        assert_eq!(world.told(name, level).await, expect, "{name}");
+    }
 }
 
 #[tokio::test]

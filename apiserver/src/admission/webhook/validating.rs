@@ -13,6 +13,7 @@ use super::configuration::Hook;
 use super::matching::{Versions, wanted};
 use super::{Webhooks, is_exempt};
 use crate::admission::{Attributes, Operation, Plugin, Reader};
+use crate::audit::Level;
 use crate::authz::Authorizers;
 
 pub(crate) struct ValidatingAdmissionWebhook {
@@ -67,9 +68,10 @@ impl ValidatingAdmissionWebhook {
         }
         let calls: FuturesUnordered<_> = relevant
             .iter()
-            .filter_map(|(hook, entry)| {
+            .enumerate()
+            .filter_map(|(at, (hook, entry))| {
                 let seen = seen.iter().find(|seen| Arc::ptr_eq(seen.entry, entry))?;
-                Some(self.call(hook, attributes, seen, objects))
+                Some(self.call(at, hook, attributes, seen, objects))
             })
             .collect();
         // All are awaited, as upstream does: a webhook sees the request even when another refuses it.
@@ -79,6 +81,7 @@ impl ValidatingAdmissionWebhook {
 
     async fn call(
         &self,
+        at: usize,
         hook: &Hook,
         attributes: &Attributes<'_>,
         seen: &Seen<'_>,
@@ -87,6 +90,11 @@ impl ValidatingAdmissionWebhook {
         let started = Instant::now();
         let call = Call { webhooks: &self.webhooks, hook, mutating: false, attributes, seen };
         let outcome = call.ask(objects).await;
-        settle(&self.webhooks, hook, attributes, "validating", started, outcome).map(drop)
+        let settled = settle(&self.webhooks, hook, attributes, "validating", started, outcome)?;
+        if settled.is_none() {
+            let key = || format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{at}");
+            attributes.annotate_at(Level::Metadata, key, || hook.name.clone());
+        }
+        Ok(())
     }
 }

@@ -137,7 +137,13 @@ async fn upgrade(
     let dial = backends.dialer(&target);
     let served = upgrade::serve(wanted, uri, how, dial).await.map_err(|error| plain(500, error.to_string()))?;
     if let Some(work) = served.work {
-        backends.run(work);
+        // The request ends when the stream does.
+        let record = asked.audit.cloned();
+        backends.run(async move {
+            let ended = work.await;
+            drop(record);
+            ended
+        });
     }
     Ok(served.response.map(respond::full))
 }
