@@ -138,7 +138,6 @@ pub(super) async fn run(values: &Values) -> Result<()> {
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
     server.shut_down().await;
-    server.stop();
     server.audited().await;
     Ok(())
 }

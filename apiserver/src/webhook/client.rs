@@ -3,6 +3,7 @@
 //! Invariant: a service is looked up for each call, so that connections to its old address are not used again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::json;
@@ -36,19 +37,6 @@ struct Kept {
     pools: HashMap<Place, (u64, Calls)>,
     /// Counts uses; the pool that was used longest ago goes first.
     uses: u64,
-}
-
-/// A pool of connections that `connector` makes.
-pub(crate) fn pool<B>(connector: Connector) -> Pool<Connector, B>
-where
-    B: http_body::Body + Send,
-    B::Data: Send,
-{
-    Pool::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIME)
-        .pool_max_idle_per_host(IDLE_MAX)
-        .build(connector)
 }
 
 impl Clients {
