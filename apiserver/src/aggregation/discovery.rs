@@ -275,8 +275,7 @@ fn of_resources(body: &[u8], version: &str) -> Result<Map, String> {
             ));
         }
         let kind = kind_of(Some(row).filter(|row| !row.str("kind").is_empty()));
-        let subresource =
-            map! { "subresource" => name, "responseKind" => kind, "verbs" => row.list("verbs").to_vec() };
+        let subresource = map! { "subresource" => name, "responseKind" => kind, "verbs" => row.list("verbs").to_vec() };
         resources[at].list_mut("subresources").push(Value::Map(subresource));
     }
     Ok(document(version, resources.into_iter().map(Value::Map).collect()))

@@ -37,12 +37,13 @@ pub(super) fn document(registry: &Registry, table: &Table, hooks: &[&str]) -> Ve
 
 fn paths(registry: &Registry, table: &Table, hooks: &[&str]) -> BTreeSet<String> {
     let mut paths: BTreeSet<String> = ALWAYS.iter().map(|path| (*path).to_string()).collect();
-    let own = plain::groups(registry).into_iter().flat_map(|(group, versions)| {
-        versions.into_iter().map(move |version| (group.to_owned(), version.to_owned()))
-    });
-    let registered = table.groups().iter().flat_map(|(group, versions)| {
-        versions.iter().map(move |version| (group.clone(), version.clone()))
-    });
+    let own = plain::groups(registry)
+        .into_iter()
+        .flat_map(|(group, versions)| versions.into_iter().map(move |version| (group.to_owned(), version.to_owned())));
+    let registered = table
+        .groups()
+        .iter()
+        .flat_map(|(group, versions)| versions.iter().map(move |version| (group.clone(), version.clone())));
     for (group, version) in own.chain(registered) {
         paths.insert(format!("/apis/{group}/{version}"));
         paths.insert(format!("/apis/{group}"));

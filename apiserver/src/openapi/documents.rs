@@ -63,9 +63,7 @@ impl Document {
     }
 
     pub(super) fn protobuf(&self) -> Bytes {
-        let made = self.protobuf.get_or_init(|| {
-            compress(&(self.to_protobuf)(&self.parsed()))
-        });
+        let made = self.protobuf.get_or_init(|| compress(&(self.to_protobuf)(&self.parsed())));
         made.clone()
     }
 }

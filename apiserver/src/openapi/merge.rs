@@ -40,9 +40,8 @@ fn used(document: &Map, paths: &Map) -> HashSet<String> {
     };
     paths.iter().for_each(|(_, path)| see(path, &mut next));
     while let Some(reference) = next.pop() {
-        let found = SECTIONS.iter().find_map(|(section, prefix)| {
-            document.map(section)?.get(reference.strip_prefix(prefix)?)
-        });
+        let found =
+            SECTIONS.iter().find_map(|(section, prefix)| document.map(section)?.get(reference.strip_prefix(prefix)?));
         if let Some(found) = found {
             see(found, &mut next);
         }
@@ -53,7 +52,8 @@ fn used(document: &Map, paths: &Map) -> HashSet<String> {
 /// A document with some of its paths, and without the definitions that only the others used.
 pub(crate) fn with_paths(document: &Map, keep: impl Fn(&str) -> bool) -> Map {
     let Some(all) = document.map("paths") else { return document.clone() };
-    let kept: Map = all.iter().filter(|(path, _)| keep(path)).map(|(path, item)| (path.clone(), item.clone())).collect();
+    let kept: Map =
+        all.iter().filter(|(path, _)| keep(path)).map(|(path, item)| (path.clone(), item.clone())).collect();
     let (before, after) = (used(document, all), used(document, &kept));
     let (section, prefix) = SECTIONS[0];
     let needed = |name: &str| {
@@ -196,7 +196,9 @@ mod tests {
 
     /// A path that uses a definition.
     fn uses(path: &str, definition: &str) -> String {
-        format!(r##""{path}":{{"get":{{"responses":{{"200":{{"schema":{{"$ref":"#/definitions/{definition}"}}}}}}}}}}"##)
+        format!(
+            r##""{path}":{{"get":{{"responses":{{"200":{{"schema":{{"$ref":"#/definitions/{definition}"}}}}}}}}}}"##
+        )
     }
 
     #[test]
@@ -214,7 +216,8 @@ mod tests {
     #[test]
     fn conflicts_are_renamed_with_what_refers_to_them() {
         let (ours, theirs) = (uses("/a", "A"), uses("/b", "A"));
-        let with = |paths: &str, definitions: &str| format!(r#"{{"paths":{{{paths}}},"definitions":{{{definitions}}}}}"#);
+        let with =
+            |paths: &str, definitions: &str| format!(r#"{{"paths":{{{paths}}},"definitions":{{{definitions}}}}}"#);
         let (x, y) = (r#""A":{"type":"object"}"#, r#""A":{"type":"string"}"#);
         check(&with(&ours, x), &with(&theirs, x), &with(&format!("{ours},{theirs}"), x));
         let renamed = format!("{ours},{}", uses("/b", "A_v2"));

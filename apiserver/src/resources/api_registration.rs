@@ -185,9 +185,11 @@ mod tests {
 
     #[test]
     fn a_condition_has_one_of_three_statuses() {
-        let status = object(r#"{"status":{"conditions":[{"type":"A","status":"True"},{"type":"B","status":"Maybe"}]}}"#);
+        let status =
+            object(r#"{"status":{"conditions":[{"type":"A","status":"True"},{"type":"B","status":"Maybe"}]}}"#);
         let got: Vec<String> = statuses(&status).iter().map(ToString::to_string).collect();
-        let want = r#"status.conditions[1].status: Unsupported value: "Maybe": supported values: "True", "False", "Unknown""#;
+        let want =
+            r#"status.conditions[1].status: Unsupported value: "Maybe": supported values: "True", "False", "Unknown""#;
         assert_eq!(got, [want]);
     }
 

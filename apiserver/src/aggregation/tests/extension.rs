@@ -73,9 +73,8 @@ impl Pair {
 
 /// What it tells of a request: who came, and as whom.
 fn told(method: &Method, uri: &http::Uri, headers: &HeaderMap, body: &Bytes) -> String {
-    let all = |name: &str| -> Vec<&str> {
-        headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect()
-    };
+    let all =
+        |name: &str| -> Vec<&str> { headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect() };
     let names = ["x-remote-user", "x-remote-group", "x-remote-extra-example.com%2fx", "authorization", "host"];
     let headers = names.map(|name| format!("{name}={}", all(name).join(","))).join(" ");
     format!("{method} {uri} {headers} forwarded={} {}", all("x-forwarded-uri").join(","), String::from_utf8_lossy(body))
@@ -151,8 +150,7 @@ const OPENAPI_V2: &str = r##"{"swagger":"2.0","info":{"title":"wardle","version"
     {"description":"OK","schema":{"$ref":"#/definitions/io.k8s.api.core.v1.Pod"}}}}},
     "/apis/":{"get":{"responses":{"200":{"description":"mine"}}}}},
     "definitions":{"io.k8s.api.core.v1.Pod":{"type":"object","description":"a flunder's"}}}"##;
-const OPENAPI_V3: &str =
-    r#"{"paths":{"apis/wardle.example.com/v1alpha1":{"serverRelativeURL":"/openapi/v3/apis/wardle.example.com/v1alpha1?hash=1"}}}"#;
+const OPENAPI_V3: &str = r#"{"paths":{"apis/wardle.example.com/v1alpha1":{"serverRelativeURL":"/openapi/v3/apis/wardle.example.com/v1alpha1?hash=1"}}}"#;
 
 async fn answer(mut request: Request<Incoming>, watched: Watched) -> Result<Response<Body>, Infallible> {
     let plain = "application/json";

@@ -249,10 +249,9 @@ async fn upgraded(world: &World, flunders: &str) {
 }
 
 async fn listed(world: &World) {
-    let current = until("current", || async {
-        world.discovered().await.filter(|version| version.str("freshness") == "Current")
-    })
-    .await;
+    let current =
+        until("current", || async { world.discovered().await.filter(|version| version.str("freshness") == "Current") })
+            .await;
     let resources: Vec<&str> = current.maps("resources").map(|resource| resource.str("resource")).collect();
     assert_eq!(resources, ["flunders"]);
     assert_eq!(world.get(PATH).await.object().str("groupVersion"), "wardle.example.com/v1alpha1");
@@ -306,13 +305,15 @@ async fn gone(world: &World, flunders: &str) {
     assert_eq!(world.asked.call(request.expect("a request")).await.status(), 200);
     let to = world.extension.address;
     let url = format!("https://{to}{PATH}");
-    let why = format!("failing or missing response from {url}: Get \"{url}\": dial tcp {to}: connect: connection refused");
+    let why =
+        format!("failing or missing response from {url}: Get \"{url}\": dial tcp {to}: connect: connection refused");
     let expect = ("False".to_owned(), "FailedDiscoveryCheck".to_owned(), why);
     until("refused", || async { (world.condition().await == expect).then_some(()) }).await;
     let refused = world.get(flunders).await;
     assert_eq!((refused.code, refused.text.as_str()), (503, "service unavailable\n"));
     let metrics = world.get("/metrics").await.text;
-    let counted = format!(r#"aggregator_unavailable_apiservice_total{{name="{NAME}",reason="FailedDiscoveryCheck"}} 1"#);
+    let counted =
+        format!(r#"aggregator_unavailable_apiservice_total{{name="{NAME}",reason="FailedDiscoveryCheck"}} 1"#);
     assert!(metrics.contains(&counted), "{counted}");
     world.delete(&format!("{SERVICES}/{NAME}")).await;
     until("not found", || async { (world.get(flunders).await.code == 404).then_some(()) }).await;
@@ -366,10 +367,8 @@ async fn custom_resources_are_registered_and_removed() {
     })
     .await;
     world.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/foos.example.com").await;
-    until("removed", || async {
-        (world.get(&format!("{SERVICES}/v1.example.com")).await.code == 404).then_some(())
-    })
-    .await;
+    until("removed", || async { (world.get(&format!("{SERVICES}/v1.example.com")).await.code == 404).then_some(()) })
+        .await;
     // A built-in group version is not: who deletes it means it.
     world.delete(&format!("{SERVICES}/v1.batch")).await;
     until("unlisted", || async { (!world.group_names().await.contains(&"batch".to_owned())).then_some(()) }).await;

@@ -39,13 +39,7 @@ pub(super) async fn proxy_target(call: &Call<'_>) -> Result<Target, Status> {
 
 /// The ready endpoints of a service that serve the port of that name: the family first, its slices and their
 /// endpoints in random order.
-pub(crate) fn endpoints(
-    objects: &dyn Reader,
-    namespace: &str,
-    name: &str,
-    port: &str,
-    family: &str,
-) -> Vec<Candidate> {
+pub(crate) fn endpoints(objects: &dyn Reader, namespace: &str, name: &str, port: &str, family: &str) -> Vec<Candidate> {
     let mut slices: Vec<Arc<Map>> = objects.list("discovery.k8s.io", "endpointslices", namespace);
     slices.retain(|slice| slice.label(SERVICE_NAME_LABEL) == Some(name));
     let mut random = rand::rng();
@@ -119,10 +113,7 @@ mod tests {
         );
         let both = |port| {
             let pod = Some(("n".into(), "p".into()));
-            vec![
-                Candidate { ip: "10.0.0.1".into(), port, pod },
-                Candidate { ip: "10.0.0.3".into(), port, pod: None },
-            ]
+            vec![Candidate { ip: "10.0.0.1".into(), port, pod }, Candidate { ip: "10.0.0.3".into(), port, pod: None }]
         };
         assert_eq!(candidates_of(&slice, ""), both(80));
         assert_eq!(candidates_of(&slice, "b"), both(81));
