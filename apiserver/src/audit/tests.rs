@@ -36,7 +36,7 @@ impl World {
         let mut audit = AuditOptions { policy_file: Some(policy_file), log, ..AuditOptions::default() };
         change(&mut audit, &folder);
         let config = Config { static_tokens: Some(TOKENS.into()), audit, ..Config::default() };
-        let (core, _) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
+        let (core, ..) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
         World { folder, core: Arc::new(core), read: 0 }
     }
 

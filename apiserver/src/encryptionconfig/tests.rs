@@ -32,7 +32,7 @@ impl Drop for Server {
 impl Server {
     async fn start(store: &Store, flags: EncryptionConfig) -> Server {
         let config = Config { static_tokens: Some(TOKENS.into()), encryption: flags, ..Config::default() };
-        let (core, _definitions) = crate::assemble::core(&config, store.clone()).expect("a server");
+        let (core, ..) = crate::assemble::core(&config, store.clone()).expect("a server");
         let (core, tasks) = (Arc::new(core), Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() });
         if let Some(encryption) = &core.api.hub.encryption {
             encryption.prime().await;

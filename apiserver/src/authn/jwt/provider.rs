@@ -67,12 +67,12 @@ impl Sought {
             loop {
                 match self.find().await {
                     Ok(verifier) => {
-                        told.send_replace(Ok(Arc::new(verifier)));
+                        drop(told.send_replace(Ok(Arc::new(verifier))));
                         return;
                     }
                     Err(why) => {
                         tracing::error!("oidc authenticator: initializing plugin: {why}");
-                        told.send_replace(Err(why));
+                        drop(told.send_replace(Err(why)));
                     }
                 }
                 tokio::time::sleep(PERIOD).await;
