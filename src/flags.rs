@@ -104,7 +104,7 @@ impl Values {
 
     /// Every value given, in order.
     pub(crate) fn all(&self, name: &str) -> &[String] {
-        self.0.get(name).map_or(&[], Vec::as_slice)
+        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// A duration, in seconds unless it is given.
