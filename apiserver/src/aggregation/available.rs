@@ -176,7 +176,9 @@ async fn tell(core: &Core, service: &ApiService, condition: &Condition) -> Resul
         return Ok(());
     }
     let now = system::now();
+    let mut was_available = false;
     system::update(core, &service.object, "status", &mut |existing| {
+        was_available = conditions::is_true(existing, AVAILABLE);
         // One that has changed is looked at again.
         let unchanged = existing.map("spec") == service.object.map("spec");
         unchanged.then(|| {
@@ -186,7 +188,7 @@ async fn tell(core: &Core, service: &ApiService, condition: &Condition) -> Resul
         })
     })
     .await?;
-    if service.available && !available {
+    if was_available && !available {
         metrics.lost(&service.name, &condition.reason);
     }
     Ok(())
