@@ -152,7 +152,7 @@ mod tests {
                 for metric in family.get_metric() {
                     let labels: Vec<&str> = metric.get_label().iter().map(|label| label.value()).collect();
                     let (name, value) = (family.name().trim_start_matches("apiserver_audit_"), metric.get_counter());
-                    all.push(format!("{name}{labels:?}={}", value.value()));
+                    all.push(format!("{name}{labels:?}={}", value.get_value()));
                 }
             }
         }

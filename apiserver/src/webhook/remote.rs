@@ -43,29 +43,32 @@ const FACTOR: f64 = 1.5;
 const JITTER: f64 = 0.2;
 
 impl Backoff {
-    /// How long to wait before each call but the first.
-    pub(crate) fn delays(self) -> impl Iterator<Item = Duration> + Send {
-        let delay = move |step: u32| self.initial.mul_f64(FACTOR.powi(step as i32));
-        (1..self.steps).map(move |step| delay(step - 1).mul_f64(1.0 + JITTER * rand::random::<f64>()))
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts { delay: self.initial, left: self.steps }
+    }
+}
+
+/// The attempts at one call.
+pub(crate) struct Attempts {
+    delay: Duration,
+    left: u32,
+}
+
+impl Attempts {
+    /// Whether to try again after a failure, when it is time to; not when it will not pass or no attempt is left.
+    pub(crate) async fn again(&mut self, failure: &Failure) -> bool {
+        failure.passes() && self.anew().await
     }
 
-    /// Calls until there is an answer, a failure that will not pass, or no step is left.
-    ///
-    /// # Errors
-    /// Of the last call.
-    pub(crate) async fn run<T>(&self, mut call: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
-        let mut delay = self.initial;
-        let mut step = 1;
-        loop {
-            let outcome = call().await;
-            match &outcome {
-                Err(failure) if failure.passes() && step < self.steps => {}
-                _ => return outcome,
-            }
-            step += 1;
-            tokio::time::sleep(delay.mul_f64(1.0 + JITTER * rand::random::<f64>())).await;
-            delay = delay.mul_f64(FACTOR);
+    /// Whether to try again whatever went wrong, when it is time to; not when no attempt is left.
+    pub(crate) async fn anew(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            return false;
         }
+        tokio::time::sleep(self.delay.mul_f64(1.0 + JITTER * rand::random::<f64>())).await;
+        self.delay = self.delay.mul_f64(FACTOR);
+        true
     }
 }
 
@@ -170,7 +173,6 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::webhook::testing::{Certificate, Webhook, object};
@@ -191,16 +193,12 @@ mod tests {
     }
 
     async fn tries(steps: u32, failure: Failure) -> usize {
-        let tried = AtomicUsize::new(0);
-        let backoff = Backoff { initial: Duration::from_millis(1), steps };
-        let outcome: Result<(), _> = backoff
-            .run(async || {
-                tried.fetch_add(1, Ordering::Relaxed);
-                Err(failure.clone())
-            })
-            .await;
-        assert_eq!(outcome, Err(failure));
-        tried.load(Ordering::Relaxed)
+        let mut attempts = Backoff { initial: Duration::from_millis(1), steps }.attempts();
+        let mut tried = 1;
+        while attempts.again(&failure).await {
+            tried += 1;
+        }
+        tried
     }
 
     #[tokio::test]
