@@ -34,12 +34,11 @@ impl Hook {
     }
 
     async fn post(&self, list: Bytes) -> Result<(), String> {
-        let mut delays = self.backoff.delays();
+        let mut attempts = self.backoff.attempts();
         loop {
-            match (self.remote.send(list.clone()).await, delays.next()) {
-                (Ok(()), _) => return Ok(()),
-                (Err(_), Some(delay)) => tokio::time::sleep(delay).await,
-                (Err(failure), None) => return Err(failure.text),
+            let Err(failure) = self.remote.send(list.clone()).await else { return Ok(()) };
+            if !attempts.anew().await {
+                return Err(failure.text);
             }
         }
     }

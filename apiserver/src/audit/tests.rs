@@ -12,6 +12,7 @@ use super::options::{AuditLogOptions, AuditOptions, BATCH};
 use crate::authn::Peer;
 use crate::chain::Core;
 use crate::config::Config;
+use crate::custom::controller::Queue;
 use crate::respond::full;
 use crate::webhook::testing::{Certificate, Webhook};
 
@@ -22,6 +23,7 @@ const EVENTS: &str = include_str!("testdata/events.txt");
 struct World {
     folder: PathBuf,
     core: Arc<Core>,
+    _definitions: Queue,
     read: usize,
 }
 
@@ -36,8 +38,8 @@ impl World {
         let mut audit = AuditOptions { policy_file: Some(policy_file), log, ..AuditOptions::default() };
         change(&mut audit, &folder);
         let config = Config { static_tokens: Some(TOKENS.into()), audit, ..Config::default() };
-        let (core, ..) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
-        World { folder, core: Arc::new(core), read: 0 }
+        let (core, _definitions, _) = crate::assemble::core(&config, store::Store::memory()).expect("a server");
+        World { folder, core: Arc::new(core), _definitions, read: 0 }
     }
 
     /// Asks what a block of text says, and reads the answer to its end.

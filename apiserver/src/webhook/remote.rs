@@ -43,12 +43,6 @@ const FACTOR: f64 = 1.5;
 const JITTER: f64 = 0.2;
 
 impl Backoff {
-    /// How long to wait before each call but the first.
-    pub(crate) fn delays(self) -> impl Iterator<Item = Duration> + Send {
-        let delay = move |step: u32| self.initial.mul_f64(FACTOR.powi(step as i32));
-        (1..self.steps).map(move |step| delay(step - 1).mul_f64(1.0 + JITTER * rand::random::<f64>()))
-    }
-
     pub(crate) fn attempts(&self) -> Attempts {
         Attempts { delay: self.initial, left: self.steps }
     }
@@ -63,8 +57,13 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// Whether to try again after a failure, when it is time to; not when it will not pass or no attempt is left.
     pub(crate) async fn again(&mut self, failure: &Failure) -> bool {
+        failure.passes() && self.anew().await
+    }
+
+    /// Whether to try again whatever went wrong, when it is time to; not when no attempt is left.
+    pub(crate) async fn anew(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 || !failure.passes() {
+        if self.left == 0 {
             return false;
         }
         tokio::time::sleep(self.delay.mul_f64(1.0 + JITTER * rand::random::<f64>())).await;

@@ -44,7 +44,7 @@ fn judge(policy: &str, request: &str) -> Verdict {
     let policy = Policy::parse(policy.as_bytes()).expect("a policy");
     let tim = User { name: "tim@k8s.io".into(), groups: vec!["humans".into(), "developers".into()], ..User::default() };
     let user = if request == "nobody" { User::default() } else { tim };
-    let (_, [verb, group, resource, subresource, namespace, name], path) =
+    let &(_, [verb, group, resource, subresource, namespace, name], path) =
         REQUESTS.iter().find(|row| row.0 == request).expect("a request");
     let about = ResourceAttributes { group, resource, subresource, namespace, name, ..ResourceAttributes::default() };
     let resource = path.is_empty().then_some(about);
