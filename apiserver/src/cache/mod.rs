@@ -86,6 +86,17 @@ impl Cache {
         state.unreadable = unreadable.into_iter().map(|one| (one.key.clone(), Arc::new(one))).collect();
         state.restart(revision);
         self.count_spoiled(&state);
+        if !state.unreadable.is_empty() {
+            self.end_watchers();
+        }
+    }
+
+    /// Those to come are not ended.
+    fn end_watchers(&self) {
+        let mut live = self.live.lock();
+        if let Live::Open(_) = &*live {
+            *live = Live::Unasked;
+        }
     }
 
     fn count_spoiled(&self, state: &State) {
@@ -100,10 +111,7 @@ impl Cache {
         state.newest = unreadable.revision;
         state.unreadable.insert(unreadable.key.clone(), Arc::new(unreadable));
         self.count_spoiled(&state);
-        let mut live = self.live.lock();
-        if let Live::Open(_) = &*live {
-            *live = Live::Unasked;
-        }
+        self.end_watchers();
     }
 
     /// What was unreadable can be read now; the feed is complete at `revision`.

@@ -144,9 +144,9 @@ async fn what_is_configured_is_encrypted_and_clients_see_nothing_of_it() {
     let one = key("one", 1);
     let file = File::new(&config(&[
         ("configmaps", "{identity: {}}"),
-        ("'*.rbac.authorization.k8s.io'", &format!("{{aesgcm: {{keys: [{one}]}}}}")),
-        ("'*.'", &format!("{{aescbc: {{keys: [{one}]}}}}")),
-        ("'*.*'", &format!("{{secretbox: {{keys: [{one}]}}}}")),
+        ("'*.rbac.authorization.k8s.io'", &*format!("{{aesgcm: {{keys: [{one}]}}}}")),
+        ("'*.'", &*format!("{{aescbc: {{keys: [{one}]}}}}")),
+        ("'*.*'", &*format!("{{secretbox: {{keys: [{one}]}}}}")),
     ]));
     let server = file.server(&store).await;
     server.create_secret().await;
