@@ -1,10 +1,10 @@
 //! TLS as the servers of a cluster do it: certificates reloaded when their files change, client certificates
-//! asked for but judged per request, and clients that are told not to verify.
+//! asked for and judged per request or in the handshake, and clients that are told not to verify.
 //!
 //! Must not know: requests, identities, any other crate of ours.
 
 mod serving;
 mod signatures;
 
-pub use serving::server_config;
+pub use serving::{server_config, verifying_server_config};
 pub use signatures::unverified;

@@ -1,17 +1,19 @@
 //! The serving side, as Go's server does it.
 //!
 //! Invariant: any certificate whose key the client has passes the handshake; who it stands for is judged per
-//! request, so that an unknown authority is a 401 and not a broken connection.
+//! request, so that an unknown authority is a 401 and not a broken connection. Who judges no requests asks for the authorities
+//! to be held against it in the handshake (`verifying_server_config`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -22,16 +24,38 @@ use crate::signatures::Any;
 /// # Errors
 /// The files cannot be read, or do not fit: the path and why.
 pub fn server_config(cert: PathBuf, key: PathBuf) -> Result<ServerConfig, String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let any = Arc::new(Any(provider.signature_verification_algorithms));
+    let any = Arc::new(Any(provider().signature_verification_algorithms));
+    serving(cert, key, any)
+}
+
+/// A server that lets nobody in but clients with a certificate of the authorities of a PEM file, as Go's
+/// `RequireAndVerifyClientCert`.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn verifying_server_config(cert: PathBuf, key: PathBuf, authorities: &Path) -> Result<ServerConfig, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", authorities.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authorities).map_err(|error| failed(&error))? {
+        roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    serving(cert, key, verifier.map_err(|error| failed(&error))?)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn serving(cert: PathBuf, key: PathBuf, clients: Arc<dyn ClientCertVerifier>) -> Result<ServerConfig, String> {
     // Read before the files: what changes in between is loaded again.
     let changed = changed_at(&cert);
     let loaded = Mutex::new((changed, load(&cert, &key)?));
-    let builder = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let resolver = Arc::new(Reloading { cert, key, loaded });
-    let mut config = builder.with_client_cert_verifier(any).with_cert_resolver(resolver);
+    let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

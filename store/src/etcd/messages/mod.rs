@@ -64,11 +64,9 @@ pub struct RangeRequest {
     pub limit: i64,
     #[prost(int64, tag = "4")]
     pub revision: i64,
-    /// See [`SortOrder`].
-    #[prost(int32, tag = "5")]
+    #[prost(enumeration = "SortOrder", tag = "5")]
     pub sort_order: i32,
-    /// See [`SortTarget`].
-    #[prost(int32, tag = "6")]
+    #[prost(enumeration = "SortTarget", tag = "6")]
     pub sort_target: i32,
     #[prost(bool, tag = "7")]
     pub serializable: bool,
@@ -205,11 +203,9 @@ pub enum Response {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Compare {
-    /// See [`CompareResult`].
-    #[prost(int32, tag = "1")]
+    #[prost(enumeration = "CompareResult", tag = "1")]
     pub result: i32,
-    /// See [`CompareTarget`].
-    #[prost(int32, tag = "2")]
+    #[prost(enumeration = "CompareTarget", tag = "2")]
     pub target: i32,
     #[prost(bytes = "vec", tag = "3")]
     pub key: Vec<u8>,
