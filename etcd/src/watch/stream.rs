@@ -40,6 +40,8 @@ struct Watcher {
     ask: Arc<Notify>,
     task: AbortHandle,
     request: pb::WatchCreateRequest,
+    /// The store's revision when it was made: events up to it are of the past.
+    made: Revision,
     /// Progress is due at the next tick: no event was told since the last one.
     idle: bool,
     /// Progress of its own was asked for.
@@ -158,8 +160,9 @@ impl Stream {
         let watch = self.server.store.watch(start, end, revision(request.start_revision)).await.map_err(|_| Gone)?;
         let id = self.number(request.watch_id);
         let response = self.response(id).await?;
+        let made = response.header.map_or(0, |header| revision(header.revision));
         self.send(pb::WatchResponse { created: true, ..response }).await?;
-        self.add(id, request, watch);
+        self.add(id, request, made, watch);
         Ok(())
     }
 
@@ -175,11 +178,11 @@ impl Stream {
         self.next_id - 1
     }
 
-    fn add(&mut self, id: i64, request: pb::WatchCreateRequest, watch: Watch) {
+    fn add(&mut self, id: i64, request: pb::WatchCreateRequest, made: Revision, watch: Watch) {
         let (task, _) = AbortHandle::new_pair();
         self.serial += 1;
         let (serial, ask) = (self.serial, Arc::default());
-        let watcher = Watcher { serial, ask, task, request, idle: true, asked: false, ended: false };
+        let watcher = Watcher { serial, ask, task, request, made, idle: true, asked: false, ended: false };
         self.watchers.insert(id, watcher);
         self.server.metrics.watchers.inc();
         self.read(id, watch);
@@ -243,9 +246,10 @@ impl Stream {
         }
         watcher.idle = false;
         self.server.metrics.events.inc_by(events.len() as u64);
-        let fragmented = request.fragment;
-        let response =
-            pb::WatchResponse { header: self.server.header(last), watch_id: id, events, ..Default::default() };
+        let (fragmented, past) = (request.fragment, last <= watcher.made);
+        // As etcd: a watch that catches up is told the revision of now, one that follows that of the events.
+        let header = if past { self.response(id).await?.header } else { self.server.header(last) };
+        let response = pb::WatchResponse { header, watch_id: id, events, ..Default::default() };
         if !fragmented {
             return self.send(response).await;
         }
