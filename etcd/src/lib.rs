@@ -28,7 +28,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use store::{EmbeddedConfig, Store};
-use tokio_util::task::TaskTracker;
 
 pub use crate::compactor::{Compaction, duration};
 pub use crate::listen::{Place, TlsFiles};
@@ -127,7 +126,6 @@ pub struct Etcd {
     server: Arc<Server>,
     store: Store,
     addresses: Vec<SocketAddr>,
-    tasks: TaskTracker,
 }
 
 impl Etcd {
@@ -137,7 +135,6 @@ impl Etcd {
     /// [`Error::Listen`] and [`Error::Config`].
     pub async fn start(config: Config, store: Store) -> Result<Etcd> {
         let server = Arc::new(Server::new(&config, store.clone())?);
-        let tasks = TaskTracker::new();
         let mut addresses = Vec::new();
         let client = if config.listen_client_http.is_empty() { Serves::Both } else { Serves::Grpc };
         let places = [
@@ -149,14 +146,14 @@ impl Etcd {
             for place in places {
                 let listener = listen::bind(place, &config, serves).await?;
                 addresses.push(listener.address);
-                tasks.spawn(listener.run(server.clone()));
+                server.tasks.spawn(listener.run(server.clone()));
             }
         }
         if let Some(compaction) = config.auto_compaction {
-            tasks.spawn(compactor::run(compaction, store.clone(), server.stop.clone()));
+            server.tasks.spawn(compactor::run(compaction, store.clone(), server.stop.clone()));
         }
         tracing::info!("ready to serve client requests");
-        Ok(Etcd { server, store, addresses, tasks })
+        Ok(Etcd { server, store, addresses })
     }
 
     /// Where it listens: the places of clients, of clients over HTTP alone, of metrics, in the order given.
@@ -170,8 +167,8 @@ impl Etcd {
     /// As [`Store::close`].
     pub async fn stop(self) -> Result<()> {
         self.server.stop.cancel();
-        self.tasks.close();
-        let _ = tokio::time::timeout(DRAIN, self.tasks.wait()).await;
+        self.server.tasks.close();
+        let _ = tokio::time::timeout(DRAIN, self.server.tasks.wait()).await;
         Ok(self.store.close().await?)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use store::etcdserverpb as pb;
 use store::{Revision, Store, Transacted, Txn};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use crate::identity::Identity;
@@ -31,6 +32,8 @@ pub(crate) struct Server {
     pub(crate) max_txn_ops: usize,
     pub(crate) progress_interval: Duration,
     pub(crate) stop: CancellationToken,
+    /// Listeners and streams; they end with `stop`.
+    pub(crate) tasks: TaskTracker,
     store_dir: Option<PathBuf>,
     /// The last write found the disk full.
     full: AtomicBool,
@@ -53,6 +56,7 @@ impl Server {
             max_txn_ops: config.max_txn_ops,
             progress_interval: config.watch_progress_notify_interval,
             stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             store_dir: config.store_dir.clone(),
             full: AtomicBool::new(false),
         })

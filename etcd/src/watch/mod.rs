@@ -26,6 +26,6 @@ pub(crate) fn watch(
     requests: Streaming<pb::WatchRequest>,
 ) -> impl Stream<Item = Result<pb::WatchResponse, Status>> + Send + 'static {
     let (out, mut responses) = mpsc::channel(QUEUE);
-    tokio::spawn(stream::run(server, requests, out));
+    server.tasks.spawn(stream::run(server.clone(), requests, out));
     futures::stream::poll_fn(move |context| responses.poll_recv(context))
 }

@@ -1,7 +1,7 @@
 //! The server over real connections: every call of a script against what a real etcd answered, TLS, HTTP, restarts.
 //!
 //! `testdata/answers.txt` is what etcd 3.7.3 answered to `script.rs`. With `KEELSON_ETCD` naming an etcd the test
-//! `record` (ignored otherwise) asks it and writes the file anew.
+//! asks that first and writes the file anew.
 
 mod client;
 mod http;

@@ -1,7 +1,7 @@
 //! What is asked of a fresh server, in order.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use store::Store;
 use store::etcdserverpb as pb;
@@ -14,29 +14,26 @@ fn answers() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_etcds() {
-    for store in [Store::memory(), embedded().await] {
+    if let Ok(binary) = std::env::var("KEELSON_ETCD") {
+        std::fs::write(answers(), record(&binary).await).unwrap();
+    }
+    let expect = std::fs::read_to_string(answers()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    for store in [Store::memory(), etcd_server::open(dir.path()).await.unwrap().0] {
         let (etcd, channel) = ours(store).await;
         let text = run(channel).await;
-        let expect = std::fs::read_to_string(answers()).unwrap();
-        for (line, (found, expect)) in text.lines().zip(expect.lines()).enumerate() {
-            let label = text.lines().take(line).last().unwrap_or_default();
-            assert_eq!(found, expect, "line {} after {label:?}", line + 1);
+        let mut label = "";
+        for (number, (found, expect)) in text.lines().zip(expect.lines()).enumerate() {
+            assert_eq!(found, expect, "line {} after {label:?}", number + 1);
+            label = found;
         }
         assert_eq!(text.lines().count(), expect.lines().count());
         etcd.stop().await.unwrap();
     }
 }
 
-async fn embedded() -> Store {
-    // Kept: a test that fails leaves what it did.
-    let dir = tempfile::tempdir().unwrap().keep();
-    etcd_server::open(&dir).await.unwrap().0
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "asks the etcd that KEELSON_ETCD names and writes the answers anew"]
-async fn record() {
-    let binary = std::env::var("KEELSON_ETCD").expect("KEELSON_ETCD names an etcd");
+/// What a real etcd answers.
+async fn record(binary: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let free = || {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -44,16 +41,15 @@ async fn record() {
     };
     let (client, peer) = (free(), free());
     let cluster = format!("--initial-cluster=default={peer}");
-    let mut command = Command::new(binary);
+    let mut command = tokio::process::Command::new(binary);
     command.arg("--data-dir").arg(dir.path().join("data")).args(["--listen-client-urls", &client]);
     command.args(["--advertise-client-urls", "http://localhost:2379", "--listen-peer-urls", &peer]);
     command.args(["--initial-advertise-peer-urls", &peer, &cluster, "--unsafe-no-fsync", "--log-level", "error"]);
-    let mut child = command.stdin(Stdio::null()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap();
     let text = run(connect(&client).await).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().await.unwrap();
     // Only where it listens for peers is told differently.
-    std::fs::write(answers(), text.replace(&peer, "http://localhost:2380")).unwrap();
+    text.replace(&peer, "http://localhost:2380")
 }
 
 async fn run(channel: tonic::transport::Channel) -> String {
