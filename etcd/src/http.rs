@@ -116,12 +116,7 @@ async fn health<B>(server: &Server, request: &Request<B>) -> Response<Body> {
 }
 
 /// Runs the checks of a kind, or the one that the path names.
-async fn checked<B>(
-    server: &Server,
-    request: &Request<B>,
-    kind: &str,
-    checks: &[&'static str],
-) -> Response<Body> {
+async fn checked<B>(server: &Server, request: &Request<B>, kind: &str, checks: &[&'static str]) -> Response<Body> {
     let one = request.uri().path().trim_start_matches('/').trim_start_matches(kind);
     let named: Vec<&str> = match one.strip_prefix('/') {
         None => {

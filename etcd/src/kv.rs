@@ -8,7 +8,7 @@ use store::etcdserverpb as pb;
 use store::{Answer, Op, Ranged, Txn};
 use tonic::Status;
 
-use crate::server::{Server, signed};
+use crate::server::Server;
 use crate::status::{self, refuse};
 use crate::{range, txn};
 
@@ -136,6 +136,7 @@ impl Iterator for Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::signed;
 
     #[test]
     fn chunks_grow_to_the_size_wanted() {

@@ -30,8 +30,8 @@ use std::time::Duration;
 use store::{EmbeddedConfig, Store};
 
 pub use crate::compactor::{Compaction, duration};
-pub use crate::listen::{Place, TlsFiles};
 use crate::listen::Serves;
+pub use crate::listen::{Place, TlsFiles};
 use crate::server::Server;
 
 /// The version whose API and behaviour this is (`api/version/version.go@v3.7.3`).

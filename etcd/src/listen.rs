@@ -62,9 +62,9 @@ impl Place {
         let (host, port) = port.ok_or_else(|| format!("URL address does not have the form \"host:port\": {url}"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let known = host == "localhost" || host.is_empty() || host.parse::<std::net::IpAddr>().is_ok();
-        known.then(|| Place { secure, host: host.to_owned(), port }).ok_or_else(|| {
-            format!("expected IP in URL for binding ({url})")
-        })
+        known
+            .then(|| Place { secure, host: host.to_owned(), port })
+            .ok_or_else(|| format!("expected IP in URL for binding ({url})"))
     }
 }
 
@@ -120,7 +120,9 @@ pub(crate) async fn bind(place: &Place, config: &Config, serves: Serves) -> Resu
         }
         (false, files) => {
             if files.is_some() {
-                tracing::warn!("scheme is http or unix while key and cert files are present; ignoring key and cert files");
+                tracing::warn!(
+                    "scheme is http or unix while key and cert files are present; ignoring key and cert files"
+                );
             }
             None
         }
@@ -158,13 +160,9 @@ impl Listener {
                 () = server.stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => drop(tasks.spawn(connection(
-                    server.clone(),
-                    stream,
-                    self.tls.clone(),
-                    self.serves,
-                    self.keepalive,
-                ))),
+                Ok((stream, _)) => {
+                    drop(tasks.spawn(connection(server.clone(), stream, self.tls.clone(), self.serves, self.keepalive)))
+                }
                 Err(error) => {
                     tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_RETRY).await;

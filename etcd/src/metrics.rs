@@ -101,10 +101,8 @@ impl Metrics {
             watch_streams: m.gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.")?,
             leases_granted: m.counter("etcd_debugging_lease_granted_total", "The total number of granted leases.")?,
             leases_revoked: m.counter("etcd_debugging_lease_revoked_total", "The total number of revoked leases.")?,
-            leases_renewed: m.counter(
-                "etcd_debugging_lease_renewed_total",
-                "The number of renewed leases seen by the leader.",
-            )?,
+            leases_renewed: m
+                .counter("etcd_debugging_lease_renewed_total", "The number of renewed leases seen by the leader.")?,
             health_success: m.counter("etcd_server_health_success", "The total number of successful health checks")?,
             health_failures: m.counter("etcd_server_health_failures", "The total number of failed health checks")?,
             checks: m.counters(

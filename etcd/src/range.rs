@@ -17,8 +17,7 @@ pub(crate) fn check(request: &pb::RangeRequest) -> Result<(), Status> {
     if request.key.is_empty() {
         return Err(refuse(status::EMPTY_KEY));
     }
-    let known =
-        pb::SortOrder::is_valid(request.sort_order) && pb::SortTarget::is_valid(request.sort_target);
+    let known = pb::SortOrder::is_valid(request.sort_order) && pb::SortTarget::is_valid(request.sort_target);
     if known { Ok(()) } else { Err(refuse(status::INVALID_SORT_OPTION)) }
 }
 

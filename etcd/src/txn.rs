@@ -120,9 +120,8 @@ fn compare(request: &pb::Compare) -> Option<Compare> {
 pub(crate) fn answer(request: &pb::TxnRequest, done: Transacted, header: Option<pb::Header>) -> pb::TxnResponse {
     let ops = if done.succeeded { &request.success } else { &request.failure };
     let requests = ops.iter().filter_map(|op| op.request.as_ref());
-    let responses = requests.zip(done.answers).map(|(request, answer)| pb::ResponseOp {
-        response: response(request, answer),
-    });
+    let responses =
+        requests.zip(done.answers).map(|(request, answer)| pb::ResponseOp { response: response(request, answer) });
     pb::TxnResponse { header, succeeded: done.succeeded, responses: responses.collect() }
 }
 

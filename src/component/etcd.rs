@@ -104,9 +104,6 @@ pub(super) fn version() -> String {
 /// Runs until told to end.
 pub(super) async fn run(values: &Values) -> Result<()> {
     let mut config = config(values)?;
-    if values.flag("unsafe-no-fsync", false) {
-        tracing::warn!("--unsafe-no-fsync has no effect: every write is made durable");
-    }
     if config.quota_backend_bytes != 0 {
         tracing::warn!("--quota-backend-bytes is told to clients and not enforced: the disk is the limit");
     }
@@ -307,6 +304,9 @@ mod tests {
         check(&["--auto-compaction-mode=x"], "unknown auto-compaction-mode \"x\"");
         check(&["--initial-cluster-state=x"], "unexpected clusterState \"x\"");
         let two = "--initial-cluster=a=http://localhost:2380,b=http://10.0.0.2:2380";
-        check(&[two], "--initial-cluster names other members (b=http://10.0.0.2:2380); only a cluster of one is supported");
+        check(
+            &[two],
+            "--initial-cluster names other members (b=http://10.0.0.2:2380); only a cluster of one is supported",
+        );
     }
 }

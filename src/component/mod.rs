@@ -109,8 +109,9 @@ impl Component {
             println!("{}", if go { etcd::version() } else { format!("Kubernetes {}", crate::VERSION) });
             return ExitCode::SUCCESS;
         }
-        let logging = if go { zap::start(&values) } else { Ok(klog::start(&values)) };
-        if let Err(error) = logging {
+        if !go {
+            klog::start(&values);
+        } else if let Err(error) = zap::start(&values) {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }

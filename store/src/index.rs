@@ -101,7 +101,10 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum LeaseAsk {
     /// An identity of 0 lets the store choose; the length is in seconds.
-    Grant { id: i64, ttl: i64 },
+    Grant {
+        id: i64,
+        ttl: i64,
+    },
     Renew(i64),
     Revoke(i64),
 }

@@ -128,12 +128,12 @@ impl Stream {
         }
     }
 
-    async fn send(&self, response: pb::WatchResponse) -> Result<(), Gone> {
+    async fn send(&mut self, response: pb::WatchResponse) -> Result<(), Gone> {
         self.out.send(Ok(response)).await.map_err(|_| Gone)
     }
 
     /// The response of now for a watch.
-    async fn response(&self, watch_id: i64) -> Result<pb::WatchResponse, Gone> {
+    async fn response(&mut self, watch_id: i64) -> Result<pb::WatchResponse, Gone> {
         let header = self.server.header_now().await.map_err(|_| Gone)?;
         Ok(pb::WatchResponse { header, watch_id, ..Default::default() })
     }
@@ -267,7 +267,8 @@ impl Stream {
         }
         let compact_revision = signed(compact_revision);
         let header = self.server.header(0);
-        let response = pb::WatchResponse { header, watch_id: id, canceled: true, compact_revision, ..Default::default() };
+        let response =
+            pb::WatchResponse { header, watch_id: id, canceled: true, compact_revision, ..Default::default() };
         self.send(response).await?;
         self.gathered(id, Revision::MAX).await
     }

@@ -119,7 +119,7 @@ impl Transcript {
     pub(crate) async fn call<Q, A>(&mut self, label: &str, method: &str, request: Q)
     where
         Q: Message + 'static,
-        A: Message + Default + 'static,
+        A: Message + Default + Debug + 'static,
     {
         let answer = call::<Q, A>(&self.channel, method, request).await;
         self.note(label, answer.as_ref().map(|answer| answer as &dyn Debug));
@@ -129,7 +129,7 @@ impl Transcript {
     pub(crate) async fn stream<Q, A>(&mut self, label: &str, method: &str, request: Q)
     where
         Q: Message + 'static,
-        A: Message + Default + 'static,
+        A: Message + Default + Debug + 'static,
     {
         let mut grpc = grpc(&self.channel);
         grpc.ready().await.unwrap();

@@ -23,7 +23,8 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> (u16, String, Str
 }
 
 const VERSIONS: &str = r#"{"etcdserver":"3.7.3","etcdcluster":"3.7.0","storage":"3.7.0"}"#;
-const VERBOSE: &str = "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
+const VERBOSE: &str =
+    "[+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\nok\n";
 
 #[tokio::test]
 async fn health_and_version_are_etcds() {
@@ -37,8 +38,12 @@ async fn health_and_version_are_etcds() {
         ("GET", "/livez", 200, "ok\n"),
         ("GET", "/livez?verbose", 200, "[+]serializable_read ok\nok\n"),
         ("GET", "/readyz?verbose", 200, VERBOSE),
-        ("GET", "/readyz?verbose&exclude=non_learner&exclude=linearizable_read&exclude=data_corruption", 200,
-            "[+]serializable_read ok\nok\n"),
+        (
+            "GET",
+            "/readyz?verbose&exclude=non_learner&exclude=linearizable_read&exclude=data_corruption",
+            200,
+            "[+]serializable_read ok\nok\n",
+        ),
         ("GET", "/readyz/linearizable_read", 200, "ok\n"),
         ("GET", "/readyz/nothing", 404, "404 page not found\n"),
         ("POST", "/livez", 405, "Method Not Allowed\n"),

@@ -244,18 +244,18 @@ async fn refused_txns(t: &mut Transcript) {
         ("a put without a key", vec![op_put("", "1")]),
         ("a range without a key", vec![op_range("", "")]),
         ("a delete without a key", vec![op_delete("", "")]),
-        ("a lease that is not", vec![
-            op_put("x", "1"),
-            op(pb::Request::Put(pb::PutRequest { lease: 99, ..put("y", "1") })),
-        ]),
-        ("a value kept of nothing", vec![
-            op_put("x", "1"),
-            op(pb::Request::Put(pb::PutRequest { ignore_value: true, ..put("y", "") })),
-        ]),
-        ("a range of the future", vec![
-            op_put("x", "1"),
-            op(pb::Request::Range(pb::RangeRequest { revision: 1000, ..range("x", "") })),
-        ]),
+        (
+            "a lease that is not",
+            vec![op_put("x", "1"), op(pb::Request::Put(pb::PutRequest { lease: 99, ..put("y", "1") }))],
+        ),
+        (
+            "a value kept of nothing",
+            vec![op_put("x", "1"), op(pb::Request::Put(pb::PutRequest { ignore_value: true, ..put("y", "") }))],
+        ),
+        (
+            "a range of the future",
+            vec![op_put("x", "1"), op(pb::Request::Range(pb::RangeRequest { revision: 1000, ..range("x", "") }))],
+        ),
     ];
     for (label, ops) in cases {
         t.txn(&format!("with {label}"), txn(vec![], ops, vec![])).await;

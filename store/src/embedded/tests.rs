@@ -84,9 +84,7 @@ async fn grant(store: &Embedded, ttl: i64) -> Result<i64> {
 /// Puts and deletes (`None`) as one transaction; gives its revision.
 async fn transact(store: &Embedded, changes: &[(String, Option<String>)]) -> Result<Revision> {
     let op = |(key, value): &(String, Option<String>)| match value {
-        Some(value) => {
-            Op::Put(Put { key: key.clone().into(), value: Some(value.clone().into()), lease: Some(0) })
-        }
+        Some(value) => Op::Put(Put { key: key.clone().into(), value: Some(value.clone().into()), lease: Some(0) }),
         None => Op::Delete { start: key.clone().into(), end: "".into() },
     };
     Ok(store.transact(Txn { success: changes.iter().map(op).collect(), ..Txn::default() }).await?.revision)

@@ -4,7 +4,7 @@
 //! again then. Invariant: what is given back has etcd's own numbers. Non-goals: prefixes, authentication by password.
 
 mod client;
-pub(crate) mod messages;
+pub mod messages;
 mod watch;
 
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Etcd {
 
     pub(crate) async fn write(&self, write: Write) -> Result<Outcome> {
         match (write.expect, write.value) {
-            (Some(expected), value) => self.transact(write.key.to_vec(), value, write.lease, expected).await,
+            (Some(expected), value) => self.compare_and_write(write.key.to_vec(), value, write.lease, expected).await,
             (None, Some(value)) => {
                 let answer: pb::PutResponse = self.call(PUT, Call::Write, put(&write.key, value, write.lease)).await?;
                 Ok(done(answer.header, answer.prev_kv))
@@ -124,7 +124,13 @@ impl Etcd {
         }
     }
 
-    async fn transact(&self, key: Vec<u8>, value: Option<Bytes>, lease: i64, expected: Revision) -> Result<Outcome> {
+    async fn compare_and_write(
+        &self,
+        key: Vec<u8>,
+        value: Option<Bytes>,
+        lease: i64,
+        expected: Revision,
+    ) -> Result<Outcome> {
         let change = match value {
             Some(value) => pb::Request::Put(put(&key, value, lease)),
             None => pb::Request::DeleteRange(delete(&key)),
@@ -158,7 +164,8 @@ impl Etcd {
     }
 
     pub(crate) async fn grant_lease(&self, ttl: i64) -> Result<i64> {
-        let answer: pb::LeaseGrantResponse = self.call(LEASE_GRANT, Call::Write, pb::LeaseGrantRequest { ttl, id: 0 }).await?;
+        let answer: pb::LeaseGrantResponse =
+            self.call(LEASE_GRANT, Call::Write, pb::LeaseGrantRequest { ttl, id: 0 }).await?;
         if answer.error.is_empty() { Ok(answer.id) } else { Err(Error::Unavailable(answer.error)) }
     }
 

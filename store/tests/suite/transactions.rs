@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use store::{Answer, Compare, Error, KeyValue, Op, Operand, Put, Range, Relation, Revision, Store, Transacted, Txn, Watched};
+use store::{
+    Answer, Compare, Error, KeyValue, Op, Operand, Put, Range, Relation, Revision, Store, Transacted, Txn, Watched,
+};
 use tokio::time::timeout;
 
 use crate::watches::show;
@@ -61,7 +63,11 @@ pub(crate) async fn operations_are_one_step(store: Store) {
             "@2 then: put@2 was []; put@2 was []; range@2 2 [a=1 2/2/1,b=1 2/2/1]",
         ),
         (
-            txn(vec![when("a", Relation::Equal, Operand::Version(1))], vec![op_put("a", "2")], vec![op_delete("a", "")]),
+            txn(
+                vec![when("a", Relation::Equal, Operand::Version(1))],
+                vec![op_put("a", "2")],
+                vec![op_delete("a", "")],
+            ),
             "@3 then: put@3 was [a=1 2/2/1]",
         ),
         (
@@ -240,10 +246,8 @@ async fn transfer(store: &Store, from: &str, to: &str) {
             let key = str::from_utf8(&kv.key).unwrap();
             when(key, Relation::Equal, Operand::Modified(kv.mod_revision as i64))
         });
-        let moved = vec![
-            op_put(from, &(number(items[0]) - 1).to_string()),
-            op_put(to, &(number(items[1]) + 1).to_string()),
-        ];
+        let moved =
+            vec![op_put(from, &(number(items[0]) - 1).to_string()), op_put(to, &(number(items[1]) + 1).to_string())];
         if store.transact(txn(unchanged.collect(), moved, vec![])).await.unwrap().succeeded {
             return;
         }
