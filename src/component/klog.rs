@@ -35,9 +35,9 @@ pub(crate) fn start(values: &Values) {
 
 /// The fields of an event: the message, and the others in order.
 #[derive(Default)]
-struct Fields {
-    message: String,
-    others: Vec<(&'static str, String)>,
+pub(super) struct Fields {
+    pub(super) message: String,
+    pub(super) others: Vec<(&'static str, String)>,
 }
 
 impl Visit for Fields {

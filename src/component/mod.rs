@@ -1,15 +1,17 @@
 //! Components under their upstream names: `keelson kube-scheduler ...`, or a link of that name.
 //!
-//! Invariant: flags, error texts, exit codes (0 and 1) and log lines are upstream's. A flag that has no
+//! Invariant: flags, error texts, exit codes (0 and 1; of etcd also 2) and log lines are upstream's. A flag that has no
 //! effect here is accepted and named once. Non-goal: what components do.
 
 mod access;
+mod etcd;
 mod klog;
 mod kube_apiserver;
 mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
+mod zap;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,9 +37,11 @@ enum WrongFlag {
     Line,
     UsageAndLine,
     Log,
+    /// As Go's flag package, whose flags and whose program this is: not one of Kubernetes.
+    Go,
 }
 
-const COMPONENTS: [Component; 5] = [
+const COMPONENTS: [Component; 6] = [
     Component {
         name: "kube-apiserver",
         flags: kube_apiserver::FLAGS,
@@ -73,7 +77,17 @@ const COMPONENTS: [Component; 5] = [
         run: |values| Box::pin(kube_proxy::run(values)),
         wrong_flag: WrongFlag::UsageAndLine,
     },
+    Component {
+        name: "etcd",
+        flags: etcd::FLAGS,
+        honoured: etcd::HONOURED,
+        run: |values| Box::pin(etcd::run(values)),
+        wrong_flag: WrongFlag::Go,
+    },
 ];
+
+/// The exit code of a Go program with a wrong flag.
+const GO_FLAG_ERROR: u8 = 2;
 
 /// Runs the component of a name; `None` when there is none of that name.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
@@ -82,7 +96,9 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
 
 impl Component {
     fn main(&self, arguments: &[String]) -> ExitCode {
-        let values = match flags::parse(self.name, self.flags, arguments) {
+        let go = self.wrong_flag == WrongFlag::Go;
+        let arguments = if go { etcd::arguments(arguments) } else { arguments.to_vec() };
+        let values = match flags::parse(self.name, self.flags, &arguments) {
             Ok(values) => values,
             Err(error) => return self.refuse(&error),
         };
@@ -91,10 +107,15 @@ impl Component {
             return ExitCode::SUCCESS;
         }
         if values.get("version").is_some_and(|version| version != "false") {
-            println!("Kubernetes {}", crate::VERSION);
+            println!("{}", if go { etcd::version() } else { format!("Kubernetes {}", crate::VERSION) });
             return ExitCode::SUCCESS;
         }
-        klog::start(&values);
+        if !go {
+            klog::start(&values);
+        } else if let Err(error) = zap::start(&values) {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
         for name in values.others(self.honoured) {
             tracing::warn!("flag --{name} is accepted but has no effect in this version");
         }
@@ -115,6 +136,10 @@ impl Component {
             WrongFlag::Log => {
                 klog::start(&Values::default());
                 tracing::error!(err = format!("failed to parse kubelet flag: {error}"), "command failed");
+            }
+            WrongFlag::Go => {
+                eprintln!("{}\n{}", etcd::refusal(error), self.usage());
+                return ExitCode::from(GO_FLAG_ERROR);
             }
         }
         ExitCode::FAILURE

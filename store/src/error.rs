@@ -17,12 +17,20 @@ pub enum Error {
     Full,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
+    #[error("etcdserver: lease already exists")]
+    LeaseExists,
     #[error("etcdserver: too large lease TTL")]
     LeaseTtlTooLarge,
     #[error("etcdserver: request is too large")]
     TooLarge,
     #[error("etcdserver: key is not provided")]
     EmptyKey,
+    /// A put that keeps the value or the lease of a key that does not exist.
+    #[error("etcdserver: key not found")]
+    KeyNotFound,
+    /// The backend cannot do it.
+    #[error("not supported by this backend of the store")]
+    Unsupported,
     #[error("{0}")]
     Damaged(Damage),
     /// Another process has the directory open.

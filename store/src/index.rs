@@ -5,14 +5,14 @@
 //! moves them. Non-goal: who is told (see `local`).
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque, hash_map};
 use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::{Error, Event, EventKind, KeyValue, Outcome, Result, Revision, Write};
+use crate::{Error, Event, EventKind, KeyValue, LeaseState, Outcome, Result, Revision, Write};
 
 /// The revision of a store nothing was written to, as etcd's.
 const FIRST_REVISION: Revision = 1;
@@ -95,6 +95,27 @@ pub(crate) struct Lease {
     /// Seconds.
     pub(crate) ttl: i64,
     pub(crate) expires: Instant,
+}
+
+/// What is asked of a lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LeaseAsk {
+    /// An identity of 0 lets the store choose; the length is in seconds.
+    Grant {
+        id: i64,
+        ttl: i64,
+    },
+    Renew(i64),
+    Revoke(i64),
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LeaseDone {
+    pub(crate) id: i64,
+    /// Seconds.
+    pub(crate) ttl: i64,
+    pub(crate) revision: Revision,
 }
 
 #[derive(Debug)]
@@ -215,10 +236,18 @@ impl Index {
         self.revision = stage.revision;
     }
 
+    /// Makes a lease, or gives one a new length.
     pub(crate) fn grant(&mut self, lease: Lease) {
-        self.revoke(lease.id);
         self.expiries.insert((lease.expires, lease.id));
-        self.leases.insert(lease.id, Leased { lease, keys: HashSet::new() });
+        match self.leases.entry(lease.id) {
+            hash_map::Entry::Vacant(vacant) => _ = vacant.insert(Leased { lease, keys: HashSet::new() }),
+            hash_map::Entry::Occupied(mut held) => {
+                let before = std::mem::replace(&mut held.get_mut().lease, lease);
+                if before.expires != held.get().lease.expires {
+                    self.expiries.remove(&(before.expires, before.id));
+                }
+            }
+        }
     }
 
     pub(crate) fn revoke(&mut self, id: i64) {
@@ -262,6 +291,20 @@ impl Index {
 
     pub(crate) fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values().map(|leased| &leased.lease)
+    }
+
+    /// A lease with what is left of it at `now` and its keys, in order.
+    pub(crate) fn lease(&self, id: i64, now: Instant) -> Option<LeaseState> {
+        let Leased { lease, keys } = self.leases.get(&id)?;
+        let mut keys: Vec<_> = keys.iter().cloned().collect();
+        keys.sort_unstable();
+        let remaining = lease.expires.saturating_duration_since(now);
+        Some(LeaseState { ttl_seconds: lease.ttl, remaining, keys })
+    }
+
+    /// All leases, that which expires first first.
+    pub(crate) fn lease_ids(&self) -> Vec<i64> {
+        self.expiries.iter().map(|(_, id)| *id).collect()
     }
 
     /// The lease that expires first.
@@ -355,7 +398,7 @@ impl Stage {
         self.events.is_empty() && self.granted.is_empty() && self.revoked.is_empty()
     }
 
-    fn current(&self, index: &Index, key: &[u8]) -> Option<KeyValue> {
+    pub(crate) fn current(&self, index: &Index, key: &[u8]) -> Option<KeyValue> {
         match self.overlay.get(key) {
             Some(staged) => staged.clone(),
             None => index.get(key, Revision::MAX),
@@ -378,39 +421,81 @@ impl Stage {
         Ok(Outcome::Done { revision: self.revision, previous })
     }
 
-    fn change(&mut self, key: Bytes, value: Option<Bytes>, lease: i64, previous: Option<KeyValue>) {
+    pub(crate) fn change(&mut self, key: Bytes, value: Option<Bytes>, lease: i64, previous: Option<KeyValue>) {
         let event = event(self.revision, key, value, lease, previous);
         let current = (event.kind == EventKind::Put).then(|| event.kv.clone());
         self.overlay.insert(event.kv.key.clone(), current);
         self.events.push(event);
     }
 
-    fn holds(&self, index: &Index, lease: i64) -> bool {
+    pub(crate) fn holds(&self, index: &Index, lease: i64) -> bool {
         let granted = index.leases.contains_key(&lease) || self.granted.iter().any(|granted| granted.id == lease);
         granted && !self.revoked.contains(&lease)
     }
 
-    /// Grants a lease with an identity that no other has had: the time in microseconds, or the next free number.
-    pub(crate) fn grant(&mut self, index: &Index, ttl: i64, now: Instant, unix: Duration) -> Result<i64> {
+    /// Decides what is asked of a lease.
+    pub(crate) fn lease(&mut self, index: &Index, ask: &LeaseAsk, now: Instant, unix: Duration) -> Result<LeaseDone> {
+        let (id, ttl) = match *ask {
+            LeaseAsk::Grant { id, ttl } => self.grant(index, id, ttl, now, unix)?,
+            LeaseAsk::Renew(id) => self.renew(index, id, now)?,
+            LeaseAsk::Revoke(id) if self.holds(index, id) => {
+                self.end(index, id);
+                (id, 0)
+            }
+            LeaseAsk::Revoke(_) => return Err(Error::LeaseNotFound),
+        };
+        Ok(LeaseDone { id, ttl, revision: self.revision })
+    }
+
+    /// Grants a lease of the identity asked for; if that is 0, of one that no other has had: the time in microseconds, or the
+    /// next free number.
+    fn grant(&mut self, index: &Index, id: i64, ttl: i64, now: Instant, unix: Duration) -> Result<(i64, i64)> {
         if ttl > MAX_LEASE_TTL {
             return Err(Error::LeaseTtlTooLarge);
         }
-        let ttl = ttl.max(MIN_LEASE_TTL);
-        let mut id = i64::try_from(unix.as_micros()).unwrap_or(1);
-        while self.holds(index, id) || self.revoked.contains(&id) {
-            id += 1;
+        if id != 0 && self.holds(index, id) {
+            return Err(Error::LeaseExists);
         }
-        self.granted.push(Lease { id, ttl, expires: now + Duration::from_secs(ttl.unsigned_abs()) });
-        Ok(id)
+        let ttl = ttl.max(MIN_LEASE_TTL);
+        let mut granted = if id == 0 { i64::try_from(unix.as_micros()).unwrap_or(1) } else { id };
+        while id == 0 && (self.holds(index, granted) || self.revoked.contains(&granted)) {
+            granted += 1;
+        }
+        // Revoked and granted in one batch: its keys have been deleted, so a new length is all that is left to do.
+        self.revoked.retain(|revoked| *revoked != granted);
+        self.granted.push(Lease { id: granted, ttl, expires: now + seconds(ttl) });
+        Ok((granted, ttl))
+    }
+
+    /// Gives a lease its whole length again.
+    fn renew(&mut self, index: &Index, id: i64, now: Instant) -> Result<(i64, i64)> {
+        let lease = self.held(index, id).filter(|lease| lease.expires > now).ok_or(Error::LeaseNotFound)?;
+        let renewed = Lease { expires: now + seconds(lease.ttl), ..lease.clone() };
+        let ttl = renewed.ttl;
+        self.granted.push(renewed);
+        Ok((id, ttl))
+    }
+
+    fn held<'s>(&'s self, index: &'s Index, id: i64) -> Option<&'s Lease> {
+        let staged = self.granted.iter().rev().find(|lease| lease.id == id);
+        let held = staged.or_else(|| index.leases.get(&id).map(|leased| &leased.lease));
+        held.filter(|_| !self.revoked.contains(&id))
+    }
+
+    /// Ends a lease that is due at `now`: it may have been renewed meanwhile.
+    pub(crate) fn expire(&mut self, index: &Index, id: i64, now: Instant) {
+        if self.held(index, id).is_some_and(|lease| lease.expires <= now) {
+            self.end(index, id);
+        }
     }
 
     /// Ends a lease and deletes its keys, all at one revision.
-    pub(crate) fn expire(&mut self, index: &Index, id: i64) {
-        let Some(leased) = index.leases.get(&id).filter(|_| !self.revoked.contains(&id)) else { return };
-        let staged = self.overlay.keys().filter(|key| !leased.keys.contains(*key));
-        let mut keys: Vec<Bytes> = leased.keys.iter().chain(staged).cloned().collect();
-        keys.retain(|key| self.current(index, key).is_some_and(|kv| kv.lease == id));
-        keys.sort();
+    fn end(&mut self, index: &Index, id: i64) {
+        let attached = index.leases.get(&id).into_iter().flat_map(|leased| &leased.keys);
+        let staged = self.overlay.keys();
+        let keys: BTreeSet<Bytes> = attached.chain(staged).cloned().collect();
+        let keys = keys.into_iter().filter(|key| self.current(index, key).is_some_and(|kv| kv.lease == id));
+        let keys: Vec<Bytes> = keys.collect();
         self.revoked.push(id);
         self.revision += u64::from(!keys.is_empty());
         for key in keys {
@@ -418,4 +503,8 @@ impl Stage {
             self.change(key, None, 0, previous);
         }
     }
+}
+
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(ttl.unsigned_abs())
 }

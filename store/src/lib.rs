@@ -3,8 +3,8 @@
 //! Shaped by what Kubernetes sends to etcd and answering as etcd does. Knows bytes, never kinds: it must not name a
 //! resource, decode a value, or depend on any other crate of the workspace. Invariants: revisions are dense, the published
 //! revision only grows and has one writer, an [`Outcome`] is durable before it is given back, a [`Watch`] delivers every
-//! event of its range once and in order or ends with an error. Non-goals: authorisation, encryption, multi-key
-//! transactions.
+//! event of its range once and in order or ends with an error. Non-goals: authorisation, encryption,
+//! transactions on an etcd.
 
 mod embedded;
 mod error;
@@ -12,16 +12,22 @@ mod etcd;
 mod index;
 mod local;
 mod memory;
+mod transact;
+mod txn;
 mod watch;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::embedded::Embedded;
 pub use crate::error::{Damage, Error, Result};
 use crate::etcd::Etcd;
+pub use crate::etcd::messages as etcdserverpb;
+use crate::index::LeaseAsk;
 use crate::memory::Memory;
+pub use crate::txn::{Answer, Compare, Op, Operand, Put, Relation, Transacted, Txn};
 
 /// A point in the history of the store. A fresh store is at 1; every commit adds one. 0 means "now" in requests.
 pub type Revision = u64;
@@ -29,6 +35,9 @@ pub type Revision = u64;
 /// Largest key plus value a write may carry, in bytes: etcd's `--max-request-bytes`
 /// (`server/embed/config.go@v3.7.3`, DefaultMaxRequestBytes).
 pub const MAX_REQUEST_BYTES: usize = 1536 * 1024;
+
+/// Largest keys plus values of a transaction, both branches together, in bytes: what one commit may well hold in memory.
+pub const MAX_TRANSACTION_BYTES: usize = 64 << 20;
 
 /// One version of a key, with etcd's numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,6 +155,16 @@ pub struct EtcdConfig {
     pub key: Option<Vec<u8>>,
 }
 
+/// A lease as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseState {
+    /// Its whole length.
+    pub ttl_seconds: i64,
+    pub remaining: Duration,
+    /// What is deleted with it, in order.
+    pub keys: Vec<Bytes>,
+}
+
 /// A store, cheap to clone; all clones are the same store.
 #[derive(Clone)]
 pub struct Store(Backend);
@@ -246,7 +265,69 @@ impl Store {
     /// A lease of `ttl_seconds` (at least 2, as etcd's default election timeout makes it); its keys are deleted when it
     /// expires.
     pub async fn grant_lease(&self, ttl_seconds: i64) -> Result<i64> {
-        each!(self, backend => backend.grant_lease(ttl_seconds).await)
+        match &self.0 {
+            Backend::Etcd(etcd) => etcd.grant_lease(ttl_seconds).await,
+            _ => self.grant_lease_as(0, ttl_seconds).await.map(|(id, _)| id),
+        }
+    }
+
+    /// As [`Store::grant_lease`], of an identity of the caller's choice, or any if that is 0; gives the identity and the
+    /// length in seconds.
+    ///
+    /// # Errors
+    /// [`Error::LeaseExists`]; [`Error::Unsupported`] on an etcd, as all that follows on leases.
+    pub async fn grant_lease_as(&self, id: i64, ttl_seconds: i64) -> Result<(i64, i64)> {
+        let ask = LeaseAsk::Grant { id, ttl: ttl_seconds };
+        each!(self, backend => backend.ask_lease(ask).await).map(|done| (done.id, done.ttl))
+    }
+
+    /// Gives a lease its whole length again, durably; tells it, in seconds.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`]
+    pub async fn renew_lease(&self, id: i64) -> Result<i64> {
+        each!(self, backend => backend.ask_lease(LeaseAsk::Renew(id)).await).map(|done| done.ttl)
+    }
+
+    /// Ends a lease and deletes its keys, all at one revision, which is given back.
+    ///
+    /// # Errors
+    /// [`Error::LeaseNotFound`]
+    pub async fn revoke_lease(&self, id: i64) -> Result<Revision> {
+        each!(self, backend => backend.ask_lease(LeaseAsk::Revoke(id)).await).map(|done| done.revision)
+    }
+
+    /// A lease as it is now.
+    pub fn lease(&self, id: i64) -> Result<Option<LeaseState>> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.local().lease(id),
+            Backend::Embedded(embedded) => embedded.local().lease(id),
+            Backend::Etcd(_) => Err(Error::Unsupported),
+        }
+    }
+
+    /// The identities of all leases, that which expires first first.
+    pub fn leases(&self) -> Result<Vec<i64>> {
+        match &self.0 {
+            Backend::Memory(memory) => memory.local().leases(),
+            Backend::Embedded(embedded) => embedded.local().leases(),
+            Backend::Etcd(_) => Err(Error::Unsupported),
+        }
+    }
+
+    /// Compares and changes any number of keys as one step, at one revision.
+    ///
+    /// # Errors
+    /// As [`Store::write`] and [`Store::get`]; [`Error::KeyNotFound`] for a put that keeps what there is not;
+    /// [`Error::TooLarge`] beyond [`MAX_TRANSACTION_BYTES`]; [`Error::Unsupported`] on an etcd.
+    pub async fn transact(&self, txn: Txn) -> Result<Transacted> {
+        if txn.lacks_key() {
+            return Err(Error::EmptyKey);
+        }
+        if txn.bytes() > MAX_TRANSACTION_BYTES {
+            return Err(Error::TooLarge);
+        }
+        each!(self, backend => backend.transact(txn).await)
     }
 
     /// Forgets what is older than `revision`.

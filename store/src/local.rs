@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::index::{Index, Span, Stage};
 use crate::watch::{LocalWatch, Slot};
-use crate::{Error, Got, KeyValue, Range, Ranged, Result, Revision};
+use crate::{Error, Got, KeyValue, LeaseState, Range, Ranged, Result, Revision};
 
 /// Keys looked at under one hold of the lock: about a millisecond.
 const CHUNK: usize = 4096;
@@ -54,6 +54,14 @@ impl Local {
         let state = self.open()?;
         let at = state.index.readable(at)?;
         Ok(Got { revision: state.index.revision(), kv: state.index.get(key, at) })
+    }
+
+    pub(crate) fn lease(&self, id: i64) -> Result<Option<LeaseState>> {
+        Ok(self.open()?.index.lease(id, Instant::now()))
+    }
+
+    pub(crate) fn leases(&self) -> Result<Vec<i64>> {
+        Ok(self.open()?.index.lease_ids())
     }
 
     pub(crate) async fn range(&self, range: Range) -> Result<Ranged> {

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::index::{Index, Stage};
+use crate::index::{Index, LeaseAsk, LeaseDone, Stage};
 use crate::local::{Local, next_due, unix_now};
 use crate::watch::LocalWatch;
-use crate::{Got, Outcome, Range, Ranged, Result, Revision, Write};
+use crate::{Got, Outcome, Range, Ranged, Result, Revision, Transacted, Txn, Write};
 
 #[derive(Clone)]
 pub(crate) struct Memory(Arc<Inner>);
@@ -75,19 +75,28 @@ impl Memory {
         self.0.local.watch(start, end, from)
     }
 
-    pub(crate) async fn grant_lease(&self, ttl: i64) -> Result<i64> {
+    pub(crate) async fn transact(&self, txn: Txn) -> Result<Transacted> {
         self.health().await?;
-        let id =
-            commit(&self.0.local, &self.0.writer, |stage, index| stage.grant(index, ttl, Instant::now(), unix_now()))?;
+        commit(&self.0.local, &self.0.writer, |stage, index| stage.transact(index, &txn))
+    }
+
+    pub(crate) fn local(&self) -> &Local {
+        &self.0.local
+    }
+
+    pub(crate) async fn ask_lease(&self, ask: LeaseAsk) -> Result<LeaseDone> {
+        self.health().await?;
+        let decide = |stage: &mut Stage, index: &Index| stage.lease(index, &ask, Instant::now(), unix_now());
+        let done = commit(&self.0.local, &self.0.writer, decide)?;
         self.0.expiry.get_or_init(|| {
             let (local, writer) = (self.0.local.clone(), self.0.writer.clone());
             tokio::spawn(async move {
                 while let Some(id) = next_due(&local).await {
-                    commit(&local, &writer, |stage, index| stage.expire(index, id));
+                    commit(&local, &writer, |stage, index| stage.expire(index, id, Instant::now()));
                 }
             })
         });
-        Ok(id)
+        Ok(done)
     }
 
     pub(crate) async fn compact(&self, revision: Revision) -> Result<()> {

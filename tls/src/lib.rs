@@ -1,5 +1,5 @@
 //! TLS as the servers of a cluster do it: certificates reloaded when their files change, client certificates
-//! asked for but judged per request, and clients that are told not to verify.
+//! asked for and judged per request or in the handshake, and clients that are told not to verify.
 //!
 //! Must not know: requests, identities, any other crate of ours.
 
@@ -8,5 +8,5 @@ mod serving;
 mod signatures;
 
 pub use choice::Choice;
-pub use serving::{chosen_server_config, client_identity, server_config};
+pub use serving::{chosen_server_config, client_identity, server_config, verifying_server_config};
 pub use signatures::unverified;

@@ -1,7 +1,8 @@
 //! Certificates of files: the serving side as Go's server does it, and what a client shows.
 //!
 //! Invariant: any certificate whose key the client has passes the handshake; who it stands for is judged per
-//! request, so that an unknown authority is a 401 and not a broken connection.
+//! request, so that an unknown authority is a 401 and not a broken connection. Who judges no requests asks for the authorities
+//! to be held against it in the handshake (`verifying_server_config`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rustls::client::ResolvesClientCert;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, SignatureScheme};
+use rustls::{RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -34,13 +36,38 @@ pub fn server_config(cert: PathBuf, key: PathBuf) -> Result<ServerConfig, String
 pub fn chosen_server_config(cert: PathBuf, key: PathBuf, choice: &Choice) -> Result<ServerConfig, String> {
     let mut provider = aws_lc_rs::default_provider();
     let versions = choice.apply(&mut provider)?;
-    let provider = Arc::new(provider);
     let any = Arc::new(Any(provider.signature_verification_algorithms));
+    serving(cert, key, Arc::new(provider), versions, any)
+}
+
+/// A server that lets nobody in but clients with a certificate of the authorities of a PEM file, as Go's
+/// `RequireAndVerifyClientCert`.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn verifying_server_config(cert: PathBuf, key: PathBuf, authorities: &Path) -> Result<ServerConfig, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", authorities.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authorities).map_err(|error| failed(&error))? {
+        roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    serving(cert, key, provider, rustls::DEFAULT_VERSIONS, verifier.map_err(|error| failed(&error))?)
+}
+
+fn serving(
+    cert: PathBuf,
+    key: PathBuf,
+    provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<ServerConfig, String> {
     let resolver = Arc::new(Reloading::new(cert, key)?);
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?;
-    let mut config = builder.with_client_cert_verifier(any).with_cert_resolver(resolver);
+    let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(resolver);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::files::Reserve;
 use super::log::Log;
 use super::record::{Batch, Clock};
-use crate::index::{Index, Stage};
+use crate::index::{Index, LeaseAsk, LeaseDone, Stage};
 use crate::local::{Local, unix_now};
-use crate::{Error, Outcome, Result, Revision, Write};
+use crate::{Error, Outcome, Result, Revision, Transacted, Txn, Write};
 
 /// Requests waiting for the writer; more wait in their callers.
 pub(crate) const QUEUE: usize = 1024;
@@ -28,8 +28,10 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 pub(crate) enum Job {
     Write(Write, Reply<Outcome>),
-    Grant(i64, Reply<i64>),
-    Expire(i64, Reply<()>),
+    Transact(Txn, Reply<Transacted>),
+    Lease(LeaseAsk, Reply<LeaseDone>),
+    /// A lease that is due at a moment.
+    Expire(i64, Instant, Reply<()>),
     Compact(Revision, Reply<()>),
     Close(oneshot::Sender<()>),
 }
@@ -37,7 +39,8 @@ pub(crate) enum Job {
 /// What was decided about a job, to be told when it is durable.
 enum Decision {
     Outcome(Result<Outcome>),
-    Lease(Result<i64>),
+    Transacted(Result<Transacted>),
+    Lease(Result<LeaseDone>),
     Done(Result<()>),
 }
 
@@ -83,6 +86,7 @@ pub(crate) fn run(committer: &mut Committer, jobs: &mut mpsc::Receiver<Job>) -> 
 fn size(job: &Job) -> usize {
     match job {
         Job::Write(write, _) => write.key.len() + write.value.as_ref().map_or(0, |value| value.len()),
+        Job::Transact(txn, _) => txn.bytes(),
         _ => 0,
     }
 }
@@ -164,10 +168,12 @@ fn decide(index: &Index, stage: &mut Stage, compacted: &mut Revision, job: &Job,
     match job {
         Job::Write(write, _) if full && write.value.is_some() => Decision::Outcome(Err(Error::Full)),
         Job::Write(write, _) => Decision::Outcome(stage.write(index, write.clone())),
-        Job::Grant(..) if full => Decision::Lease(Err(Error::Full)),
-        Job::Grant(ttl, _) => Decision::Lease(stage.grant(index, *ttl, Instant::now(), unix_now())),
-        Job::Expire(id, _) => {
-            stage.expire(index, *id);
+        Job::Transact(txn, _) if full && txn.puts() => Decision::Transacted(Err(Error::Full)),
+        Job::Transact(txn, _) => Decision::Transacted(stage.transact(index, txn)),
+        Job::Lease(LeaseAsk::Grant { .. } | LeaseAsk::Renew(_), _) if full => Decision::Lease(Err(Error::Full)),
+        Job::Lease(ask, _) => Decision::Lease(stage.lease(index, ask, Instant::now(), unix_now())),
+        Job::Expire(id, now, _) => {
+            stage.expire(index, *id, *now);
             Decision::Done(Ok(()))
         }
         Job::Compact(revision, _) => Decision::Done(match *revision <= *compacted {
@@ -185,8 +191,9 @@ fn answer(job: Job, decision: Decision, result: &Result<()>) {
     }
     match (job, decision) {
         (Job::Write(_, reply), Decision::Outcome(decided)) => drop(reply.send(both(decided, result))),
-        (Job::Grant(_, reply), Decision::Lease(decided)) => drop(reply.send(both(decided, result))),
-        (Job::Expire(_, reply) | Job::Compact(_, reply), Decision::Done(decided)) => {
+        (Job::Transact(_, reply), Decision::Transacted(decided)) => drop(reply.send(both(decided, result))),
+        (Job::Lease(_, reply), Decision::Lease(decided)) => drop(reply.send(both(decided, result))),
+        (Job::Expire(_, _, reply) | Job::Compact(_, reply), Decision::Done(decided)) => {
             drop(reply.send(both(decided, result)));
         }
         _ => unreachable!("each job has a decision of its kind"),

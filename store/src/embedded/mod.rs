@@ -25,14 +25,16 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::committer::{Committer, Job, Reply};
 use self::files::Reserve;
 use self::janitor::Janitor;
 use self::log::Options;
+use crate::index::{LeaseAsk, LeaseDone};
 use crate::local::{Local, next_due};
 use crate::watch::LocalWatch;
-use crate::{EmbeddedConfig, Error, Got, Outcome, Range, Ranged, Result, Revision, Write};
+use crate::{EmbeddedConfig, Error, Got, Outcome, Range, Ranged, Result, Revision, Transacted, Txn, Write};
 
 /// How long the end of a lease waits when it could not be written.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
@@ -92,8 +94,16 @@ impl Embedded {
         self.0.local.watch(start, end, from)
     }
 
-    pub(crate) async fn grant_lease(&self, ttl: i64) -> Result<i64> {
-        self.ask(|reply| Job::Grant(ttl, reply)).await
+    pub(crate) async fn transact(&self, txn: Txn) -> Result<Transacted> {
+        self.ask(|reply| Job::Transact(txn, reply)).await
+    }
+
+    pub(crate) fn local(&self) -> &Local {
+        &self.0.local
+    }
+
+    pub(crate) async fn ask_lease(&self, ask: LeaseAsk) -> Result<LeaseDone> {
+        self.ask(|reply| Job::Lease(ask, reply)).await
     }
 
     pub(crate) async fn compact(&self, revision: Revision) -> Result<()> {
@@ -128,7 +138,7 @@ async fn ask<T>(jobs: &mpsc::Sender<Job>, job: impl FnOnce(Reply<T>) -> Job) -> 
 /// Ends leases when they are due.
 async fn expire(local: Arc<Local>, jobs: mpsc::Sender<Job>) {
     while let Some(id) = next_due(&local).await {
-        match ask(&jobs, |reply| Job::Expire(id, reply)).await {
+        match ask(&jobs, |reply| Job::Expire(id, Instant::now(), reply)).await {
             Ok(()) => (),
             Err(Error::Closed) => return,
             Err(_) => tokio::time::sleep(EXPIRY_RETRY).await,

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 use super::Embedded;
 use super::files::Media;
 use super::log::Options;
-use crate::{EmbeddedConfig, Error, KeyValue, Outcome, Range, Result, Revision, Watched, Write};
+use crate::index::LeaseAsk;
+use crate::{EmbeddedConfig, Error, KeyValue, Op, Outcome, Put, Range, Result, Revision, Txn, Watched, Write};
 
 /// Small sizes, so that segments end and snapshots are written all the time; faults on request.
 fn small() -> Options {
@@ -74,6 +75,19 @@ async fn put(store: &Embedded, key: &str, value: &str) -> Result<Revision> {
 
 async fn delete(store: &Embedded, key: &str) -> Result<Outcome> {
     store.write(Write { key: key.to_owned().into(), ..Write::default() }).await
+}
+
+async fn grant(store: &Embedded, ttl: i64) -> Result<i64> {
+    Ok(store.ask_lease(LeaseAsk::Grant { id: 0, ttl }).await?.id)
+}
+
+/// Puts and deletes (`None`) as one transaction; gives its revision.
+async fn transact(store: &Embedded, changes: &[(String, Option<String>)]) -> Result<Revision> {
+    let op = |(key, value): &(String, Option<String>)| match value {
+        Some(value) => Op::Put(Put { key: key.clone().into(), value: Some(value.clone().into()), lease: Some(0) }),
+        None => Op::Delete { start: key.clone().into(), end: "".into() },
+    };
+    Ok(store.transact(Txn { success: changes.iter().map(op).collect(), ..Txn::default() }).await?.revision)
 }
 
 async fn all(store: &Embedded, at: Revision) -> Result<Vec<KeyValue>> {
@@ -206,7 +220,7 @@ async fn a_full_disk_refuses_puts_and_lets_deletes_through() {
     fs::write(dir.path().join("fault-full"), "").unwrap();
     assert!(matches!(put(&store, "c", "1").await, Err(Error::Full)));
     assert!(matches!(put(&store, "c", "1").await, Err(Error::Full)));
-    assert!(matches!(store.grant_lease(10).await, Err(Error::Full)));
+    assert!(matches!(grant(&store, 10).await, Err(Error::Full)));
     assert_eq!(store.revision().await.unwrap(), 3, "what was refused has no revision");
     let deleted = delete(&store, "a").await.unwrap();
     assert!(matches!(deleted, Outcome::Done { revision: 4, previous: Some(_) }), "{deleted:?}");
@@ -224,8 +238,8 @@ async fn a_full_disk_refuses_puts_and_lets_deletes_through() {
 async fn a_lease_survives_and_ends_after_reopening() {
     let dir = TempDir::new().unwrap();
     let store = open(dir.path()).await.unwrap();
-    let lease = store.grant_lease(2).await.unwrap();
-    let long = store.grant_lease(3600).await.unwrap();
+    let lease = grant(&store, 2).await.unwrap();
+    let long = grant(&store, 3600).await.unwrap();
     for (key, lease) in [("short", lease), ("long", long)] {
         let write = Write { key: key.into(), value: Some("v".into()), lease, ..Write::default() };
         store.write(write).await.unwrap();
@@ -333,5 +347,109 @@ async fn random_histories_survive_reopening() {
             }
         }
         model.check(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_half_written_transaction_is_dropped_whole() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let log = names(dir.path(), "log-").remove(0);
+    let changes = |value: &str| -> Vec<_> {
+        ["a", "b", "c"].map(|key| (key.to_owned(), Some(value.repeat(300)))).into_iter().collect()
+    };
+    transact(&store, &changes("1")).await.unwrap();
+    let before = fs::metadata(&log).unwrap().len();
+    let mut second = changes("2");
+    second[1].1 = None;
+    assert_eq!(transact(&store, &second).await.unwrap(), 3);
+    store.close().await.unwrap();
+    let bytes = fs::read(&log).unwrap();
+    for length in (before..bytes.len() as u64).step_by(7) {
+        fs::write(&log, &bytes[..length as usize]).unwrap();
+        let store = open(dir.path()).await.unwrap();
+        assert_eq!(store.revision().await.unwrap(), 2, "cut at {length}");
+        let kvs = all(&store, 0).await.unwrap();
+        assert!(kvs.len() == 3 && kvs.iter().all(|kv| kv.value[0] == b'1'), "cut at {length}: {kvs:?}");
+        store.close().await.unwrap();
+    }
+    fs::write(&log, &bytes).unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let kvs = all(&store, 0).await.unwrap();
+    assert!(kvs.len() == 2 && kvs.iter().all(|kv| kv.value[0] == b'2' && kv.mod_revision == 3), "{kvs:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_transactions_that_put() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    put(&store, "a", "1").await.unwrap();
+    fs::write(dir.path().join("fault-full"), "").unwrap();
+    let both = [("a".to_owned(), None), ("b".to_owned(), Some("1".to_owned()))];
+    assert!(matches!(transact(&store, &both).await, Err(Error::Full)));
+    assert_eq!(all(&store, 0).await.unwrap().len(), 1);
+    assert_eq!(transact(&store, &both[..1]).await.unwrap(), 3);
+    assert_eq!(all(&store, 0).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_renewed_lease_is_renewed_after_reopening() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let lease = grant(&store, 3).await.unwrap();
+    let write = Write { key: "a".into(), value: Some("v".into()), lease, ..Write::default() };
+    store.write(write).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    store.ask_lease(LeaseAsk::Renew(lease)).await.unwrap();
+    store.close().await.unwrap();
+    let store = open(dir.path()).await.unwrap();
+    let state = store.local().lease(lease).unwrap().unwrap();
+    assert!(state.remaining > Duration::from_secs(1), "{state:?}");
+    assert_eq!(state.keys, ["a"], "its keys are still its keys");
+    let mut watch = store.watch("\0".into(), "\0".into(), 3).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap();
+    assert!(matches!(&ended, Watched::Events(events) if events.len() == 1), "{ended:?}");
+    store.ask_lease(LeaseAsk::Revoke(lease)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn random_transactions_survive_reopening() {
+    type State = BTreeMap<String, String>;
+    let mut rng = SmallRng::seed_from_u64(11);
+    let dir = TempDir::new().unwrap();
+    let mut store = open(dir.path()).await.unwrap();
+    let mut states: BTreeMap<Revision, State> = BTreeMap::from([(1, State::new())]);
+    let mut compacted = 0;
+    for step in 0..400 {
+        let (last, mut state) = states.last_key_value().map(|(last, state)| (*last, state.clone())).unwrap();
+        let mut changes = BTreeMap::new();
+        for _ in 0..rng.random_range(1..5) {
+            let value = rng.random_bool(0.7).then(|| format!("{step}").repeat(rng.random_range(1..100)));
+            changes.insert(format!("k{}", rng.random_range(0..12)), value);
+        }
+        let changes: Vec<_> = changes.into_iter().collect();
+        let revision = transact(&store, &changes).await.unwrap();
+        let before = state.clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => state.insert(key, value),
+                None => state.remove(&key),
+            };
+        }
+        assert_eq!(revision, last + u64::from(state != before));
+        states.insert(revision, state);
+        if rng.random_bool(0.1) && store.compact(rng.random_range(compacted..=revision)).await.is_ok() {
+            compacted = store.local().state().index.compacted();
+        }
+        if rng.random_bool(0.05) {
+            store.close().await.unwrap();
+            store = open(dir.path()).await.unwrap();
+            for (revision, state) in states.range(compacted.max(1)..) {
+                let found = all(&store, *revision).await.unwrap().into_iter();
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let found: State = found.map(|kv| (text(&kv.key), text(&kv.value))).collect();
+                assert_eq!(&found, state, "at {revision}");
+            }
+        }
     }
 }

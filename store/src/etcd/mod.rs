@@ -4,7 +4,7 @@
 //! again then. Invariant: what is given back has etcd's own numbers. Non-goals: prefixes, authentication by password.
 
 mod client;
-mod messages;
+pub mod messages;
 mod watch;
 
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use bytes::Bytes;
 use self::client::{Call, Client};
 use self::messages as pb;
 pub(crate) use self::watch::EtcdWatch;
-use crate::{Error, EtcdConfig, Got, KeyValue, Outcome, Range, Ranged, Result, Revision, Write};
+use crate::index::{LeaseAsk, LeaseDone};
+use crate::{Error, EtcdConfig, Got, KeyValue, Outcome, Range, Ranged, Result, Revision, Transacted, Txn, Write};
 
 /// Keys in one page of a range, as the largest page of kube-apiserver (`pkg/storage/etcd3/store.go@v0.37.2`, maxLimit).
 const PAGE: usize = 10_000;
@@ -111,7 +112,7 @@ impl Etcd {
 
     pub(crate) async fn write(&self, write: Write) -> Result<Outcome> {
         match (write.expect, write.value) {
-            (Some(expected), value) => self.transact(write.key.to_vec(), value, write.lease, expected).await,
+            (Some(expected), value) => self.compare_and_write(write.key.to_vec(), value, write.lease, expected).await,
             (None, Some(value)) => {
                 let answer: pb::PutResponse = self.call(PUT, Call::Write, put(&write.key, value, write.lease)).await?;
                 Ok(done(answer.header, answer.prev_kv))
@@ -123,15 +124,22 @@ impl Etcd {
         }
     }
 
-    async fn transact(&self, key: Vec<u8>, value: Option<Bytes>, lease: i64, expected: Revision) -> Result<Outcome> {
+    async fn compare_and_write(
+        &self,
+        key: Vec<u8>,
+        value: Option<Bytes>,
+        lease: i64,
+        expected: Revision,
+    ) -> Result<Outcome> {
         let change = match value {
             Some(value) => pb::Request::Put(put(&key, value, lease)),
             None => pb::Request::DeleteRange(delete(&key)),
         };
         let read = pb::Request::Range(pb::RangeRequest { key: key.clone(), ..Default::default() });
         let target = pb::CompareTarget::Mod.into();
+        let expected = pb::TargetUnion::ModRevision(signed(expected));
         let request = pb::TxnRequest {
-            compare: vec![pb::Compare { result: 0, target, key, mod_revision: Some(signed(expected)) }],
+            compare: vec![pb::Compare { target, key, target_union: Some(expected), ..Default::default() }],
             success: vec![pb::RequestOp { request: Some(change) }],
             failure: vec![pb::RequestOp { request: Some(read) }],
         };
@@ -140,6 +148,7 @@ impl Etcd {
             pb::Response::Range(range) => range.kvs.into_iter().next(),
             pb::Response::Put(put) => put.prev_kv,
             pb::Response::DeleteRange(delete) => delete.prev_kvs.into_iter().next(),
+            pb::Response::Txn(_) => None,
         });
         Ok(match answer.succeeded {
             true => done(answer.header, kv),
@@ -155,12 +164,21 @@ impl Etcd {
     }
 
     pub(crate) async fn grant_lease(&self, ttl: i64) -> Result<i64> {
-        let answer: pb::LeaseGrantResponse = self.call(LEASE_GRANT, Call::Write, pb::LeaseGrantRequest { ttl }).await?;
+        let answer: pb::LeaseGrantResponse =
+            self.call(LEASE_GRANT, Call::Write, pb::LeaseGrantRequest { ttl, id: 0 }).await?;
         if answer.error.is_empty() { Ok(answer.id) } else { Err(Error::Unavailable(answer.error)) }
     }
 
+    pub(crate) async fn ask_lease(&self, _: LeaseAsk) -> Result<LeaseDone> {
+        Err(Error::Unsupported)
+    }
+
+    pub(crate) async fn transact(&self, _: Txn) -> Result<Transacted> {
+        Err(Error::Unsupported)
+    }
+
     pub(crate) async fn compact(&self, revision: Revision) -> Result<()> {
-        let request = pb::CompactionRequest { revision: signed(revision) };
+        let request = pb::CompactionRequest { revision: signed(revision), physical: false };
         self.call(COMPACT, Call::Write, request).await.map(|pb::Empty {}| ())
     }
 
@@ -176,11 +194,11 @@ impl Etcd {
 }
 
 fn put(key: &[u8], value: Bytes, lease: i64) -> pb::PutRequest {
-    pb::PutRequest { key: key.to_vec(), value, lease, prev_kv: true }
+    pb::PutRequest { key: key.to_vec(), value, lease, prev_kv: true, ..Default::default() }
 }
 
 fn delete(key: &[u8]) -> pb::DeleteRangeRequest {
-    pb::DeleteRangeRequest { key: key.to_vec(), prev_kv: true }
+    pb::DeleteRangeRequest { key: key.to_vec(), prev_kv: true, ..Default::default() }
 }
 
 fn done(header: Option<pb::Header>, previous: Option<pb::KeyValue>) -> Outcome {
@@ -203,8 +221,9 @@ fn signed(revision: Revision) -> i64 {
 impl From<pb::KeyValue> for KeyValue {
     fn from(kv: pb::KeyValue) -> KeyValue {
         KeyValue {
-            key: kv.key.into(),
-            value: kv.value.into(),
+            // Copied out: they are slices of the whole answer, which one kept value would keep.
+            key: Bytes::copy_from_slice(&kv.key),
+            value: Bytes::copy_from_slice(&kv.value),
             create_revision: unsigned(kv.create_revision),
             mod_revision: unsigned(kv.mod_revision),
             version: unsigned(kv.version),

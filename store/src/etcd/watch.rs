@@ -180,6 +180,7 @@ impl EtcdWatch {
             progress_notify: true,
             prev_kv: true,
             fragment: true,
+            ..Default::default()
         };
         let (requests, queue) = unbounded();
         let _ = requests.unbounded_send(pb::WatchRequest { request: Some(pb::WatchUnion::Create(create)) });

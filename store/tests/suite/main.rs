@@ -6,23 +6,14 @@ mod backends;
 mod cluster;
 mod leases;
 mod ranges;
+mod transactions;
 mod watches;
 mod writes;
 
 /// Runs every case on every backend.
 macro_rules! cases {
     ($($module:ident :: $case:ident)*) => {
-        mod memory { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() { crate::$module::$case(store::Store::memory()).await }
-        )* }
-        mod embedded { $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                let (store, _dir) = crate::backends::embedded().await;
-                crate::$module::$case(store).await
-            }
-        )* }
+        local_cases! { memory embedded $($module::$case)* }
         mod etcd { $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
@@ -31,6 +22,32 @@ macro_rules! cases {
             }
         )* }
     };
+}
+
+/// Runs every case on the backends that are the store's own.
+macro_rules! local_cases {
+    ($memory:ident $embedded:ident $($module:ident :: $case:ident)*) => {
+        mod $memory { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() { crate::$module::$case(store::Store::memory()).await }
+        )* }
+        mod $embedded { $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let (store, _dir) = crate::backends::embedded().await;
+                crate::$module::$case(store).await
+            }
+        )* }
+    };
+}
+
+local_cases! { memory_transactions embedded_transactions
+    transactions::operations_are_one_step
+    transactions::comparisons_are_etcds
+    transactions::a_refused_transaction_leaves_no_trace
+    transactions::all_events_of_a_transaction_come_together
+    transactions::concurrent_transactions_are_serial
+    transactions::leases_are_named_revoked_and_renewed
 }
 
 cases! {
