@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use store::Store;
 
+use crate::admission::pod_security::Metrics as PodSecurityMetrics;
 use crate::admission::policy::guard::ParamGuard;
 use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
@@ -49,9 +50,11 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue), Error
     ];
     let hub = Arc::new(Hub::new(store, registry, network, observers));
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
-    let metrics = Metrics::new(webhooks.metrics.collectors()).map_err(wrong)?;
+    let pod_security = PodSecurityMetrics::default();
+    let counted = webhooks.metrics.collectors().into_iter().chain(pod_security.collectors());
+    let metrics = Metrics::new(counted).map_err(wrong)?;
     let clients = webhooks.clients.clone();
-    let parts = Parts { authorizers: authz.clone(), policies, webhooks };
+    let parts = Parts { authorizers: authz.clone(), policies, webhooks, pod_security };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     plugins.push(Box::new(ParamGuard(authz.clone())));

@@ -10,7 +10,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod network;
 mod node_restriction;
-mod pod_security;
+pub(crate) mod pod_security;
 pub(crate) mod policy;
 mod priority;
 mod quota;
@@ -240,6 +240,7 @@ pub(crate) struct Parts {
     pub(crate) authorizers: Arc<Authorizers>,
     pub(crate) policies: Arc<Policies>,
     pub(crate) webhooks: Arc<Webhooks>,
+    pub(crate) pod_security: pod_security::Metrics,
 }
 
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
@@ -252,7 +253,7 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(service_account::ServiceAccount), true),
     (|parts| Box::new(node_restriction::NodeRestriction(parts.authorizers.clone())), false),
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
-    (|_| Box::new(pod_security::PodSecurity), true),
+    (|parts| Box::new(pod_security::PodSecurity(parts.pod_security.clone())), true),
     (|_| Box::new(priority::Priority), true),
     (|_| Box::new(tolerations::DefaultTolerationSeconds), true),
     (|_| Box::new(tolerations::ExtendedResourceToleration), false),
@@ -348,7 +349,12 @@ mod tests {
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts { authorizers, policies: Arc::default(), webhooks: Arc::default() };
+        let parts = Parts {
+            authorizers,
+            policies: Arc::default(),
+            webhooks: Arc::default(),
+            pod_security: Default::default(),
+        };
         let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
         let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));

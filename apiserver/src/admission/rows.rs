@@ -40,7 +40,7 @@ impl World {
             policies.set(facts.plural, object.name(), Some(object));
         }
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts { authorizers, policies, webhooks: Arc::default() };
+        let parts = Parts { authorizers, policies, webhooks: Arc::default(), pod_security: Default::default() };
         Chain::new(plugins(&[], &[], &parts).expect("plugins"))
     }
 
