@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::ast::{Comprehension, Expr, Id, Kind};
 use crate::functions::{Function, Functions};
+use crate::messages;
 use crate::parse::Parsed;
 use crate::source::Issues;
 use crate::types::{self, Type, TypeProvider};
@@ -252,11 +253,13 @@ impl Checker<'_> {
     }
 
     fn struct_field(&mut self, id: Id, object: &str, field: &str) -> Option<Type> {
-        if !self.declarations.types.has_type(object) {
+        let well_known = messages::cel_type(object).is_some();
+        if !well_known && !self.declarations.types.has_type(object) {
             self.report(id, format!("unexpected failed resolution of '{object}'"));
             return None;
         }
-        let found = self.declarations.types.field(object, field);
+        let found =
+            if well_known { messages::field(object, field) } else { self.declarations.types.field(object, field) };
         if found.is_none() {
             self.report(id, format!("undefined field '{field}'"));
         }
@@ -435,10 +438,11 @@ impl Checker<'_> {
         object.name = name.clone();
         self.refer(id, Reference::Ident(name.clone()));
         match named {
-            Some(named) => {
+            Some(named) if messages::cel_type(&name).is_none() => {
                 self.report(id, format!("'{}' is not a message type", named.name()));
                 self.set(id, Type::Error);
             }
+            Some(message) => self.set(id, message),
             None => self.set(id, Type::object(&name)),
         }
         for field in &mut object.fields {
