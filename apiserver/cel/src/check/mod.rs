@@ -18,6 +18,8 @@ use crate::types::{self, Type, TypeProvider};
 use crate::value::Value;
 use mapping::{Mapping, most_general};
 
+const NULL_VALUE: &str = "google.protobuf.NullValue";
+
 /// What the environment declares.
 pub(crate) struct Declarations<'a> {
     pub(crate) functions: &'a Functions,
@@ -437,17 +439,19 @@ impl Checker<'_> {
         }
         object.name = name.clone();
         self.refer(id, Reference::Ident(name.clone()));
+        // Null is the type of a message, too, though not of one that is known.
+        let message = if named == Some(Type::Null) { NULL_VALUE } else { name.as_ref() };
         match named {
-            Some(named) if messages::cel_type(&name).is_none() => {
+            Some(named) if named != Type::Null && messages::cel_type(&name).is_none() => {
                 self.report(id, format!("'{}' is not a message type", named.name()));
                 self.set(id, Type::Error);
             }
-            Some(message) => self.set(id, message),
+            Some(named) => self.set(id, named),
             None => self.set(id, Type::object(&name)),
         }
         for field in &mut object.fields {
             self.expr(&mut field.value);
-            let declared = self.struct_field(field.id, &name, &field.name).unwrap_or(Type::Error);
+            let declared = self.struct_field(field.id, message, &field.name).unwrap_or(Type::Error);
             let given = self.brought(&field.value, field.optional);
             if !self.mapping.is_assignable(&declared, &given) {
                 let (declared, given) = (types::format(&declared), types::format(&given));

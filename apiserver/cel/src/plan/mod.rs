@@ -163,6 +163,9 @@ impl Planner<'_> {
                 Ok(self.folded(map))
             }
             Kind::Struct(object) => {
+                if messages::cel_type(&object.name).is_none() && !self.context.types.has_type(&object.name) {
+                    return Err(Fault::new(format!("unknown type: {}", object.name)));
+                }
                 let planned = object.fields.iter().map(|f| Ok((f.name.clone(), self.node(&f.value)?, f.optional)));
                 let fields = planned.collect::<Result<_, Fault>>()?;
                 Ok(Node::Object(Box::new(Object { id: expr.id, name: object.name.clone(), fields })))
