@@ -174,7 +174,7 @@ fn build(message: &str, given: &[(Arc<str>, Value)]) -> Outcome {
 fn zero(message: &str) -> Value {
     match fields(message).unwrap_or_default() {
         [(_, Field::Bool)] => Value::Bool(false),
-        [(_, Field::Bytes)] => Value::Bytes([].as_slice().into()),
+        [(_, Field::Bytes)] => Value::Bytes(Vec::new().into()),
         [(_, Field::Double | Field::Float)] => Value::Double(0.0),
         [(_, Field::Int32 | Field::Int64)] => Value::Int(0),
         [(_, Field::String)] => Value::from(""),
