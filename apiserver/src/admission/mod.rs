@@ -349,12 +349,8 @@ mod tests {
     fn check(enable: &[&str], disable: &[&str], expect: Result<(&[&str], &[&str]), &str>) {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         let authorizers = Arc::new(Authorizers::new(Vec::new()));
-        let parts = Parts {
-            authorizers,
-            policies: Arc::default(),
-            webhooks: Arc::default(),
-            pod_security: Default::default(),
-        };
+        let parts =
+            Parts { authorizers, policies: Arc::default(), webhooks: Arc::default(), pod_security: Default::default() };
         let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());
         let rows = PLUGINS.iter().map(|(make, on)| (make(&parts).name(), *on));

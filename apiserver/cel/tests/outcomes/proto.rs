@@ -121,7 +121,8 @@ fn doubles(value: Value) -> Value {
         Value::Int(value) => Value::Double(value as f64),
         Value::List(list) => Value::list(list.iter().map(|element| doubles(element.unwrap())).collect()),
         Value::Map(map) => {
-            let entry = |key: &Value| (Key::String(key.as_str().unwrap().into()), doubles(map.find(key).unwrap().unwrap()));
+            let entry =
+                |key: &Value| (Key::String(key.as_str().unwrap().into()), doubles(map.find(key).unwrap().unwrap()));
             Value::Map(Map::new(map.keys().iter().map(entry).collect()))
         }
         other => other,

@@ -182,8 +182,7 @@ fn host_probes(pod: &Pod<'_>, _: Version) -> Option<Finding> {
             probes.chain(hooks).flat_map(|h| ["httpGet", "tcpSocket"].into_iter().filter_map(|name| h.map(name)));
         handlers.map(|handler| handler.str("host").to_string()).filter(|host| !host.is_empty()).collect()
     };
-    let containers: BTreeSet<_> =
-        pod.bad(|container| !hosts(container).is_empty()).into_iter().collect();
+    let containers: BTreeSet<_> = pod.bad(|container| !hosts(container).is_empty()).into_iter().collect();
     let all: Set = pod.containers().flat_map(hosts).collect();
     if all.is_empty() {
         return None;
@@ -399,8 +398,7 @@ fn volumes(pod: &Pod<'_>, _: Version) -> Option<Finding> {
     if bad.is_empty() {
         return None;
     }
-    let types: BTreeSet<&str> =
-        bad.iter().map(|volume| has(volume, RESTRICTED_VOLUMES).unwrap_or("unknown")).collect();
+    let types: BTreeSet<&str> = bad.iter().map(|volume| has(volume, RESTRICTED_VOLUMES).unwrap_or("unknown")).collect();
     let names: Vec<_> = bad.iter().map(|volume| volume.str("name")).collect();
     let uses = plural("uses", "use", names.len());
     let what = plural("restricted volume type", "restricted volume types", types.len());

@@ -1,7 +1,7 @@
 //! What is counted of evaluations (k8s.io/pod-security-admission/metrics/metrics.go@v0.37.2).
 
-use prometheus::core::Collector;
 use prometheus::CounterVec;
+use prometheus::core::Collector;
 
 use super::policy::{Level, LevelVersion, Version};
 use crate::admission::{Attributes, Operation};
@@ -75,7 +75,7 @@ impl Metrics {
         let [operation, resource, subresource] = request(attributes);
         let level = at.level.text();
         self.evaluations
-            .with_label_values(&[decision, mode.text(), level, &version, operation, resource, subresource])
+            .with_label_values(&[decision, mode.text(), level, &*version, operation, resource, subresource])
             .inc();
     }
 
