@@ -18,8 +18,6 @@ use crate::types::{self, Type, TypeProvider};
 use crate::value::Value;
 use mapping::{Mapping, most_general};
 
-const NULL_VALUE: &str = "google.protobuf.NullValue";
-
 /// What the environment declares.
 pub(crate) struct Declarations<'a> {
     pub(crate) functions: &'a Functions,
@@ -439,16 +437,18 @@ impl Checker<'_> {
         }
         object.name = name.clone();
         self.refer(id, Reference::Ident(name.clone()));
-        // Null is the type of a message, too, though not of one that is known.
-        let message = if named == Some(Type::Null) { NULL_VALUE } else { name.as_ref() };
-        match named {
-            Some(named) if named != Type::Null && messages::cel_type(&name).is_none() => {
-                self.report(id, format!("'{}' is not a message type", named.name()));
-                self.set(id, Type::Error);
-            }
-            Some(named) => self.set(id, named),
-            None => self.set(id, Type::object(&name)),
-        }
+        let message = match &named {
+            None => Some((name.as_ref(), Type::object(&name))),
+            // These are types of messages under another name, though not of ones that can be made.
+            Some(Type::Null) => Some(("google.protobuf.NullValue", Type::Null)),
+            Some(Type::List(_)) => Some(("google.protobuf.ListValue", Type::list(Type::Dyn))),
+            Some(_) => messages::cel_type(&name).map(|of| (name.as_ref(), of)),
+        };
+        let (message, of) = message.unwrap_or_else(|| {
+            self.report(id, format!("'{}' is not a message type", named.as_ref().map_or("", Type::name)));
+            (name.as_ref(), Type::Error)
+        });
+        self.set(id, of);
         for field in &mut object.fields {
             self.expr(&mut field.value);
             let declared = self.struct_field(field.id, message, &field.name).unwrap_or(Type::Error);
