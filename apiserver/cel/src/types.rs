@@ -157,6 +157,15 @@ impl Type {
             && own.iter().zip(others).all(|(a, b)| a.is_equivalent(b))
     }
 
+    /// Whether the two are one type, which a wrapper and what it holds are.
+    pub(crate) fn is_exact(&self, other: &Type) -> bool {
+        let (own, others) = (self.parameters(), other.parameters());
+        std::mem::discriminant(self.unwrapped()) == std::mem::discriminant(other.unwrapped())
+            && self.name() == other.name()
+            && own.len() == others.len()
+            && own.iter().zip(others).all(|(a, b)| a.is_exact(b))
+    }
+
     /// Whether a value may be given where this type is declared. Of lists and maps the first elements are looked at.
     pub(crate) fn admits(&self, value: &crate::value::Value) -> bool {
         use crate::value::Value;

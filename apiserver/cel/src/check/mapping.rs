@@ -87,7 +87,7 @@ impl Mapping {
             self.set(name, of.clone());
             return Stand::Valid;
         };
-        if *of == known {
+        if of.is_exact(&known) {
             return Stand::Valid;
         }
         if !self.assignable(of, &known) {

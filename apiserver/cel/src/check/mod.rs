@@ -333,7 +333,7 @@ impl Checker<'_> {
             let own = self.mapping.substitute(&own, false);
             result = Some(match result {
                 None => own,
-                Some(before) if !before.is_dyn() && own != before => Type::Dyn,
+                Some(before) if !before.is_dyn() && !own.is_exact(&before) => Type::Dyn,
                 Some(before) => before,
             });
         }
