@@ -1,5 +1,5 @@
-// Keelson's conformance module: builds upstream's programs and its e2e suite, unchanged, and the load
-// generator of `cargo xtask bench`. Only `cargo xtask build-upstream` uses it.
+// Keelson's conformance module: builds upstream's programs, its e2e suite and its fixtures of the Pod Security
+// Standards, unchanged, and the load generator of `cargo xtask bench`. Only `cargo xtask build-upstream` uses it.
 module keelson/conformance
 
 go 1.26.0

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use store::Store;
 
+use crate::admission::pod_security::Metrics as PodSecurityMetrics;
 use crate::admission::policy::guard::ParamGuard;
 use crate::admission::policy::source::{self as policy, Policies};
 use crate::admission::webhook::{Configurations, Webhooks};
@@ -77,11 +78,12 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reload
     let hub = Arc::new(hub);
     let (enable, disable) = (&config.enable_admission_plugins, &config.disable_admission_plugins);
     let audited = Arc::new(audit::Metrics::new().map_err(wrong)?);
+    let pod_security = PodSecurityMetrics::default();
     let counted = collectors.into_iter().chain(webhooks.metrics.collectors()).chain(audited.collectors());
     let counted = counted.chain(encrypting.collectors()).chain(aggregation.metrics.collectors());
-    let metrics = Metrics::new(counted).map_err(wrong)?;
+    let metrics = Metrics::new(counted.chain(pod_security.collectors())).map_err(wrong)?;
     let audit = Audit::open(&config.audit, &audited).map_err(Error::Config)?;
-    let parts = Parts { authorizers: authz.clone(), policies, webhooks, times: config.times };
+    let parts = Parts { authorizers: authz.clone(), policies, webhooks, times: config.times, pod_security };
     let mut plugins = admission::plugins(enable, disable, &parts).map_err(Error::Config)?;
     plugins.push(Box::new(Guard(authz.clone())));
     plugins.push(Box::new(ParamGuard(authz.clone())));

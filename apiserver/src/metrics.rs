@@ -13,6 +13,11 @@ use crate::request::Info;
 const SLI_SECONDS: &[f64] =
     &[0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
 
+/// A counter whose name and labels are constants.
+pub(crate) fn counter(name: &str, help: &str, labels: &[&str]) -> CounterVec {
+    CounterVec::new(Opts::new(name, help), labels).expect("a name and labels that are valid")
+}
+
 /// This server's metrics, in a registry of their own.
 pub(crate) struct Metrics {
     registry: Registry,

@@ -184,10 +184,7 @@ impl ControlPlane {
     }
 
     fn start_keelson(&mut self, port: u16) -> Result<()> {
-        let dir = self.dir.path();
-        let mut apiserver = Side::Keelson.program("kube-apiserver");
-        apiserver.arg("--data-dir").arg(dir.join("store")).args(plane::apiserver_flags(dir, port));
-        self.servers.push(Server::start("keelson", &mut apiserver, dir)?);
+        self.servers.push(plane::keelson(self.dir.path(), port)?);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{conformance, paths, swap, tidy, upstream};
+use crate::{conformance, paths, podsecurity, swap, tidy, upstream};
 
 /// Upstream's programs that tests need: the store's suite runs on a real etcd, tests compare with a
 /// real kube-apiserver, and the rest runs the conformance tests.
@@ -49,6 +49,7 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("cargo test", |_| cargo_test()),
     ("swap", swap_step),
+    ("pod security", pod_security_step),
     ("conformance", conformance_step),
 ];
 
@@ -143,6 +144,14 @@ fn swap_step(options: &Options) -> Result<Tally> {
         return Ok(Tally::default());
     }
     let (passed, failed) = swap::run()?;
+    Ok(Tally { passed, failed })
+}
+
+fn pod_security_step(options: &Options) -> Result<Tally> {
+    if options.quick {
+        return Ok(Tally::default());
+    }
+    let (passed, failed) = podsecurity::run(&podsecurity::Options::default())?;
     Ok(Tally { passed, failed })
 }
 

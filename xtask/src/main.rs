@@ -1,4 +1,5 @@
-//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench | swap`.
+//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
+//! bench | swap`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -11,6 +12,7 @@ mod generate;
 mod paths;
 mod pki;
 mod plane;
+mod podsecurity;
 mod process;
 mod swap;
 mod tidy;
@@ -50,6 +52,8 @@ enum Command {
     },
     /// Run upstream's e2e suite, unchanged, against Keelson and compare with conformance/known-green.txt
     Conformance(conformance::Options),
+    /// Run upstream's fixtures of the Pod Security Standards against Keelson's API server
+    Podsecurity(podsecurity::Options),
     /// Run one load against Keelson's API server and against upstream's on etcd, and print the ratios
     Bench(bench::Options),
     /// Put upstream's components and ours in each other's places, on one etcd
@@ -64,10 +68,8 @@ fn main() -> ExitCode {
         Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
-        Command::Swap => swap::run().map(|(held, failed)| {
-            println!("{held} held, {failed} did not");
-            failed == 0
-        }),
+        Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
+        Command::Swap => swap::run().map(all_held),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
@@ -77,4 +79,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn all_held((held, failed): (u64, u64)) -> bool {
+    println!("{held} held, {failed} did not");
+    failed == 0
 }

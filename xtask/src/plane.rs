@@ -4,12 +4,16 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::paths;
 use crate::pki::Authority;
-use crate::process::Server;
+use crate::process::{self, Server};
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(100);
 
 const SERVICE_CIDR: &str = "10.0.0.0/16";
 const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -105,6 +109,33 @@ pub(crate) fn apiserver_flags(dir: &Path, port: u16) -> Vec<String> {
         file("proxy-client-key-file", "front-proxy.key"),
         "--allow-privileged=true".into(),
     ]
+}
+
+/// Starts Keelson's API server with its embedded store in `dir`.
+pub(crate) fn keelson(dir: &Path, port: u16) -> Result<Server> {
+    let mut apiserver = Side::Keelson.program("kube-apiserver");
+    apiserver.arg("--data-dir").arg(dir.join("store")).args(apiserver_flags(dir, port));
+    Server::start("keelson", &mut apiserver, dir)
+}
+
+/// Waits until an API server answers that it is ready.
+pub(crate) fn ready(server: &mut Server, dir: &Path, kubeconfig: &Path) -> Result<()> {
+    let deadline = Instant::now() + READY_LIMIT;
+    loop {
+        server.check()?;
+        if kubectl(dir, kubeconfig).args(["get", "--raw", "/readyz"]).output()?.status.success() {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the API server is not ready in time\n{}", server.log_end());
+        process::sleep(READY_POLL);
+    }
+}
+
+/// kubectl with its home in `dir`.
+pub(crate) fn kubectl(dir: &Path, kubeconfig: &Path) -> Command {
+    let mut command = Command::new(paths::upstream("kubectl"));
+    command.arg("--kubeconfig").arg(kubeconfig).env("HOME", dir);
+    command
 }
 
 /// Writes the kubeconfig of who has the certificate `name`, and returns its path.

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::plane::{self, Side};
 use crate::process::{self, Server};
@@ -19,8 +18,6 @@ pub(crate) const PROGRAMS: &[&str] =
     &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok", "storage"];
 const API_SERVER: &str = "kube-apiserver";
 const COMPONENTS: [&str; 3] = [API_SERVER, "kube-controller-manager", "kube-scheduler"];
-const READY_LIMIT: Duration = Duration::from_secs(60);
-const READY_POLL: Duration = Duration::from_millis(100);
 /// How long kubectl waits for the Deployment.
 const ROLLOUT_LIMIT: &str = "--timeout=90s";
 const NODES: u32 = 2;
@@ -99,29 +96,14 @@ impl Plane {
         }
         let mut server = Server::start(component, &mut command, self.dir())?;
         if component == API_SERVER {
-            self.ready(&mut server)?;
+            plane::ready(&mut server, self.dir(), &self.kubeconfig("admin")?)?;
         }
         self.running.insert(component, (side, server));
         Ok(())
     }
 
-    fn ready(&self, server: &mut Server) -> Result<()> {
-        let deadline = Instant::now() + READY_LIMIT;
-        loop {
-            server.check()?;
-            let mut ask = self.kubectl()?;
-            if ask.args(["get", "--raw", "/readyz"]).output()?.status.success() {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{API_SERVER} is not ready in time");
-            process::sleep(READY_POLL);
-        }
-    }
-
     fn kubectl(&self) -> Result<Command> {
-        let mut command = Command::new(paths::upstream("kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig("admin")?).env("HOME", self.dir());
-        Ok(command)
+        Ok(plane::kubectl(self.dir(), &self.kubeconfig("admin")?))
     }
 
     /// Runs upstream's objects of every kind against the API server, see conformance/storage.

@@ -46,6 +46,7 @@ const PROGRAMS: &[Program] = &[
     program("kubectl", ".", "k8s.io/kubernetes/cmd/kubectl", Kind::Component),
     program("ginkgo", ".", "github.com/onsi/ginkgo/v2/ginkgo", Kind::Plain),
     program("e2e.test", ".", "./e2e", Kind::Suite),
+    program("podsecurity.test", ".", "./podsecurity", Kind::Suite),
     program("kube-controller-manager", ".", "k8s.io/kubernetes/cmd/kube-controller-manager", Kind::Component),
     program("kube-scheduler", ".", "k8s.io/kubernetes/cmd/kube-scheduler", Kind::Component),
     program("kubelet", ".", "k8s.io/kubernetes/cmd/kubelet", Kind::Component),

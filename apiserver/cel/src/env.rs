@@ -12,6 +12,7 @@ use crate::cost::{self, Range, estimate::SizeEstimator};
 use crate::eval::{self, Activation};
 use crate::functions::Functions;
 use crate::library::{self, Minor};
+use crate::messages;
 use crate::parse::{self, Syntax, macros};
 use crate::plan::{self, Context, Node};
 use crate::source::Issues;
@@ -76,12 +77,11 @@ pub struct Env {
 /// Types with a name in every environment.
 static IDENTS: LazyLock<HashMap<&'static str, Type>> = LazyLock::new(|| {
     let parameter = |name: &str| Type::Param(Arc::from(name));
-    HashMap::from([
+    let messages = messages::NAMES.iter().filter_map(|name| Some((*name, messages::cel_type(name)?)));
+    let simple = [
         ("bool", Type::Bool),
         ("bytes", Type::Bytes),
         ("double", Type::Double),
-        ("google.protobuf.Duration", Type::Duration),
-        ("google.protobuf.Timestamp", Type::Timestamp),
         ("int", Type::Int),
         ("list", Type::list(parameter("A"))),
         ("map", Type::map(parameter("A"), parameter("B"))),
@@ -92,7 +92,8 @@ static IDENTS: LazyLock<HashMap<&'static str, Type>> = LazyLock::new(|| {
         ("string", Type::String),
         ("type", Type::Type(None)),
         ("uint", Type::Uint),
-    ])
+    ];
+    simple.into_iter().chain(messages).collect()
 });
 
 /// The functions of each version are read once.
@@ -132,12 +133,6 @@ impl Env {
         let mut functions = self.functions.as_ref().clone();
         library::add_json_patch(&mut functions);
         self.functions = Arc::new(functions);
-        self
-    }
-
-    /// With `cel.bind`, which Kubernetes does not have.
-    pub fn bind(mut self) -> Env {
-        self.syntax.macros.push(&macros::BIND);
         self
     }
 

@@ -26,7 +26,8 @@
 //!
 //! Invariant: types, values, errors and their texts, and costs are those of cel-go v0.29.2 with the environment of
 //! k8s.io/apiserver/pkg/cel/environment/base.go@v0.37.2.
-//! Must not know: requests, kinds, schemas, the store. Non-goal: protobuf messages, enums, containers, partial evaluation.
+//! Must not know: requests, kinds, schemas, the store. Non-goal: messages of protobuf but those that CEL has values for
+//! (`messages.rs`), enums, containers, partial evaluation.
 
 pub mod ast;
 mod check;
@@ -37,6 +38,7 @@ pub mod escape;
 mod eval;
 mod functions;
 mod library;
+mod messages;
 mod parse;
 mod plan;
 pub mod source;

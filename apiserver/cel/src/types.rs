@@ -1,7 +1,7 @@
 //! Types, as the checker knows them.
 //!
 //! Invariant: names, texts and assignability are those of cel-go's `common/types/types.go@v0.29.2`.
-//! Non-goal: wrapper types of protobuf, which Kubernetes has no use for.
+//! Non-goal: `Any` of protobuf, which nothing in Kubernetes has.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub enum Type {
     Struct(Arc<str>),
     /// A type with no fields to see, possibly with parameters.
     Opaque(Arc<str>, Arc<[Type]>),
+    /// A simple type or null: what a wrapper of protobuf holds.
+    Wrapper(Arc<Type>),
     /// The type of types; of one type, where that is known.
     Type(Option<Arc<Type>>),
     /// A parameter of a function's signature, or a type that is still to be found out.
@@ -69,6 +71,10 @@ impl Type {
         Type::Struct(Arc::from(name))
     }
 
+    pub fn wrapper(of: Type) -> Type {
+        Type::Wrapper(Arc::new(of))
+    }
+
     pub fn of_type(of: Type) -> Type {
         Type::Type(Some(Arc::new(of)))
     }
@@ -89,6 +95,7 @@ impl Type {
             Type::List(_) => "list",
             Type::Map(_) => "map",
             Type::Struct(name) | Type::Opaque(name, _) | Type::Param(name) => name,
+            Type::Wrapper(of) => of.name(),
             Type::Type(_) => "type",
             Type::Error => "error",
         }
@@ -118,6 +125,14 @@ impl Type {
         }
     }
 
+    /// The type without null, which most questions are about.
+    pub(crate) fn unwrapped(&self) -> &Type {
+        match self {
+            Type::Wrapper(of) => of,
+            other => other,
+        }
+    }
+
     pub(crate) fn is_dyn(&self) -> bool {
         *self == Type::Dyn
     }
@@ -136,10 +151,19 @@ impl Type {
             return true;
         }
         let (own, others) = (self.parameters(), other.parameters());
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        std::mem::discriminant(self.unwrapped()) == std::mem::discriminant(other.unwrapped())
             && self.name() == other.name()
             && own.len() == others.len()
             && own.iter().zip(others).all(|(a, b)| a.is_equivalent(b))
+    }
+
+    /// Whether the two are one type, which a wrapper and what it holds are.
+    pub(crate) fn is_exact(&self, other: &Type) -> bool {
+        let (own, others) = (self.parameters(), other.parameters());
+        std::mem::discriminant(self.unwrapped()) == std::mem::discriminant(other.unwrapped())
+            && self.name() == other.name()
+            && own.len() == others.len()
+            && own.iter().zip(others).all(|(a, b)| a.is_exact(b))
     }
 
     /// Whether a value may be given where this type is declared. Of lists and maps the first elements are looked at.
@@ -163,8 +187,10 @@ impl Type {
 /// As Go prints them: the text in run-time errors.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Type::Param(name) = self {
-            return write!(f, "<{name}>");
+        match self {
+            Type::Param(name) => return write!(f, "<{name}>"),
+            Type::Wrapper(of) => return write!(f, "wrapper({of})"),
+            _ => {}
         }
         let parameters: Vec<String> = self.parameters().iter().map(|parameter| parameter.to_string()).collect();
         match parameters.is_empty() {
@@ -174,8 +200,16 @@ impl fmt::Display for Type {
     }
 }
 
+/// The type of a message of protobuf that every environment knows, such as `google.protobuf.Int32Value`.
+pub fn well_known(message: &str) -> Option<Type> {
+    crate::messages::cel_type(message)
+}
+
 /// The text in the checker's errors.
 pub fn format(of: &Type) -> String {
+    if let Type::Wrapper(of) = of {
+        return format!("wrapper({})", format(of));
+    }
     let name = match of {
         Type::Duration => "duration",
         Type::Timestamp => "timestamp",

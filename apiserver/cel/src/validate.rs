@@ -120,7 +120,7 @@ impl Validator<'_> {
 
     /// Whether a clause takes an argument; of list and map literals that are written as text, everything in them.
     fn clause(&self, clause: Clause, arg: &Expr) -> Result<(), FormatError> {
-        let of = self.checked.type_of(arg.id);
+        let of = self.checked.type_of(arg.id).unwrapped();
         if !clause.admits(of) {
             return Err(FormatError { id: Some(arg.id), ..clause.wrong(of.name()) });
         }

@@ -10,7 +10,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod network;
 mod node_restriction;
-mod pod_security;
+pub(crate) mod pod_security;
 pub(crate) mod policy;
 mod priority;
 mod quota;
@@ -248,6 +248,7 @@ pub(crate) struct Parts {
     pub(crate) policies: Arc<Policies>,
     pub(crate) webhooks: Arc<Webhooks>,
     pub(crate) times: Times,
+    pub(crate) pod_security: pod_security::Metrics,
 }
 
 /// A plugin, and whether it is on unless --disable-admission-plugins names it.
@@ -260,7 +261,7 @@ const PLUGINS: &[Row] = &[
     (|_| Box::new(service_account::ServiceAccount), true),
     (|parts| Box::new(node_restriction::NodeRestriction(parts.authorizers.clone())), false),
     (|_| Box::new(tolerations::TaintNodesByCondition), true),
-    (|_| Box::new(pod_security::PodSecurity), true),
+    (|parts| Box::new(pod_security::PodSecurity(parts.pod_security.clone())), true),
     (|_| Box::new(priority::Priority), true),
     (|parts| Box::new(tolerations::DefaultTolerationSeconds::new(&parts.times)), true),
     (|_| Box::new(tolerations::ExtendedResourceToleration), false),
@@ -361,6 +362,7 @@ mod tests {
             policies: Arc::default(),
             webhooks: Arc::default(),
             times: crate::options::Times::default(),
+            pod_security: Default::default(),
         };
         let got = plugins(&list(enable), &list(disable), &parts);
         let got = got.map(|plugins| plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>());

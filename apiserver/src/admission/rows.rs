@@ -41,7 +41,8 @@ impl World {
             policies.set(facts.plural, object.name(), Some(object));
         }
         let authorizers = Arc::new(Authorizers::new(&[]));
-        let parts = Parts { authorizers, policies, webhooks: Arc::default(), times: Times::default() };
+        let (times, pod_security) = (Times::default(), Default::default());
+        let parts = Parts { authorizers, policies, webhooks: Arc::default(), times, pod_security };
         Chain::new(plugins(&[], &[], &parts).expect("plugins"))
     }
 

@@ -56,14 +56,22 @@ impl Mapping {
         match (a, b) {
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
             (Type::Null, other) | (other, Type::Null) => {
-                matches!(other, Type::Null | Type::Opaque(..) | Type::Struct(_) | Type::Duration | Type::Timestamp)
+                matches!(
+                    other,
+                    Type::Null
+                        | Type::Opaque(..)
+                        | Type::Struct(_)
+                        | Type::Duration
+                        | Type::Timestamp
+                        | Type::Wrapper(_)
+                )
             }
             (Type::Type(_), Type::Type(_)) => true,
             (Type::List(_), Type::List(_)) | (Type::Map(_), Type::Map(_)) | (Type::Opaque(..), Type::Opaque(..)) => {
                 let parameters = |of: &Type| of.parameters().into_iter().cloned().collect::<Vec<_>>();
                 a.name() == b.name() && self.all_assignable(&parameters(a), &parameters(b))
             }
-            _ => a == b,
+            _ => a.unwrapped() == b.unwrapped(),
         }
     }
 
@@ -79,7 +87,7 @@ impl Mapping {
             self.set(name, of.clone());
             return Stand::Valid;
         };
-        if *of == known {
+        if of.is_exact(&known) {
             return Stand::Valid;
         }
         if !self.assignable(of, &known) {
@@ -136,7 +144,7 @@ fn is_equal_or_less_specific(a: &Type, b: &Type) -> bool {
                 && own.len() == others.len()
                 && own.iter().zip(others).all(|(a, b)| is_equal_or_less_specific(a, b))
         }
-        _ => a == b,
+        _ => a.unwrapped() == b.unwrapped(),
     }
 }
 
@@ -178,5 +186,16 @@ mod tests {
         assert!(mapping.is_assignable(&Type::Null, &Type::Timestamp));
         assert!(mapping.is_assignable(&Type::object("x"), &Type::Null));
         assert!(!mapping.is_assignable(&Type::Null, &Type::String));
+        assert!(mapping.is_assignable(&Type::Null, &Type::wrapper(Type::String)));
+    }
+
+    #[test]
+    fn wrappers_stand_for_what_they_hold() {
+        let mut mapping = Mapping::default();
+        let wrapped = Type::wrapper(Type::Int);
+        assert!(mapping.is_assignable(&wrapped, &Type::Int));
+        assert!(mapping.is_assignable(&Type::list(Type::Int), &Type::list(wrapped.clone())));
+        assert!(!mapping.is_assignable(&wrapped, &Type::Uint));
+        assert_eq!(most_general(&wrapped, &Type::Int), wrapped);
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::ast::{Comprehension, Expr, Id, Kind};
 use crate::functions::{Function, Functions};
+use crate::messages;
 use crate::parse::Parsed;
 use crate::source::Issues;
 use crate::types::{self, Type, TypeProvider};
@@ -252,11 +253,13 @@ impl Checker<'_> {
     }
 
     fn struct_field(&mut self, id: Id, object: &str, field: &str) -> Option<Type> {
-        if !self.declarations.types.has_type(object) {
+        let well_known = messages::cel_type(object).is_some();
+        if !well_known && !self.declarations.types.has_type(object) {
             self.report(id, format!("unexpected failed resolution of '{object}'"));
             return None;
         }
-        let found = self.declarations.types.field(object, field);
+        let found =
+            if well_known { messages::field(object, field) } else { self.declarations.types.field(object, field) };
         if found.is_none() {
             self.report(id, format!("undefined field '{field}'"));
         }
@@ -330,7 +333,7 @@ impl Checker<'_> {
             let own = self.mapping.substitute(&own, false);
             result = Some(match result {
                 None => own,
-                Some(before) if !before.is_dyn() && own != before => Type::Dyn,
+                Some(before) if !before.is_dyn() && !own.is_exact(&before) => Type::Dyn,
                 Some(before) => before,
             });
         }
@@ -434,16 +437,21 @@ impl Checker<'_> {
         }
         object.name = name.clone();
         self.refer(id, Reference::Ident(name.clone()));
-        match named {
-            Some(named) => {
-                self.report(id, format!("'{}' is not a message type", named.name()));
-                self.set(id, Type::Error);
-            }
-            None => self.set(id, Type::object(&name)),
-        }
+        let message = match &named {
+            None => Some((name.as_ref(), Type::object(&name))),
+            // These are types of messages under another name, though not of ones that can be made.
+            Some(Type::Null) => Some(("google.protobuf.NullValue", Type::Null)),
+            Some(Type::List(_)) => Some(("google.protobuf.ListValue", Type::list(Type::Dyn))),
+            Some(_) => messages::cel_type(&name).map(|of| (name.as_ref(), of)),
+        };
+        let (message, of) = message.unwrap_or_else(|| {
+            self.report(id, format!("'{}' is not a message type", named.as_ref().map_or("", Type::name)));
+            (name.as_ref(), Type::Error)
+        });
+        self.set(id, of);
         for field in &mut object.fields {
             self.expr(&mut field.value);
-            let declared = self.struct_field(field.id, &name, &field.name).unwrap_or(Type::Error);
+            let declared = self.struct_field(field.id, message, &field.name).unwrap_or(Type::Error);
             let given = self.brought(&field.value, field.optional);
             if !self.mapping.is_assignable(&declared, &given) {
                 let (declared, given) = (types::format(&declared), types::format(&given));

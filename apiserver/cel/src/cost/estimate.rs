@@ -373,7 +373,7 @@ fn literal_size(expr: &Expr) -> Option<Range> {
 
 /// Whether all values of a type have one size.
 fn is_scalar(of: &Type) -> bool {
-    match of {
+    match of.unwrapped() {
         Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint => true,
         other => other.optional_value().is_some_and(is_scalar),
     }

@@ -97,7 +97,7 @@ fn compared(sizes: &Sizes<'_>, function: &str, target: &View<'_>) -> Range {
     let size = sizes.of(target);
     match sizes.element(target) {
         Some(element) => {
-            let text = matches!(element.of, Type::String | Type::Bytes);
+            let text = matches!(element.of.unwrapped(), Type::String | Type::Bytes);
             let reading = if text { sizes.of(&element).scaled(STRING_FACTOR) } else { Range::ZERO };
             size.times(Range::fixed(1).plus(reading))
         }

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ast::Id;
+use crate::messages;
 use crate::plan::{Call, Node, Object, Run};
 use crate::types::TypeProvider;
 use crate::value::{Fault, Key, Map, Outcome, Value};
@@ -210,7 +211,8 @@ impl Machine<'_> {
             }
         }
         let unknown = || Err(Fault::new(format!("unknown type '{}'", object.name)));
-        self.types.make(&object.name, values).unwrap_or_else(unknown)
+        let well_known = messages::make(&object.name, &values);
+        well_known.or_else(|| self.types.make(&object.name, values)).unwrap_or_else(unknown)
     }
 }
 

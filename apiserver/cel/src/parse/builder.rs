@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::Syntax;
-use super::macros::{Expander, Expansion};
+use super::macros::Expander;
 use crate::ast::{Call, Expr, Id, Kind, Places};
 use crate::source::{Issues, Location, Source};
 use crate::value::Value;
@@ -48,17 +48,15 @@ impl<'a> Builder<'a> {
             known.name == function && known.args == args.len() && known.receiver == receiver
         };
         let found = self.syntax.macros.iter().rev().find(named).copied();
-        let (target, args) = match found.map(|known| known.expand) {
-            None => (target, args),
-            Some(expand) => match expand(&mut Expander { builder: self, id }, target, args) {
-                Expansion::Declined(target, args) => (target, args),
-                Expansion::Made(expr) => {
+        if let Some(known) = found {
+            return match (known.expand)(&mut Expander { builder: self, id }, target, args) {
+                Ok(expr) => {
                     self.places.remove(id);
-                    return expr;
+                    expr
                 }
-                Expansion::Wrong(at, message) => return self.wrong(id, at, message),
-            },
-        };
+                Err((at, message)) => self.wrong(id, at, message),
+            };
+        }
         let call = Call { target, function: Arc::from(function), args };
         Expr { id, kind: Kind::Call(Box::new(call)) }
     }

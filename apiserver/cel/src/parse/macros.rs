@@ -1,7 +1,7 @@
 //! Macros: calls that the parser writes out as other expressions.
 //!
-//! Invariant: what they become is what cel-go's `parser/macro.go`, `cel/library.go` (optionals), `ext/comprehensions.go`,
-//! `ext/bindings.go` and `ext/lists.go` @v0.29.2 make of them, node by node, for costs and error texts show it.
+//! Invariant: what they become is what cel-go's `parser/macro.go`, `cel/library.go` (optionals), `ext/comprehensions.go`
+//! and `ext/lists.go` @v0.29.2 make of them, node by node, for costs and error texts show it.
 
 use std::sync::Arc;
 
@@ -20,36 +20,24 @@ pub(crate) struct Macro {
     pub(crate) name: &'static str,
     pub(crate) args: usize,
     pub(crate) receiver: bool,
-    pub(super) expand: fn(&mut Expander<'_, '_>, Option<Expr>, Vec<Expr>) -> Expansion,
+    pub(super) expand: fn(&mut Expander<'_, '_>, Option<Expr>, Vec<Expr>) -> Made,
 }
 
-pub(super) enum Expansion {
-    Made(Expr),
-    /// The call is none of the macro's, though it looks like it.
-    Declined(Option<Expr>, Vec<Expr>),
-    Wrong(Id, String),
-}
-
-type Made = Result<Expr, (Id, String)>;
+/// What a call becomes, or the node at which something is wrong, and what.
+pub(super) type Made = Result<Expr, (Id, String)>;
 
 const fn receiver(
     name: &'static str,
     args: usize,
-    expand: fn(&mut Expander<'_, '_>, Option<Expr>, Vec<Expr>) -> Expansion,
+    expand: fn(&mut Expander<'_, '_>, Option<Expr>, Vec<Expr>) -> Made,
 ) -> Macro {
     Macro { name, args, receiver: true, expand }
 }
 
-/// Wraps an expansion that takes a target and cannot decline.
+/// Wraps an expansion that takes a target.
 macro_rules! expansion {
     ($expand:expr) => {
-        |make, target, args| {
-            let target = target.expect("receiver macros have a target");
-            match $expand(make, target, args) {
-                Ok(expr) => Expansion::Made(expr),
-                Err((id, message)) => Expansion::Wrong(id, message),
-            }
-        }
+        |make, target, args| $expand(make, target.expect("receiver macros have a target"), args)
     };
 }
 
@@ -82,8 +70,6 @@ pub(crate) static TWO_VARIABLES: [Macro; 10] = [
 ];
 
 pub(crate) static SORT_BY: Macro = receiver("sortBy", 2, expansion!(sort_by));
-
-pub(crate) static BIND: Macro = receiver("bind", 3, bind);
 
 /// Makes the nodes of an expansion; all stand where the call stands.
 pub(super) struct Expander<'a, 'b> {
@@ -214,14 +200,14 @@ struct Parts {
     result: Expr,
 }
 
-fn has(make: &mut Expander<'_, '_>, _: Option<Expr>, mut args: Vec<Expr>) -> Expansion {
+fn has(make: &mut Expander<'_, '_>, _: Option<Expr>, mut args: Vec<Expr>) -> Made {
     let arg = args.remove(0);
     match arg.kind {
         Kind::Select(mut select) => {
             select.test = true;
-            Expansion::Made(make.node(Kind::Select(select)))
+            Ok(make.node(Kind::Select(select)))
         }
-        _ => Expansion::Wrong(arg.id, "invalid argument to has() macro".to_owned()),
+        _ => Err((arg.id, "invalid argument to has() macro".to_owned())),
     }
 }
 
@@ -400,16 +386,4 @@ fn sort_by(make: &mut Expander<'_, '_>, target: Expr, args: Vec<Expr>) -> Made {
         step: input,
         result: sorted,
     }))))
-}
-
-fn bind(make: &mut Expander<'_, '_>, target: Option<Expr>, mut args: Vec<Expr>) -> Expansion {
-    if target.as_ref().and_then(Expr::ident).is_none_or(|name| name.as_ref() != "cel") {
-        return Expansion::Declined(target, args);
-    }
-    let Some(name) = args[0].ident().cloned() else {
-        return Expansion::Wrong(args[0].id, "cel.bind() variable names must be simple identifiers".to_owned());
-    };
-    let result = args.pop().expect("bind has three arguments");
-    let value = args.pop().expect("bind has three arguments");
-    Expansion::Made(make.bound(&name, |_| value, result))
 }

@@ -15,6 +15,7 @@ use crate::ast::{Comprehension, Expr, Id, Kind};
 use crate::check::Checked;
 use crate::eval;
 use crate::functions::{Compute, Dispatch, Functions};
+use crate::messages;
 use crate::types::{Type, TypeProvider};
 use crate::value::{Fault, Key, Outcome, Value};
 use api::goregex;
@@ -143,7 +144,7 @@ impl Planner<'_> {
         match &expr.kind {
             Kind::Unspecified => Err(Fault::new("unsupported expr")),
             Kind::Literal(value) => Ok(Node::Const(expr.id, value.clone())),
-            Kind::Ident(_) => Ok(self.ident(expr)),
+            Kind::Ident(_) => self.ident(expr),
             Kind::Select(select) => {
                 let operand = self.node(&select.operand)?;
                 let field = Value::String(select.field.clone());
@@ -162,6 +163,9 @@ impl Planner<'_> {
                 Ok(self.folded(map))
             }
             Kind::Struct(object) => {
+                if messages::cel_type(&object.name).is_none() && !self.context.types.has_type(&object.name) {
+                    return Err(Fault::new(format!("unknown type: {}", object.name)));
+                }
                 let planned = object.fields.iter().map(|f| Ok((f.name.clone(), self.node(&f.value)?, f.optional)));
                 let fields = planned.collect::<Result<_, Fault>>()?;
                 Ok(Node::Object(Box::new(Object { id: expr.id, name: object.name.clone(), fields })))
@@ -170,15 +174,19 @@ impl Planner<'_> {
         }
     }
 
-    fn ident(&self, expr: &Expr) -> Node {
+    fn ident(&self, expr: &Expr) -> Planned {
         let name = self.checked.ident(expr.id).cloned().unwrap_or_default();
-        let named = || {
-            let bare = name.trim_start_matches('.');
-            self.context.idents.get(bare).cloned().unwrap_or_else(|| Type::object(bare))
+        let Type::Type(_) = self.checked.type_of(expr.id) else {
+            return Ok(Node::Attribute(Box::new(Attribute::named(expr.id, &name))));
         };
-        match self.checked.type_of(expr.id) {
-            Type::Type(_) => Node::Const(expr.id, Value::Type(named())),
-            _ => Node::Attribute(Box::new(Attribute::named(expr.id, &name))),
+        let bare = name.trim_start_matches('.');
+        match self.context.idents.get(bare) {
+            // The checker knows the names of these, but they are no values.
+            Some(of) if messages::cel_type(bare).is_some() && of.name() != bare => {
+                Err(Fault::new(format!("reference to undefined type: {name}")))
+            }
+            Some(of) => Ok(Node::Const(expr.id, Value::Type(of.clone()))),
+            None => Ok(Node::Const(expr.id, Value::Type(Type::object(bare)))),
         }
     }
 

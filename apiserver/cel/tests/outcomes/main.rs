@@ -5,6 +5,8 @@ mod common;
 #[cfg(test)]
 mod depth;
 #[cfg(test)]
+mod proto;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod spec;

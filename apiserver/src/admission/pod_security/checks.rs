@@ -1,5 +1,7 @@
 //! The Pod Security Standards (k8s.io/pod-security-admission/policy/check_*.go@v0.37.2).
 
+use std::collections::BTreeSet;
+
 use super::containers::{Pod, Set, named, plural, quoted, security, setters, texts};
 use super::policy::{Level, LevelVersion, Version};
 use api::field::go_quote;
@@ -180,8 +182,7 @@ fn host_probes(pod: &Pod<'_>, _: Version) -> Option<Finding> {
             probes.chain(hooks).flat_map(|h| ["httpGet", "tcpSocket"].into_iter().filter_map(|name| h.map(name)));
         handlers.map(|handler| handler.str("host").to_string()).filter(|host| !host.is_empty()).collect()
     };
-    let containers: std::collections::BTreeSet<_> =
-        pod.bad(|container| !hosts(container).is_empty()).into_iter().collect();
+    let containers: BTreeSet<_> = pod.bad(|container| !hosts(container).is_empty()).into_iter().collect();
     let all: Set = pod.containers().flat_map(hosts).collect();
     if all.is_empty() {
         return None;
@@ -366,14 +367,38 @@ const SAFE_VOLUMES: &[&str] = &[
     "secret",
 ];
 
+/// The others that have a name, in the order in which they are looked for.
+const RESTRICTED_VOLUMES: &[&str] = &[
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "gitRepo",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "rbd",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "fc",
+    "azureFile",
+    "vsphereVolume",
+    "quobyte",
+    "azureDisk",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
+];
+
 fn volumes(pod: &Pod<'_>, _: Version) -> Option<Finding> {
-    let source = |volume: &Map| volume.keys().map(ToString::to_string).find(|key| key != "name");
-    let safe = |volume: &Map| source(volume).is_some_and(|source| SAFE_VOLUMES.contains(&source.as_str()));
-    let bad: Vec<&Map> = pod.spec.maps("volumes").filter(|volume| !safe(volume)).collect();
+    let has = |volume: &Map, kinds: &[&'static str]| kinds.iter().copied().find(|kind| volume.contains(kind));
+    let bad: Vec<&Map> = pod.spec.maps("volumes").filter(|volume| has(volume, SAFE_VOLUMES).is_none()).collect();
     if bad.is_empty() {
         return None;
     }
-    let types: Set = bad.iter().map(|volume| source(volume).unwrap_or_else(|| "unknown".into())).collect();
+    let types: BTreeSet<&str> = bad.iter().map(|volume| has(volume, RESTRICTED_VOLUMES).unwrap_or("unknown")).collect();
     let names: Vec<_> = bad.iter().map(|volume| volume.str("name")).collect();
     let uses = plural("uses", "use", names.len());
     let what = plural("restricted volume type", "restricted volume types", types.len());

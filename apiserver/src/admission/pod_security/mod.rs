@@ -3,28 +3,38 @@
 
 mod checks;
 mod containers;
+mod metrics;
 mod policy;
+#[cfg(test)]
+mod recorded;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use api::field::go_quote;
+use api::field::{Errors, go_quote};
 use api::object::Meta;
 use api::status::Status;
 use api::value::Map;
 use futures::future::BoxFuture;
 
 use super::{Attributes, Operation, Plugin, Reader};
+use crate::authn::aggregate;
 use checks::{Finding, evaluate};
+pub(crate) use metrics::Metrics;
+use metrics::Mode;
 use policy::{Level, LevelVersion, Policy};
 
 /// Existing pods checked when a namespace's level rises.
 const NAMESPACE_PODS_MAX: usize = 3000;
+/// Keys of the audit log (k8s.io/pod-security-admission/api/constants.go@v0.37.2).
+const ENFORCE_POLICY: &str = "pod-security.kubernetes.io/enforce-policy";
+const AUDIT_VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+const ERROR: &str = "pod-security.kubernetes.io/error";
 /// Parts of a pod whose requests do not change what it runs.
 const IGNORED_SUBRESOURCES: &[&str] =
     &["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
 
-pub(crate) struct PodSecurity;
+pub(crate) struct PodSecurity(pub(crate) Metrics);
 
 impl Plugin for PodSecurity {
     fn name(&self) -> &'static str {
@@ -43,9 +53,9 @@ impl Plugin for PodSecurity {
         Box::pin(async move {
             match (attributes.group, attributes.resource, attributes.subresource) {
                 ("", "namespaces", "") => namespace(attributes, objects),
-                ("", "pods", sub) if !IGNORED_SUBRESOURCES.contains(&sub) => pod(attributes, objects).await,
+                ("", "pods", sub) if !IGNORED_SUBRESOURCES.contains(&sub) => self.pod(attributes, objects).await,
                 (group, resource, "") if template_path(group, resource).is_some() => {
-                    controller(attributes, objects).await
+                    self.controller(attributes, objects).await
                 }
                 _ => Ok(()),
             }
@@ -65,57 +75,131 @@ fn template_path(group: &str, resource: &str) -> Option<&'static [&'static str]>
     })
 }
 
+/// The reasons alone.
+fn reason(findings: &[Finding]) -> String {
+    findings.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// The findings as upstream tells them: reasons with details.
 fn detail(findings: &[Finding]) -> String {
     let show = |finding: &Finding| format!("{} ({})", finding.reason, finding.detail);
     findings.iter().map(show).collect::<Vec<_>>().join(", ")
 }
 
-async fn labels(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<Option<Map>, Status> {
+/// The labels of the request's namespace, or why they are not known.
+async fn labels(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<Map, String> {
     let name = attributes.namespace;
-    let found = match objects.cached("", "namespaces", "", name) {
-        Some(namespace) => Some(namespace),
-        None => objects.live("", "namespaces", "", name).await?.map(Arc::new),
-    };
-    Ok(found.map(|namespace| namespace.meta().map("labels").cloned().unwrap_or_default()))
+    let labels = |namespace: &Map| namespace.meta().map("labels").cloned().unwrap_or_default();
+    if let Some(namespace) = objects.cached("", "namespaces", "", name) {
+        return Ok(labels(&namespace));
+    }
+    let found = objects.live("", "namespaces", "", name).await.map_err(|status| status.message)?;
+    found.as_ref().map(labels).ok_or_else(|| Status::not_found("", "namespaces", name).message)
 }
 
-async fn pod(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
-    let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
-    let Some(labels) = labels(attributes, objects).await? else {
-        return Err(Status::internal(&format!("failed to lookup namespace {}", go_quote(attributes.namespace))));
-    };
-    let (policy, errors) = Policy::of(&labels);
-    if errors.is_empty() && policy.is_privileged() {
-        return Ok(());
+impl PodSecurity {
+    async fn pod(&self, attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
+        let labels = match labels(attributes, objects).await {
+            Ok(labels) => labels,
+            Err(why) => {
+                let status = Status::internal(&lookup(attributes));
+                self.0.failed(true, attributes);
+                attributes.annotate(ERROR.into(), format!("{}: {why}", status.message));
+                return Err(status);
+            }
+        };
+        let (policy, errors) = Policy::of(&labels);
+        if errors.is_empty() && policy.is_privileged() {
+            self.0.evaluated(true, Mode::Enforce, policy.enforce, attributes);
+            attributes.annotate(ENFORCE_POLICY.into(), policy::DEFAULT.to_string());
+            return Ok(());
+        }
+        if attributes.operation == Operation::Update && attributes.old.is_some_and(|old| !is_significant(pod, old)) {
+            return Ok(());
+        }
+        self.judge(attributes, &policy, &errors, pod, true)
     }
-    if attributes.operation == Operation::Update && attributes.old.is_some_and(|old| !is_significant(pod, old)) {
-        return Ok(());
+
+    async fn controller(&self, attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
+        let path = template_path(attributes.group, attributes.resource);
+        let template = attributes.object.as_deref().zip(path).and_then(|(object, path)| object.at(path));
+        let Some(template) = template else { return Ok(()) };
+        let labels = match labels(attributes, objects).await {
+            Ok(labels) => labels,
+            Err(why) => {
+                self.0.failed(true, attributes);
+                attributes.annotate(ERROR.into(), format!("{}: {why}", lookup(attributes)));
+                return Ok(());
+            }
+        };
+        let (policy, errors) = Policy::of(&labels);
+        let nothing = [policy.warn, policy.audit].iter().all(|mode| mode.level == Level::Privileged);
+        if errors.is_empty() && nothing { Ok(()) } else { self.judge(attributes, &policy, &errors, template, false) }
     }
-    let findings = evaluate(policy.enforce, pod);
-    if !findings.is_empty() {
-        let why = format!("violates PodSecurity {}: {}", go_quote(&policy.enforce.to_string()), detail(&findings));
-        return Err(attributes.forbidden(&why));
+
+    /// A pod, or the template of one, against every mode of a policy; only pods are refused.
+    fn judge(
+        &self,
+        attributes: &Attributes<'_>,
+        policy: &Policy,
+        errors: &Errors,
+        pod: &Map,
+        enforced: bool,
+    ) -> Result<(), Status> {
+        if !errors.is_empty() {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            attributes.annotate(ERROR.into(), format!("Failed to parse policy: {}", aggregate(&errors)));
+            self.0.failed(false, attributes);
+        }
+        let mut known = Known { pod, evaluated: Vec::new() };
+        let mut outcome = Ok(());
+        if enforced {
+            attributes.annotate(ENFORCE_POLICY.into(), policy.enforce.to_string());
+            let found = known.findings(policy.enforce);
+            self.0.evaluated(found.is_empty(), Mode::Enforce, policy.enforce, attributes);
+            if !found.is_empty() {
+                outcome = Err(attributes.forbidden(&violates("violates", policy.enforce, found)));
+            }
+        }
+        let found = known.findings(policy.audit);
+        if !found.is_empty() {
+            attributes.annotate(AUDIT_VIOLATIONS.into(), violates("would violate", policy.audit, found));
+            self.0.evaluated(false, Mode::Audit, policy.audit, attributes);
+        }
+        // What is refused is not warned of.
+        outcome?;
+        let found = known.findings(policy.warn);
+        if !found.is_empty() {
+            attributes.warn(violates("would violate", policy.warn, found));
+            self.0.evaluated(false, Mode::Warn, policy.warn, attributes);
+        }
+        Ok(())
     }
-    warn(attributes, policy.warn, pod);
-    Ok(())
 }
 
-async fn controller(attributes: &Attributes<'_>, objects: &dyn Reader) -> Result<(), Status> {
-    let path = template_path(attributes.group, attributes.resource);
-    let template = attributes.object.as_deref().zip(path).and_then(|(object, path)| object.at(path));
-    let Some(template) = template else { return Ok(()) };
-    let Some(labels) = labels(attributes, objects).await? else { return Ok(()) };
-    let (policy, _) = Policy::of(&labels);
-    warn(attributes, policy.warn, template);
-    Ok(())
+fn lookup(attributes: &Attributes<'_>) -> String {
+    format!("failed to lookup namespace {}", go_quote(attributes.namespace))
 }
 
-fn warn(attributes: &Attributes<'_>, level: LevelVersion, pod: &Map) {
-    let findings = evaluate(level, pod);
-    if !findings.is_empty() {
-        attributes.warn(format!("would violate PodSecurity {}: {}", go_quote(&level.to_string()), detail(&findings)));
+/// What was found of one pod, by level: modes that name the same level share it.
+struct Known<'a> {
+    pod: &'a Map,
+    evaluated: Vec<(LevelVersion, Vec<Finding>)>,
+}
+
+impl Known<'_> {
+    fn findings(&mut self, at: LevelVersion) -> &[Finding] {
+        let place = self.evaluated.iter().position(|(known, _)| *known == at).unwrap_or_else(|| {
+            self.evaluated.push((at, evaluate(at, self.pod)));
+            self.evaluated.len() - 1
+        });
+        &self.evaluated[place].1
     }
+}
+
+fn violates(verb: &str, at: LevelVersion, findings: &[Finding]) -> String {
+    format!("{verb} PodSecurity {}: {}", go_quote(&at.to_string()), detail(findings))
 }
 
 /// Only other containers or images can change what a pod may do.
@@ -171,8 +255,7 @@ fn existing_pods(level: LevelVersion, namespace: &str, pods: &[Arc<Map>]) -> Vec
         if findings.is_empty() {
             continue;
         }
-        let reason = findings.iter().map(|finding| finding.reason.as_str()).collect::<Vec<_>>().join(", ");
-        let entry = found.entry(reason).or_insert_with(|| (pod.name().to_string(), 0));
+        let entry = found.entry(reason(&findings)).or_insert_with(|| (pod.name().to_string(), 0));
         if pod.name() < entry.0.as_str() {
             entry.0 = pod.name().to_string();
         }

@@ -21,6 +21,14 @@ impl Level {
             _ => None,
         }
     }
+
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Level::Privileged => "privileged",
+            Level::Baseline => "baseline",
+            Level::Restricted => "restricted",
+        }
+    }
 }
 
 /// The minor version of the standard, or the latest there is.
@@ -55,21 +63,17 @@ pub(super) struct LevelVersion {
 
 impl Display for LevelVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.level {
-            Level::Privileged => "privileged:",
-            Level::Baseline => "baseline:",
-            Level::Restricted => "restricted:",
-        })?;
+        let level = self.level.text();
         match self.version {
-            Version::Latest => f.write_str("latest"),
-            Version::Minor(minor) => write!(f, "v1.{minor}"),
+            Version::Latest => write!(f, "{level}:latest"),
+            Version::Minor(minor) => write!(f, "{level}:v1.{minor}"),
         }
     }
 }
 
-const DEFAULT: LevelVersion = LevelVersion { level: Level::Privileged, version: Version::Latest };
+pub(super) const DEFAULT: LevelVersion = LevelVersion { level: Level::Privileged, version: Version::Latest };
 
-/// What is enforced, and what is warned of. Audit annotations are for an audit log, which is not kept here.
+/// What is enforced, what the audit log is told of, and what is warned of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) enforce: LevelVersion,

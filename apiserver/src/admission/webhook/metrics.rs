@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{CounterVec, HistogramOpts, HistogramVec, Opts};
+use prometheus::{CounterVec, HistogramOpts, HistogramVec};
+
+use crate::metrics::counter;
 
 /// Upper bounds in seconds.
 const SECONDS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
@@ -36,10 +38,6 @@ pub(super) struct Over<'a> {
     pub(super) operation: &'a str,
     pub(super) code: u16,
     pub(super) took: Duration,
-}
-
-fn counter(name: &str, help: &str, labels: &[&str]) -> CounterVec {
-    CounterVec::new(Opts::new(name, help), labels).expect("a name and labels that are valid")
 }
 
 impl Default for Metrics {
