@@ -2,7 +2,10 @@
 //!
 //! Must not know: any crate of ours. A scenario that needs to look inside belongs to that crate.
 
+pub mod balancer;
 pub mod harness;
 pub mod image;
 pub mod kubectl;
+pub mod load;
 pub mod machine;
+pub mod servers;

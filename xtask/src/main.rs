@@ -8,10 +8,6 @@ mod ci;
 mod cluster;
 mod conformance;
 mod generate;
-mod paths;
-mod pki;
-mod plane;
-mod process;
 mod swap;
 mod tidy;
 mod upstream;
@@ -19,6 +15,7 @@ mod upstream;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::{paths, plane, process};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Keelson's build tool", disable_help_subcommand = true)]
