@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::{AnonymousAuth, Config, RequestHeader, Server};
@@ -51,6 +52,7 @@ pub(super) const HONOURED: &[&str] = &[
     "service-account-signing-key-file",
     "service-cluster-ip-range",
     "service-node-port-range",
+    "shutdown-delay-duration",
     "tls-cert-file",
     "tls-private-key-file",
     "token-auth-file",
@@ -58,13 +60,24 @@ pub(super) const HONOURED: &[&str] = &[
     "logging-format",
 ];
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, and then until what is under way has ended; a second signal ends it at once.
 pub(super) async fn run(values: &Values) -> Result<()> {
-    let config = config(values)?;
+    let (config, delay) = (config(values)?, shutdown_delay(values)?);
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
-    server.stop();
-    Ok(())
+    tokio::select! {
+        () = server.shut_down(delay) => Ok(()),
+        // k8s.io/apiserver/pkg/server/signal.go@v0.37.2
+        () = crate::signals::terminated() => std::process::exit(1),
+    }
+}
+
+fn shutdown_delay(values: &Values) -> Result<Duration> {
+    let Some(text) = values.get("shutdown-delay-duration") else { return Ok(Duration::ZERO) };
+    if text.starts_with('-') {
+        bail!("--shutdown-delay-duration can not be negative value");
+    }
+    kubelet::config::duration(text).with_context(|| format!("--shutdown-delay-duration {text}"))
 }
 
 async fn store(values: &Values) -> Result<Store> {

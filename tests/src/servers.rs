@@ -131,7 +131,7 @@ impl Plane {
         let mut old = std::mem::replace(&mut self.apiservers[apiserver], next);
         let mut server = old.server.take().context("it does not run")?;
         let name = old.name.clone();
-        let ending = tokio::task::spawn_blocking(move || {
+        let ending = tokio::task::spawn_blocking(move || -> Result<String> {
             let start = Instant::now();
             let status = server.terminate(END_LIMIT)?;
             Ok(format!("{name} ended after {:.2} s: {status}", start.elapsed().as_secs_f64()))

@@ -157,7 +157,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn allows(&self, found: Option<&State>) -> bool {
+    pub(crate) fn allows(&self, found: Option<&State>) -> bool {
         let tried = |counter: u32| self.attempts.contains(&Attempt::Put(counter));
         match (self.known, found) {
             (Known::Nothing, None) | (Known::Gone, None) => true,

@@ -274,7 +274,7 @@ impl Shared {
     fn summary(&self, watchers: Vec<history::Seen>, last: Vec<State>) -> Summary {
         let notes = std::mem::take(&mut *self.notes());
         let writes = notes.writes();
-        let sum = |of: fn(&history::Seen) -> u64| watchers.iter().map(of).sum();
+        let sum = |of: fn(&history::Seen) -> u64| -> u64 { watchers.iter().map(of).sum() };
         let events = sum(|seen| seen.changes.len() as u64);
         let (resumed, relisted) = (sum(|seen| seen.resumed), sum(|seen| seen.gaps.len() as u64));
         let records = std::mem::take(&mut *self.ledger()).into_records();

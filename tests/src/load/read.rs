@@ -16,6 +16,8 @@ use super::{Answer, Shared, state};
 
 /// Between two reads, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 20..80;
+/// More than there are at a time.
+const OBJECTS: usize = 1 << 20;
 /// Every third list comes in chunks of so many.
 const CHUNK: u32 = 30;
 
@@ -48,7 +50,7 @@ impl Reader {
     }
 
     async fn get(&mut self) {
-        let at = self.random.random();
+        let at = self.random.random_range(0..OBJECTS);
         let Some(id) = self.shared.ledger().one(at) else { return };
         let before = self.shared.ledger().record(id);
         let Ok(client) = self.shared.client() else { return };

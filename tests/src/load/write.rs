@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use super::history::{Attempt, Id, Known, Revision, State};
-use super::{Answer, NAMESPACE, RETRY, Shared, revision, state};
+use super::{Answer, NAMESPACE, RETRY, Shared, state};
 
 /// Objects that a writer has at a time.
 const OBJECTS_MAX: usize = 10;
@@ -246,6 +246,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::revision;
     use super::*;
 
     #[test]
