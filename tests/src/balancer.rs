@@ -74,11 +74,11 @@ async fn join(mut client: TcpStream, order: &[u16]) -> io::Result<()> {
     server.set_nodelay(true)?;
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
-    tokio::select! {
+    let copied = tokio::select! {
         copied = tokio::io::copy(&mut from_client, &mut to_server) => copied,
         copied = tokio::io::copy(&mut from_server, &mut to_client) => copied,
-    }
-    .map(drop)
+    };
+    copied.map(drop)
 }
 
 async fn connect(order: &[u16]) -> io::Result<TcpStream> {

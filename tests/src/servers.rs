@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use xtask::paths;
 use xtask::plane::{self, Member, Side};
 use xtask::process::{self, Server};
-use xtask::paths;
 
 use crate::balancer::Balancer;
 
@@ -78,7 +78,8 @@ impl Plane {
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let mut plane = Plane { etcd: vec![], apiservers: vec![], members, balancer, config, started: 0, dir };
         for member in plane.members.clone() {
-            let process = Process { name: member.name, port: member.client, side: Side::Upstream, number: 0, server: None };
+            let process =
+                Process { name: member.name, port: member.client, side: Side::Upstream, number: 0, server: None };
             plane.etcd.push(process);
         }
         // A member serves when it has found the others.

@@ -155,7 +155,8 @@ pub fn steady_ports(count: usize) -> Result<Vec<u16>> {
     let given: u16 = range.split_whitespace().next().and_then(|low| low.parse().ok()).context(path)?;
     let mut all: Vec<u16> = (LOWEST..given).collect();
     // Runs side by side begin at different places.
-    all.rotate_left(std::process::id() as usize * 64 % all.len().max(1));
+    let begin = std::process::id() as usize * 64 % all.len().max(1);
+    all.rotate_left(begin);
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let ports: Vec<u16> = all.into_iter().filter(free).take(count).collect();
     if ports.len() == count { Ok(ports) } else { bail!("no {count} free ports from {LOWEST} to {given}") }

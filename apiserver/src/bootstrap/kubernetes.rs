@@ -115,7 +115,10 @@ async fn slice(core: &Core, addresses: &BTreeSet<IpAddr>, port: i64) -> Result<(
     let mut make = |existing: Option<&Map>| {
         let mut object = existing.cloned().unwrap_or_else(|| identity.clone());
         object.map_mut("metadata").map_mut("labels").set("kubernetes.io/service-name", "kubernetes");
-        object.set("addressType", family);
+        // It cannot be changed, and nobody's addresses have none.
+        if existing.is_none() || !addresses.is_empty() {
+            object.set("addressType", family);
+        }
         object.set("endpoints", list.clone());
         object.set("ports", ports.clone());
         Some(object)

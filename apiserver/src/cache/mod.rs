@@ -208,7 +208,7 @@ mod tests {
         let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
         let item = |key, revision| Arc::new(Item::new(key, revision, Bytes::new(), None));
         let gone = cache.fill(vec![item("a/y", 15), item("a/z", 17)], 20);
-        assert_eq!(gone, [Arc::from("a/x")]);
+        assert_eq!(gone, [Arc::<str>::from("a/x")]);
         assert!(matches!(watcher.live.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
         assert_eq!(cache.register(19).err(), Some(20));
         let mut next = cache.register(20).unwrap_or_else(|_| panic!("20 is known"));

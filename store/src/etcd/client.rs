@@ -74,7 +74,8 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => Status::unavailable("etcd did not answer in time"),
             };
-            let again = never_sent(&status) || (call == Call::Read && (status.code() == Code::Unavailable || broken(&status)));
+            let again =
+                never_sent(&status) || (call == Call::Read && (status.code() == Code::Unavailable || broken(&status)));
             if !again || attempt == self.channels.len() {
                 return Err(meaning(&self.endpoints[member], &status));
             }

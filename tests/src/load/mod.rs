@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::{Notify, watch as signal};
 use tokio::task::JoinSet;
 
-use self::history::{Content, History, Id, Known, Listing, Revision, State, Won};
+use self::history::{Content, History, Id, Listing, Revision, State, Won};
 use self::ledger::Ledger;
 
 const NAMESPACE: &str = "load";
@@ -278,8 +278,7 @@ impl Shared {
         let events = sum(|seen| seen.changes.len() as u64);
         let (resumed, relisted) = (sum(|seen| seen.resumed), sum(|seen| seen.gaps.len() as u64));
         let records = std::mem::take(&mut *self.ledger()).into_records();
-        let history =
-            History { puts: notes.puts, records, watchers, listings: notes.listings, gets: notes.gets, last };
+        let history = History { puts: notes.puts, records, watchers, listings: notes.listings, gets: notes.gets, last };
         let verdict = history::judge(&history);
         let with = |mut found: Vec<String>, more: Vec<String>| {
             found.extend(more);

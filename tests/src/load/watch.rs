@@ -34,7 +34,8 @@ pub(super) async fn run(
     let mut random = StdRng::seed_from_u64(seed);
     let mut seen = Seen { begin, end: begin, ..Seen::default() };
     while !finished(&seen, &finish) {
-        let params = WatchParams { timeout: Some(random.random_range(LASTS)), bookmarks: true, ..WatchParams::default() };
+        let params =
+            WatchParams { timeout: Some(random.random_range(LASTS)), bookmarks: true, ..WatchParams::default() };
         match follow(&shared, &params, &mut seen, &mut finish).await {
             Ended::Broken => seen.resumed += 1,
             Ended::TooOld => again(&shared, &mut seen).await,
