@@ -278,6 +278,9 @@ pub struct Resource {
     pub storage_prefix: &'static str,
     pub storage_group: &'static str,
     pub storage_version: &'static str,
+    /// The warning that comes with every answer; empty for what is not deprecated
+    /// (k8s.io/apiserver/pkg/endpoints/deprecation@v0.37.2).
+    pub deprecated: &'static str,
     pub subresources: &'static [Subresource],
 }
 
@@ -289,6 +292,8 @@ pub struct Subresource {
     pub kind: &'static str,
     pub verbs: &'static [&'static str],
     pub ty: Option<&'static Struct>,
+    /// As [`Resource::deprecated`], of the kind it takes and gives.
+    pub deprecated: &'static str,
 }
 
 impl Resource {

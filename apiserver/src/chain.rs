@@ -242,9 +242,16 @@ impl Asked<'_> {
         let accepted = match special {
             Some(special) if special.streams() => Accepted::json(),
             _ => {
-                let shapes = entry.storage.is_some() && (info.subresource.is_empty() || info.verb == "get");
+                let shapes = match info.subresource.as_str() {
+                    "" => entry.storage.is_some() || info.verb != "create",
+                    _ => entry.storage.is_some() && info.verb == "get",
+                };
                 negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
             }
+        };
+        let deprecated = match info.subresource.as_str() {
+            "" => entry.facts.deprecated,
+            name => entry.subresource(name).map_or("", |sub| sub.deprecated),
         };
         let call = Call {
             api: &self.core.api,
@@ -256,21 +263,26 @@ impl Asked<'_> {
             now: self.now_text(),
             warnings: Default::default(),
         };
+        if !deprecated.is_empty() {
+            call.warnings.lock().push(deprecated.into());
+        }
         let outcome = match special {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
         };
         let compressible = special.is_none() && matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
-        match (outcome, call.warnings.into_inner().as_slice()) {
-            (Ok(answer), _) if compressible => Ok(compress::gzip(answer).await),
-            (outcome, []) => outcome,
-            (outcome, warnings) => {
-                let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, info));
-                let mut answer = outcome.unwrap_or_else(failed);
-                respond::warn(&mut answer, warnings);
-                Ok(answer)
-            }
+        let outcome = match outcome {
+            Ok(answer) if compressible => Ok(compress::gzip(answer).await),
+            outcome => outcome,
+        };
+        let warnings = call.warnings.into_inner();
+        if warnings.is_empty() {
+            return outcome;
         }
+        let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, info));
+        let mut answer = outcome.unwrap_or_else(failed);
+        respond::warn(&mut answer, &warnings);
+        Ok(answer)
     }
 
     async fn verb(&self, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {

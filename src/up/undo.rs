@@ -120,16 +120,27 @@ async fn process(pid_file: &Path, marker: &str) -> Result<()> {
 }
 
 fn unmount(which: impl Fn(&PathBuf) -> bool) -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|text| PathBuf::from(unescaped(text)));
-    // The last mounted lies on top.
-    let mut points: Vec<PathBuf> = points.filter(which).collect();
-    points.reverse();
-    for point in points {
-        rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH)
-            .with_context(|| point.display().to_string())?;
+    let mut before = usize::MAX;
+    loop {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let points =
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(|text| PathBuf::from(unescaped(text)));
+        let mut points: Vec<PathBuf> = points.filter(&which).collect();
+        if points.is_empty() {
+            return Ok(());
+        }
+        let again = points.len() < before;
+        before = points.len();
+        // The last mounted lies on top.
+        points.reverse();
+        for point in points {
+            match rustix::mount::unmount(&point, rustix::mount::UnmountFlags::DETACH) {
+                // With one of a group that shares its mounts the others are gone, too: what is left is looked up again.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) if again => {}
+                unmounted => unmounted.with_context(|| point.display().to_string())?,
+            }
+        }
     }
-    Ok(())
 }
 
 /// mountinfo writes blanks and backslashes as three octal digits.

@@ -109,11 +109,11 @@ func renderResource(b *strings.Builder, t *types, gv schema.GroupVersion, r meta
 	}
 	fmt.Fprintf(b, "    Resource { group: %q, version: %q, kind: %q, plural: %q, singular: %q, namespaced: %t,\n", gv.Group, gv.Version, r.Kind, r.Name, r.SingularName, r.Namespaced)
 	fmt.Fprintf(b, "        short_names: %s, categories: %s, verbs: %s,\n", strs(r.ShortNames), strs(r.Categories), strs(r.Verbs))
-	fmt.Fprintf(b, "        ty: &%s, storage_hash: %q, storage_prefix: %q, storage_group: %q, storage_version: %q, subresources: &[\n", t.structIdent(gvk), r.StorageVersionHash, prefix, storageGVK.Group, storageGVK.Version)
+	fmt.Fprintf(b, "        ty: &%s, storage_hash: %q, storage_prefix: %q, storage_group: %q, storage_version: %q, deprecated: %q, subresources: &[\n", t.structIdent(gvk), r.StorageVersionHash, prefix, storageGVK.Group, storageGVK.Version, t.deprecated[gvk])
 	for _, s := range all {
 		if name, ok := strings.CutPrefix(s.Name, r.Name+"/"); ok {
 			k := kindOf(gv, s)
-			fmt.Fprintf(b, "            Subresource { name: %q, group: %q, version: %q, kind: %q, verbs: %s, ty: %s },\n", name, k.Group, k.Version, k.Kind, strs(s.Verbs), t.optionalIdent(k))
+			fmt.Fprintf(b, "            Subresource { name: %q, group: %q, version: %q, kind: %q, verbs: %s, ty: %s, deprecated: %q },\n", name, k.Group, k.Version, k.Kind, strs(s.Verbs), t.optionalIdent(k), t.deprecated[k])
 		}
 	}
 	b.WriteString("        ] },\n")

@@ -30,6 +30,8 @@ type types struct {
 	schemas map[string]openAPISchema
 	structs map[string]*structType
 	kinds   map[schema.GroupVersionKind]string
+	// What is said of a kind that is deprecated in this version.
+	deprecated map[schema.GroupVersionKind]string
 }
 
 type structType struct {
@@ -84,12 +86,13 @@ func collect(schemas map[string]openAPISchema) *types {
 			log.Fatal(err)
 		}
 	}
-	t := &types{schemas: schemas, structs: map[string]*structType{}, kinds: map[schema.GroupVersionKind]string{}}
+	t := &types{schemas: schemas, structs: map[string]*structType{}, kinds: map[schema.GroupVersionKind]string{}, deprecated: map[schema.GroupVersionKind]string{}}
 	for gvk, typ := range s.AllKnownTypes() {
 		if gvk.Version == runtime.APIVersionInternal {
 			continue
 		}
 		t.kinds[gvk] = t.add(typ)
+		t.deprecated[gvk] = deprecation(gvk, reflect.New(typ).Interface())
 	}
 	for _, typ := range []any{
 		metav1.Status{}, metav1.DeleteOptions{}, metav1.ListOptions{}, metav1.GetOptions{}, metav1.CreateOptions{}, metav1.UpdateOptions{}, metav1.PatchOptions{},

@@ -3,10 +3,13 @@
 //! Invariant: nothing of the user's is touched; home, kubeconfig and state are in the run's directory.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use crate::plane::Side;
+use crate::process::Server;
 use crate::{paths, process};
 
 /// Images that upstream's tests expect no node to be able to pull.
@@ -21,23 +24,90 @@ pub(crate) fn build_keelson() -> Result<()> {
     process::run(cargo.current_dir(paths::root()).args(["build", "--release"]))
 }
 
+/// How long the API server may take to be there for upstream's components.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(50);
+/// Upstream's components that can stand beside our API server and nodes, and the kubeconfig that `up` makes for each.
+pub(crate) const CONTROL: [(&str, &str); 2] =
+    [("kube-controller-manager", "controller-manager.conf"), ("kube-scheduler", "scheduler.conf")];
+
 pub(crate) struct Cluster {
+    // Dropped before the cluster is stopped.
+    control: Vec<Server>,
     dir: tempfile::TempDir,
     name: String,
 }
 
 impl Cluster {
-    /// Starts a cluster and returns when the first pod can run.
-    pub(crate) fn up(fake_nodes: u32) -> Result<Self> {
+    /// Starts a cluster and returns when the first pod can run. `control` says whose controller manager and scheduler
+    /// it has.
+    pub(crate) fn up(fake_nodes: u32, control: Side) -> Result<Self> {
         build_keelson()?;
         let dir = tempfile::Builder::new().prefix("keelson-conformance-").tempdir()?;
-        let cluster = Cluster { dir, name: format!("conformance-{}", std::process::id()) };
+        let mut cluster = Cluster { control: Vec::new(), dir, name: format!("conformance-{}", std::process::id()) };
         let [port] = process::free_ports()?;
         let mut up = cluster.command("up");
         up.args(["--api-port", &port.to_string(), "--fake-nodes", &fake_nodes.to_string()]);
         up.args(["--fake-absent-images", ABSENT_IMAGES]);
-        process::run(&mut up).context("the cluster did not start")?;
+        if control == Side::Upstream {
+            up.args(["--components", "kube-apiserver,kubelet"]);
+            // It ends when the first pod can run, for which upstream's components have to be there.
+            let mut starting = up.spawn().context("the cluster did not start")?;
+            cluster.start_control(&mut starting)?;
+            ensure!(starting.wait()?.success(), "the cluster did not start");
+        } else {
+            process::run(&mut up).context("the cluster did not start")?;
+        }
         Ok(cluster)
+    }
+
+    /// Starts upstream's controller manager and scheduler as soon as the API server of `starting` answers.
+    fn start_control(&mut self, starting: &mut Child) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        while !self.is_ready()? {
+            ensure!(starting.try_wait()?.is_none_or(|status| status.success()), "the cluster did not start");
+            ensure!(Instant::now() < deadline, "the API server is not ready in time");
+            process::sleep(READY_POLL);
+        }
+        for (component, kubeconfig) in CONTROL {
+            let [port] = process::free_ports()?;
+            let kubeconfig = self.data().join(kubeconfig).display().to_string();
+            let mut command = Side::Upstream.program(component);
+            for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+                command.arg(format!("--{flag}={kubeconfig}"));
+            }
+            command.args(["--bind-address=127.0.0.1", "--leader-elect=false", &format!("--secure-port={port}")]);
+            if component == "kube-controller-manager" {
+                command.args(self.controller_flags());
+            }
+            self.control.push(Server::start(component, &mut command, self.dir.path())?);
+        }
+        Ok(())
+    }
+
+    fn is_ready(&self) -> Result<bool> {
+        let kubeconfig = self.kubeconfig();
+        if !kubeconfig.exists() {
+            return Ok(false);
+        }
+        let mut ask = Command::new(paths::upstream("kubectl"));
+        ask.arg("--kubeconfig").arg(kubeconfig).args(["get", "--raw", "/readyz"]).env("HOME", self.dir.path());
+        Ok(ask.output()?.status.success())
+    }
+
+    /// What `up` tells our own controllers.
+    fn controller_flags(&self) -> Vec<String> {
+        let pki = |flag: &str, name: &str| format!("--{flag}={}", self.data().join("pki").join(name).display());
+        vec![
+            pki("root-ca-file", "ca.crt"),
+            pki("service-account-private-key-file", "sa.key"),
+            pki("cluster-signing-cert-file", "ca.crt"),
+            pki("cluster-signing-key-file", "ca.key"),
+            "--use-service-account-credentials".into(),
+            "--allocate-node-cidrs".into(),
+            "--cluster-cidr=10.244.0.0/16".into(),
+            "--service-cluster-ip-range=10.96.0.0/16".into(),
+        ]
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -61,6 +131,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.control.clear();
         if let Err(error) = process::run(&mut self.command("down")) {
             eprintln!("warning: {error:#}");
         }

@@ -5,465 +5,465 @@ use crate::facts::{Resource, Subresource};
 pub(crate) static ALL: &[Resource] = &[
     Resource { group: "", version: "v1", kind: "Binding", plural: "bindings", singular: "binding", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_CORE_V1_BINDING, storage_hash: "", storage_prefix: "", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_BINDING, storage_hash: "", storage_prefix: "", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "ComponentStatus", plural: "componentstatuses", singular: "componentstatus", namespaced: false,
         short_names: &["cs"], categories: &[], verbs: &["get", "list"],
-        ty: &API_CORE_V1_COMPONENTSTATUS, storage_hash: "", storage_prefix: "", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_COMPONENTSTATUS, storage_hash: "", storage_prefix: "", storage_group: "", storage_version: "v1", deprecated: "v1 ComponentStatus is deprecated in v1.19+", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "ConfigMap", plural: "configmaps", singular: "configmap", namespaced: true,
         short_names: &["cm"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_CONFIGMAP, storage_hash: "qFsyl6wFWjQ=", storage_prefix: "configmaps", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_CONFIGMAP, storage_hash: "qFsyl6wFWjQ=", storage_prefix: "configmaps", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "Endpoints", plural: "endpoints", singular: "endpoints", namespaced: true,
         short_names: &["ep"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_ENDPOINTS, storage_hash: "fWeeMqaN/OA=", storage_prefix: "services/endpoints", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_ENDPOINTS, storage_hash: "fWeeMqaN/OA=", storage_prefix: "services/endpoints", storage_group: "", storage_version: "v1", deprecated: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "Event", plural: "events", singular: "event", namespaced: true,
         short_names: &["ev"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_EVENT, storage_hash: "r2yiGXH7wu8=", storage_prefix: "events", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_EVENT, storage_hash: "r2yiGXH7wu8=", storage_prefix: "events", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "LimitRange", plural: "limitranges", singular: "limitrange", namespaced: true,
         short_names: &["limits"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_LIMITRANGE, storage_hash: "EBKMFVe6cwo=", storage_prefix: "limitranges", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_LIMITRANGE, storage_hash: "EBKMFVe6cwo=", storage_prefix: "limitranges", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "Namespace", plural: "namespaces", singular: "namespace", namespaced: false,
         short_names: &["ns"], categories: &[], verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_NAMESPACE, storage_hash: "Q3oi5N2YM8M=", storage_prefix: "namespaces", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "finalize", group: "", version: "v1", kind: "Namespace", verbs: &["update"], ty: Some(&API_CORE_V1_NAMESPACE) },
-            Subresource { name: "status", group: "", version: "v1", kind: "Namespace", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_NAMESPACE) },
+        ty: &API_CORE_V1_NAMESPACE, storage_hash: "Q3oi5N2YM8M=", storage_prefix: "namespaces", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "finalize", group: "", version: "v1", kind: "Namespace", verbs: &["update"], ty: Some(&API_CORE_V1_NAMESPACE), deprecated: "" },
+            Subresource { name: "status", group: "", version: "v1", kind: "Namespace", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_NAMESPACE), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "Node", plural: "nodes", singular: "node", namespaced: false,
         short_names: &["no"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_NODE, storage_hash: "XwShjMxG9Fs=", storage_prefix: "minions", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "proxy", group: "", version: "v1", kind: "NodeProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_NODEPROXYOPTIONS) },
-            Subresource { name: "status", group: "", version: "v1", kind: "Node", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_NODE) },
+        ty: &API_CORE_V1_NODE, storage_hash: "XwShjMxG9Fs=", storage_prefix: "minions", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "proxy", group: "", version: "v1", kind: "NodeProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_NODEPROXYOPTIONS), deprecated: "" },
+            Subresource { name: "status", group: "", version: "v1", kind: "Node", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_NODE), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "PersistentVolumeClaim", plural: "persistentvolumeclaims", singular: "persistentvolumeclaim", namespaced: true,
         short_names: &["pvc"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_PERSISTENTVOLUMECLAIM, storage_hash: "QWTyNDq0dC4=", storage_prefix: "persistentvolumeclaims", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "", version: "v1", kind: "PersistentVolumeClaim", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_PERSISTENTVOLUMECLAIM) },
+        ty: &API_CORE_V1_PERSISTENTVOLUMECLAIM, storage_hash: "QWTyNDq0dC4=", storage_prefix: "persistentvolumeclaims", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "", version: "v1", kind: "PersistentVolumeClaim", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_PERSISTENTVOLUMECLAIM), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "PersistentVolume", plural: "persistentvolumes", singular: "persistentvolume", namespaced: false,
         short_names: &["pv"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_PERSISTENTVOLUME, storage_hash: "HN/zwEC+JgM=", storage_prefix: "persistentvolumes", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "", version: "v1", kind: "PersistentVolume", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_PERSISTENTVOLUME) },
+        ty: &API_CORE_V1_PERSISTENTVOLUME, storage_hash: "HN/zwEC+JgM=", storage_prefix: "persistentvolumes", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "", version: "v1", kind: "PersistentVolume", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_PERSISTENTVOLUME), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "Pod", plural: "pods", singular: "pod", namespaced: true,
         short_names: &["po"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_POD, storage_hash: "xPOwRZ+Yhw8=", storage_prefix: "pods", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "attach", group: "", version: "v1", kind: "PodAttachOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODATTACHOPTIONS) },
-            Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"], ty: Some(&API_CORE_V1_BINDING) },
-            Subresource { name: "ephemeralcontainers", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD) },
-            Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"], ty: Some(&API_POLICY_V1_EVICTION) },
-            Subresource { name: "exec", group: "", version: "v1", kind: "PodExecOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODEXECOPTIONS) },
-            Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"], ty: Some(&API_CORE_V1_POD) },
-            Subresource { name: "portforward", group: "", version: "v1", kind: "PodPortForwardOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODPORTFORWARDOPTIONS) },
-            Subresource { name: "proxy", group: "", version: "v1", kind: "PodProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_PODPROXYOPTIONS) },
-            Subresource { name: "resize", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD) },
-            Subresource { name: "status", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD) },
+        ty: &API_CORE_V1_POD, storage_hash: "xPOwRZ+Yhw8=", storage_prefix: "pods", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "attach", group: "", version: "v1", kind: "PodAttachOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODATTACHOPTIONS), deprecated: "" },
+            Subresource { name: "binding", group: "", version: "v1", kind: "Binding", verbs: &["create"], ty: Some(&API_CORE_V1_BINDING), deprecated: "" },
+            Subresource { name: "ephemeralcontainers", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD), deprecated: "" },
+            Subresource { name: "eviction", group: "policy", version: "v1", kind: "Eviction", verbs: &["create"], ty: Some(&API_POLICY_V1_EVICTION), deprecated: "" },
+            Subresource { name: "exec", group: "", version: "v1", kind: "PodExecOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODEXECOPTIONS), deprecated: "" },
+            Subresource { name: "log", group: "", version: "v1", kind: "Pod", verbs: &["get"], ty: Some(&API_CORE_V1_POD), deprecated: "" },
+            Subresource { name: "portforward", group: "", version: "v1", kind: "PodPortForwardOptions", verbs: &["create", "get"], ty: Some(&API_CORE_V1_PODPORTFORWARDOPTIONS), deprecated: "" },
+            Subresource { name: "proxy", group: "", version: "v1", kind: "PodProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_PODPROXYOPTIONS), deprecated: "" },
+            Subresource { name: "resize", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD), deprecated: "" },
+            Subresource { name: "status", group: "", version: "v1", kind: "Pod", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_POD), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "PodTemplate", plural: "podtemplates", singular: "podtemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_PODTEMPLATE, storage_hash: "LIXB2x4IFpk=", storage_prefix: "podtemplates", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_PODTEMPLATE, storage_hash: "LIXB2x4IFpk=", storage_prefix: "podtemplates", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "ReplicationController", plural: "replicationcontrollers", singular: "replicationcontroller", namespaced: true,
         short_names: &["rc"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_REPLICATIONCONTROLLER, storage_hash: "Jond2If31h0=", storage_prefix: "controllers", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE) },
-            Subresource { name: "status", group: "", version: "v1", kind: "ReplicationController", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_REPLICATIONCONTROLLER) },
+        ty: &API_CORE_V1_REPLICATIONCONTROLLER, storage_hash: "Jond2If31h0=", storage_prefix: "controllers", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE), deprecated: "" },
+            Subresource { name: "status", group: "", version: "v1", kind: "ReplicationController", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_REPLICATIONCONTROLLER), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "ResourceQuota", plural: "resourcequotas", singular: "resourcequota", namespaced: true,
         short_names: &["quota"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_RESOURCEQUOTA, storage_hash: "8uhSgffRX6w=", storage_prefix: "resourcequotas", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "", version: "v1", kind: "ResourceQuota", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_RESOURCEQUOTA) },
+        ty: &API_CORE_V1_RESOURCEQUOTA, storage_hash: "8uhSgffRX6w=", storage_prefix: "resourcequotas", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "", version: "v1", kind: "ResourceQuota", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_RESOURCEQUOTA), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "Secret", plural: "secrets", singular: "secret", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_SECRET, storage_hash: "S6u1pOWzb84=", storage_prefix: "secrets", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_CORE_V1_SECRET, storage_hash: "S6u1pOWzb84=", storage_prefix: "secrets", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "", version: "v1", kind: "ServiceAccount", plural: "serviceaccounts", singular: "serviceaccount", namespaced: true,
         short_names: &["sa"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_SERVICEACCOUNT, storage_hash: "pbx9ZvyFpBE=", storage_prefix: "serviceaccounts", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "token", group: "authentication.k8s.io", version: "v1", kind: "TokenRequest", verbs: &["create"], ty: Some(&API_AUTHENTICATION_V1_TOKENREQUEST) },
+        ty: &API_CORE_V1_SERVICEACCOUNT, storage_hash: "pbx9ZvyFpBE=", storage_prefix: "serviceaccounts", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "token", group: "authentication.k8s.io", version: "v1", kind: "TokenRequest", verbs: &["create"], ty: Some(&API_AUTHENTICATION_V1_TOKENREQUEST), deprecated: "" },
         ] },
     Resource { group: "", version: "v1", kind: "Service", plural: "services", singular: "service", namespaced: true,
         short_names: &["svc"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CORE_V1_SERVICE, storage_hash: "0/CO1lhkEBI=", storage_prefix: "services/specs", storage_group: "", storage_version: "v1", subresources: &[
-            Subresource { name: "proxy", group: "", version: "v1", kind: "ServiceProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_SERVICEPROXYOPTIONS) },
-            Subresource { name: "status", group: "", version: "v1", kind: "Service", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_SERVICE) },
+        ty: &API_CORE_V1_SERVICE, storage_hash: "0/CO1lhkEBI=", storage_prefix: "services/specs", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "proxy", group: "", version: "v1", kind: "ServiceProxyOptions", verbs: &["create", "delete", "get", "patch", "update"], ty: Some(&API_CORE_V1_SERVICEPROXYOPTIONS), deprecated: "" },
+            Subresource { name: "status", group: "", version: "v1", kind: "Service", verbs: &["get", "patch", "update"], ty: Some(&API_CORE_V1_SERVICE), deprecated: "" },
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "MutatingAdmissionPolicy", plural: "mutatingadmissionpolicies", singular: "mutatingadmissionpolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "MutatingAdmissionPolicyBinding", plural: "mutatingadmissionpolicybindings", singular: "mutatingadmissionpolicybinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "MutatingWebhookConfiguration", plural: "mutatingwebhookconfigurations", singular: "mutatingwebhookconfiguration", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION, storage_hash: "Sqi0GUgDaX0=", storage_prefix: "mutatingwebhookconfigurations", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION, storage_hash: "Sqi0GUgDaX0=", storage_prefix: "mutatingwebhookconfigurations", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "ValidatingAdmissionPolicy", plural: "validatingadmissionpolicies", singular: "validatingadmissionpolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY, storage_hash: "6OxvlMmQ6is=", storage_prefix: "validatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "admissionregistration.k8s.io", version: "v1", kind: "ValidatingAdmissionPolicy", verbs: &["get", "patch", "update"], ty: Some(&API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY) },
+        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY, storage_hash: "6OxvlMmQ6is=", storage_prefix: "validatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "admissionregistration.k8s.io", version: "v1", kind: "ValidatingAdmissionPolicy", verbs: &["get", "patch", "update"], ty: Some(&API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICY), deprecated: "" },
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "ValidatingAdmissionPolicyBinding", plural: "validatingadmissionpolicybindings", singular: "validatingadmissionpolicybinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING, storage_hash: "v9715VZqakg=", storage_prefix: "validatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDING, storage_hash: "v9715VZqakg=", storage_prefix: "validatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1", kind: "ValidatingWebhookConfiguration", plural: "validatingwebhookconfigurations", singular: "validatingwebhookconfiguration", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION, storage_hash: "B0wHjQmsGNk=", storage_prefix: "validatingwebhookconfigurations", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATION, storage_hash: "B0wHjQmsGNk=", storage_prefix: "validatingwebhookconfigurations", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1alpha1", kind: "MutatingAdmissionPolicy", plural: "mutatingadmissionpolicies", singular: "mutatingadmissionpolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "admissionregistration.k8s.io/v1alpha1 MutatingAdmissionPolicy is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1alpha1", kind: "MutatingAdmissionPolicyBinding", plural: "mutatingadmissionpolicybindings", singular: "mutatingadmissionpolicybinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "admissionregistration.k8s.io/v1alpha1 MutatingAdmissionPolicyBinding is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1beta1", kind: "MutatingAdmissionPolicy", plural: "mutatingadmissionpolicies", singular: "mutatingadmissionpolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICY, storage_hash: "mHCkTKpUTrE=", storage_prefix: "mutatingadmissionpolicies", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "admissionregistration.k8s.io/v1beta1 MutatingAdmissionPolicy is deprecated in v1.37+, unavailable in v1.40+; use admissionregistration.k8s.io/v1 MutatingAdmissionPolicy", subresources: &[
         ] },
     Resource { group: "admissionregistration.k8s.io", version: "v1beta1", kind: "MutatingAdmissionPolicyBinding", plural: "mutatingadmissionpolicybindings", singular: "mutatingadmissionpolicybinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICYBINDING, storage_hash: "ZKgZT1uTmZ0=", storage_prefix: "mutatingadmissionpolicybindings", storage_group: "admissionregistration.k8s.io", storage_version: "v1", deprecated: "admissionregistration.k8s.io/v1beta1 MutatingAdmissionPolicyBinding is deprecated in v1.37+, unavailable in v1.40+; use admissionregistration.k8s.io/v1 MutatingAdmissionPolicyBinding", subresources: &[
         ] },
     Resource { group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition", plural: "customresourcedefinitions", singular: "customresourcedefinition", namespaced: false,
         short_names: &["crd", "crds"], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION, storage_hash: "jfWCUB31mvA=", storage_prefix: "apiextensions.k8s.io/customresourcedefinitions", storage_group: "apiextensions.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition", verbs: &["get", "patch", "update"], ty: Some(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION) },
+        ty: &APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION, storage_hash: "jfWCUB31mvA=", storage_prefix: "apiextensions.k8s.io/customresourcedefinitions", storage_group: "apiextensions.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition", verbs: &["get", "patch", "update"], ty: Some(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION), deprecated: "" },
         ] },
     Resource { group: "apiregistration.k8s.io", version: "v1", kind: "APIService", plural: "apiservices", singular: "apiservice", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICE, storage_hash: "InPBPD7+PqM=", storage_prefix: "apiregistration.k8s.io/apiservices", storage_group: "apiregistration.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "apiregistration.k8s.io", version: "v1", kind: "APIService", verbs: &["get", "patch", "update"], ty: Some(&KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICE) },
+        ty: &KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICE, storage_hash: "InPBPD7+PqM=", storage_prefix: "apiregistration.k8s.io/apiservices", storage_group: "apiregistration.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "apiregistration.k8s.io", version: "v1", kind: "APIService", verbs: &["get", "patch", "update"], ty: Some(&KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICE), deprecated: "" },
         ] },
     Resource { group: "apps", version: "v1", kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APPS_V1_CONTROLLERREVISION, storage_hash: "85nkx63pcBU=", storage_prefix: "controllerrevisions", storage_group: "apps", storage_version: "v1", subresources: &[
+        ty: &API_APPS_V1_CONTROLLERREVISION, storage_hash: "85nkx63pcBU=", storage_prefix: "controllerrevisions", storage_group: "apps", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "apps", version: "v1", kind: "DaemonSet", plural: "daemonsets", singular: "daemonset", namespaced: true,
         short_names: &["ds"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APPS_V1_DAEMONSET, storage_hash: "dd7pWHUlMKQ=", storage_prefix: "daemonsets", storage_group: "apps", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "apps", version: "v1", kind: "DaemonSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_DAEMONSET) },
+        ty: &API_APPS_V1_DAEMONSET, storage_hash: "dd7pWHUlMKQ=", storage_prefix: "daemonsets", storage_group: "apps", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "apps", version: "v1", kind: "DaemonSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_DAEMONSET), deprecated: "" },
         ] },
     Resource { group: "apps", version: "v1", kind: "Deployment", plural: "deployments", singular: "deployment", namespaced: true,
         short_names: &["deploy"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APPS_V1_DEPLOYMENT, storage_hash: "8aSe+NMegvE=", storage_prefix: "deployments", storage_group: "apps", storage_version: "v1", subresources: &[
-            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE) },
-            Subresource { name: "status", group: "apps", version: "v1", kind: "Deployment", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_DEPLOYMENT) },
+        ty: &API_APPS_V1_DEPLOYMENT, storage_hash: "8aSe+NMegvE=", storage_prefix: "deployments", storage_group: "apps", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE), deprecated: "" },
+            Subresource { name: "status", group: "apps", version: "v1", kind: "Deployment", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_DEPLOYMENT), deprecated: "" },
         ] },
     Resource { group: "apps", version: "v1", kind: "ReplicaSet", plural: "replicasets", singular: "replicaset", namespaced: true,
         short_names: &["rs"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APPS_V1_REPLICASET, storage_hash: "P1RzHs8/mWQ=", storage_prefix: "replicasets", storage_group: "apps", storage_version: "v1", subresources: &[
-            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE) },
-            Subresource { name: "status", group: "apps", version: "v1", kind: "ReplicaSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_REPLICASET) },
+        ty: &API_APPS_V1_REPLICASET, storage_hash: "P1RzHs8/mWQ=", storage_prefix: "replicasets", storage_group: "apps", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE), deprecated: "" },
+            Subresource { name: "status", group: "apps", version: "v1", kind: "ReplicaSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_REPLICASET), deprecated: "" },
         ] },
     Resource { group: "apps", version: "v1", kind: "StatefulSet", plural: "statefulsets", singular: "statefulset", namespaced: true,
         short_names: &["sts"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APPS_V1_STATEFULSET, storage_hash: "H+vl74LkKdo=", storage_prefix: "statefulsets", storage_group: "apps", storage_version: "v1", subresources: &[
-            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE) },
-            Subresource { name: "status", group: "apps", version: "v1", kind: "StatefulSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_STATEFULSET) },
+        ty: &API_APPS_V1_STATEFULSET, storage_hash: "H+vl74LkKdo=", storage_prefix: "statefulsets", storage_group: "apps", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_SCALE), deprecated: "" },
+            Subresource { name: "status", group: "apps", version: "v1", kind: "StatefulSet", verbs: &["get", "patch", "update"], ty: Some(&API_APPS_V1_STATEFULSET), deprecated: "" },
         ] },
     Resource { group: "authentication.k8s.io", version: "v1", kind: "SelfSubjectReview", plural: "selfsubjectreviews", singular: "selfsubjectreview", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHENTICATION_V1_SELFSUBJECTREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authentication.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHENTICATION_V1_SELFSUBJECTREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authentication.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "authentication.k8s.io", version: "v1", kind: "TokenReview", plural: "tokenreviews", singular: "tokenreview", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHENTICATION_V1_TOKENREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authentication.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHENTICATION_V1_TOKENREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authentication.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "authorization.k8s.io", version: "v1", kind: "LocalSubjectAccessReview", plural: "localsubjectaccessreviews", singular: "localsubjectaccessreview", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHORIZATION_V1_LOCALSUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHORIZATION_V1_LOCALSUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "authorization.k8s.io", version: "v1", kind: "SelfSubjectAccessReview", plural: "selfsubjectaccessreviews", singular: "selfsubjectaccessreview", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHORIZATION_V1_SELFSUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "authorization.k8s.io", version: "v1", kind: "SelfSubjectRulesReview", plural: "selfsubjectrulesreviews", singular: "selfsubjectrulesreview", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHORIZATION_V1_SELFSUBJECTRULESREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHORIZATION_V1_SELFSUBJECTRULESREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "authorization.k8s.io", version: "v1", kind: "SubjectAccessReview", plural: "subjectaccessreviews", singular: "subjectaccessreview", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create"],
-        ty: &API_AUTHORIZATION_V1_SUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_AUTHORIZATION_V1_SUBJECTACCESSREVIEW, storage_hash: "", storage_prefix: "", storage_group: "authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "autoscaling", version: "v1", kind: "HorizontalPodAutoscaler", plural: "horizontalpodautoscalers", singular: "horizontalpodautoscaler", namespaced: true,
         short_names: &["hpa"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_AUTOSCALING_V1_HORIZONTALPODAUTOSCALER, storage_hash: "qwQve8ut294=", storage_prefix: "horizontalpodautoscalers", storage_group: "autoscaling", storage_version: "v2", subresources: &[
-            Subresource { name: "status", group: "autoscaling", version: "v1", kind: "HorizontalPodAutoscaler", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_HORIZONTALPODAUTOSCALER) },
+        ty: &API_AUTOSCALING_V1_HORIZONTALPODAUTOSCALER, storage_hash: "qwQve8ut294=", storage_prefix: "horizontalpodautoscalers", storage_group: "autoscaling", storage_version: "v2", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "autoscaling", version: "v1", kind: "HorizontalPodAutoscaler", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V1_HORIZONTALPODAUTOSCALER), deprecated: "" },
         ] },
     Resource { group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler", plural: "horizontalpodautoscalers", singular: "horizontalpodautoscaler", namespaced: true,
         short_names: &["hpa"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALER, storage_hash: "qwQve8ut294=", storage_prefix: "horizontalpodautoscalers", storage_group: "autoscaling", storage_version: "v2", subresources: &[
-            Subresource { name: "status", group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALER) },
+        ty: &API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALER, storage_hash: "qwQve8ut294=", storage_prefix: "horizontalpodautoscalers", storage_group: "autoscaling", storage_version: "v2", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "autoscaling", version: "v2", kind: "HorizontalPodAutoscaler", verbs: &["get", "patch", "update"], ty: Some(&API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALER), deprecated: "" },
         ] },
     Resource { group: "batch", version: "v1", kind: "CronJob", plural: "cronjobs", singular: "cronjob", namespaced: true,
         short_names: &["cj"], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_BATCH_V1_CRONJOB, storage_hash: "sd5LIXh4Fjs=", storage_prefix: "cronjobs", storage_group: "batch", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "batch", version: "v1", kind: "CronJob", verbs: &["get", "patch", "update"], ty: Some(&API_BATCH_V1_CRONJOB) },
+        ty: &API_BATCH_V1_CRONJOB, storage_hash: "sd5LIXh4Fjs=", storage_prefix: "cronjobs", storage_group: "batch", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "batch", version: "v1", kind: "CronJob", verbs: &["get", "patch", "update"], ty: Some(&API_BATCH_V1_CRONJOB), deprecated: "" },
         ] },
     Resource { group: "batch", version: "v1", kind: "Job", plural: "jobs", singular: "job", namespaced: true,
         short_names: &[], categories: &["all"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_BATCH_V1_JOB, storage_hash: "mudhfqk/qZY=", storage_prefix: "jobs", storage_group: "batch", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "batch", version: "v1", kind: "Job", verbs: &["get", "patch", "update"], ty: Some(&API_BATCH_V1_JOB) },
+        ty: &API_BATCH_V1_JOB, storage_hash: "mudhfqk/qZY=", storage_prefix: "jobs", storage_group: "batch", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "batch", version: "v1", kind: "Job", verbs: &["get", "patch", "update"], ty: Some(&API_BATCH_V1_JOB), deprecated: "" },
         ] },
     Resource { group: "certificates.k8s.io", version: "v1", kind: "CertificateSigningRequest", plural: "certificatesigningrequests", singular: "certificatesigningrequest", namespaced: false,
         short_names: &["csr"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST, storage_hash: "95fRKMXA+00=", storage_prefix: "certificatesigningrequests", storage_group: "certificates.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "approval", group: "certificates.k8s.io", version: "v1", kind: "CertificateSigningRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST) },
-            Subresource { name: "status", group: "certificates.k8s.io", version: "v1", kind: "CertificateSigningRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST) },
+        ty: &API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST, storage_hash: "95fRKMXA+00=", storage_prefix: "certificatesigningrequests", storage_group: "certificates.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "approval", group: "certificates.k8s.io", version: "v1", kind: "CertificateSigningRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST), deprecated: "" },
+            Subresource { name: "status", group: "certificates.k8s.io", version: "v1", kind: "CertificateSigningRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST), deprecated: "" },
         ] },
     Resource { group: "certificates.k8s.io", version: "v1", kind: "ClusterTrustBundle", plural: "clustertrustbundles", singular: "clustertrustbundle", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CERTIFICATES_V1_CLUSTERTRUSTBUNDLE, storage_hash: "v5yhuVertL4=", storage_prefix: "clustertrustbundles", storage_group: "certificates.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_CERTIFICATES_V1_CLUSTERTRUSTBUNDLE, storage_hash: "v5yhuVertL4=", storage_prefix: "clustertrustbundles", storage_group: "certificates.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
         ] },
     Resource { group: "certificates.k8s.io", version: "v1", kind: "PodCertificateRequest", plural: "podcertificaterequests", singular: "podcertificaterequest", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CERTIFICATES_V1_PODCERTIFICATEREQUEST, storage_hash: "wYA9yXQH8fg=", storage_prefix: "podcertificaterequests", storage_group: "certificates.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "certificates.k8s.io", version: "v1", kind: "PodCertificateRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_PODCERTIFICATEREQUEST) },
+        ty: &API_CERTIFICATES_V1_PODCERTIFICATEREQUEST, storage_hash: "wYA9yXQH8fg=", storage_prefix: "podcertificaterequests", storage_group: "certificates.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "certificates.k8s.io", version: "v1", kind: "PodCertificateRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1_PODCERTIFICATEREQUEST), deprecated: "" },
         ] },
     Resource { group: "certificates.k8s.io", version: "v1beta1", kind: "ClusterTrustBundle", plural: "clustertrustbundles", singular: "clustertrustbundle", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CERTIFICATES_V1BETA1_CLUSTERTRUSTBUNDLE, storage_hash: "v5yhuVertL4=", storage_prefix: "clustertrustbundles", storage_group: "certificates.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_CERTIFICATES_V1BETA1_CLUSTERTRUSTBUNDLE, storage_hash: "v5yhuVertL4=", storage_prefix: "clustertrustbundles", storage_group: "certificates.k8s.io", storage_version: "v1beta1", deprecated: "certificates.k8s.io/v1beta1 ClusterTrustBundle is deprecated in v1.37+, unavailable in v1.40+; use certificates.k8s.io/v1 ClusterTrustBundle", subresources: &[
         ] },
     Resource { group: "certificates.k8s.io", version: "v1beta1", kind: "PodCertificateRequest", plural: "podcertificaterequests", singular: "podcertificaterequest", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUEST, storage_hash: "wYA9yXQH8fg=", storage_prefix: "podcertificaterequests", storage_group: "certificates.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "certificates.k8s.io", version: "v1beta1", kind: "PodCertificateRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUEST) },
+        ty: &API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUEST, storage_hash: "wYA9yXQH8fg=", storage_prefix: "podcertificaterequests", storage_group: "certificates.k8s.io", storage_version: "v1beta1", deprecated: "certificates.k8s.io/v1beta1 PodCertificateRequest is deprecated in v1.37+, unavailable in v1.40+; use certificates.k8s.io/v1 PodCertificateRequest", subresources: &[
+            Subresource { name: "status", group: "certificates.k8s.io", version: "v1beta1", kind: "PodCertificateRequest", verbs: &["get", "patch", "update"], ty: Some(&API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUEST), deprecated: "certificates.k8s.io/v1beta1 PodCertificateRequest is deprecated in v1.37+, unavailable in v1.40+; use certificates.k8s.io/v1 PodCertificateRequest" },
         ] },
     Resource { group: "coordination.k8s.io", version: "v1", kind: "Lease", plural: "leases", singular: "lease", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_COORDINATION_V1_LEASE, storage_hash: "gqkMMb/YqFM=", storage_prefix: "leases", storage_group: "coordination.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_COORDINATION_V1_LEASE, storage_hash: "gqkMMb/YqFM=", storage_prefix: "leases", storage_group: "coordination.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "coordination.k8s.io", version: "v1alpha2", kind: "LeaseCandidate", plural: "leasecandidates", singular: "leasecandidate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_COORDINATION_V1ALPHA2_LEASECANDIDATE, storage_hash: "lvME0iHWE20=", storage_prefix: "leasecandidates", storage_group: "coordination.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_COORDINATION_V1ALPHA2_LEASECANDIDATE, storage_hash: "lvME0iHWE20=", storage_prefix: "leasecandidates", storage_group: "coordination.k8s.io", storage_version: "v1beta1", deprecated: "coordination.k8s.io/v1alpha2 LeaseCandidate is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "coordination.k8s.io", version: "v1beta1", kind: "LeaseCandidate", plural: "leasecandidates", singular: "leasecandidate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_COORDINATION_V1BETA1_LEASECANDIDATE, storage_hash: "lvME0iHWE20=", storage_prefix: "leasecandidates", storage_group: "coordination.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_COORDINATION_V1BETA1_LEASECANDIDATE, storage_hash: "lvME0iHWE20=", storage_prefix: "leasecandidates", storage_group: "coordination.k8s.io", storage_version: "v1beta1", deprecated: "coordination.k8s.io/v1beta1 LeaseCandidate is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
         ] },
     Resource { group: "discovery.k8s.io", version: "v1", kind: "EndpointSlice", plural: "endpointslices", singular: "endpointslice", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_DISCOVERY_V1_ENDPOINTSLICE, storage_hash: "qgS0xkrxYAI=", storage_prefix: "endpointslices", storage_group: "discovery.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_DISCOVERY_V1_ENDPOINTSLICE, storage_hash: "qgS0xkrxYAI=", storage_prefix: "endpointslices", storage_group: "discovery.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "events.k8s.io", version: "v1", kind: "Event", plural: "events", singular: "event", namespaced: true,
         short_names: &["ev"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_EVENTS_V1_EVENT, storage_hash: "r2yiGXH7wu8=", storage_prefix: "events", storage_group: "", storage_version: "v1", subresources: &[
+        ty: &API_EVENTS_V1_EVENT, storage_hash: "r2yiGXH7wu8=", storage_prefix: "events", storage_group: "", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "FlowSchema", plural: "flowschemas", singular: "flowschema", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_FLOWCONTROL_V1_FLOWSCHEMA, storage_hash: "GJVAJZSZBIw=", storage_prefix: "flowschemas", storage_group: "flowcontrol.apiserver.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "FlowSchema", verbs: &["get", "patch", "update"], ty: Some(&API_FLOWCONTROL_V1_FLOWSCHEMA) },
+        ty: &API_FLOWCONTROL_V1_FLOWSCHEMA, storage_hash: "GJVAJZSZBIw=", storage_prefix: "flowschemas", storage_group: "flowcontrol.apiserver.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "FlowSchema", verbs: &["get", "patch", "update"], ty: Some(&API_FLOWCONTROL_V1_FLOWSCHEMA), deprecated: "" },
         ] },
     Resource { group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "PriorityLevelConfiguration", plural: "prioritylevelconfigurations", singular: "prioritylevelconfiguration", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION, storage_hash: "Kir5PVfvNeI=", storage_prefix: "prioritylevelconfigurations", storage_group: "flowcontrol.apiserver.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "PriorityLevelConfiguration", verbs: &["get", "patch", "update"], ty: Some(&API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION) },
+        ty: &API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION, storage_hash: "Kir5PVfvNeI=", storage_prefix: "prioritylevelconfigurations", storage_group: "flowcontrol.apiserver.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "flowcontrol.apiserver.k8s.io", version: "v1", kind: "PriorityLevelConfiguration", verbs: &["get", "patch", "update"], ty: Some(&API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION), deprecated: "" },
         ] },
     Resource { group: "internal.apiserver.k8s.io", version: "v1alpha1", kind: "StorageVersion", plural: "storageversions", singular: "storageversion", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSION, storage_hash: "c8YZt5U0nPk=", storage_prefix: "storageversions", storage_group: "internal.apiserver.k8s.io", storage_version: "v1alpha1", subresources: &[
-            Subresource { name: "status", group: "internal.apiserver.k8s.io", version: "v1alpha1", kind: "StorageVersion", verbs: &["get", "patch", "update"], ty: Some(&API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSION) },
+        ty: &API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSION, storage_hash: "c8YZt5U0nPk=", storage_prefix: "storageversions", storage_group: "internal.apiserver.k8s.io", storage_version: "v1alpha1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "internal.apiserver.k8s.io", version: "v1alpha1", kind: "StorageVersion", verbs: &["get", "patch", "update"], ty: Some(&API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSION), deprecated: "" },
         ] },
     Resource { group: "lifecycle.k8s.io", version: "v1alpha1", kind: "EvictionRequest", plural: "evictionrequests", singular: "evictionrequest", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_LIFECYCLE_V1ALPHA1_EVICTIONREQUEST, storage_hash: "0sGDWzI0u0Q=", storage_prefix: "evictionrequests", storage_group: "lifecycle.k8s.io", storage_version: "v1alpha1", subresources: &[
-            Subresource { name: "status", group: "lifecycle.k8s.io", version: "v1alpha1", kind: "EvictionRequest", verbs: &["get", "patch", "update"], ty: Some(&API_LIFECYCLE_V1ALPHA1_EVICTIONREQUEST) },
+        ty: &API_LIFECYCLE_V1ALPHA1_EVICTIONREQUEST, storage_hash: "0sGDWzI0u0Q=", storage_prefix: "evictionrequests", storage_group: "lifecycle.k8s.io", storage_version: "v1alpha1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "lifecycle.k8s.io", version: "v1alpha1", kind: "EvictionRequest", verbs: &["get", "patch", "update"], ty: Some(&API_LIFECYCLE_V1ALPHA1_EVICTIONREQUEST), deprecated: "" },
         ] },
     Resource { group: "lifecycle.k8s.io", version: "v1alpha1", kind: "Eviction", plural: "evictions", singular: "eviction", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_LIFECYCLE_V1ALPHA1_EVICTION, storage_hash: "Un48RuLRFt0=", storage_prefix: "evictions", storage_group: "lifecycle.k8s.io", storage_version: "v1alpha1", subresources: &[
-            Subresource { name: "status", group: "lifecycle.k8s.io", version: "v1alpha1", kind: "Eviction", verbs: &["get", "patch", "update"], ty: Some(&API_LIFECYCLE_V1ALPHA1_EVICTION) },
+        ty: &API_LIFECYCLE_V1ALPHA1_EVICTION, storage_hash: "Un48RuLRFt0=", storage_prefix: "evictions", storage_group: "lifecycle.k8s.io", storage_version: "v1alpha1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "lifecycle.k8s.io", version: "v1alpha1", kind: "Eviction", verbs: &["get", "patch", "update"], ty: Some(&API_LIFECYCLE_V1ALPHA1_EVICTION), deprecated: "" },
         ] },
     Resource { group: "networking.k8s.io", version: "v1", kind: "IngressClass", plural: "ingressclasses", singular: "ingressclass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NETWORKING_V1_INGRESSCLASS, storage_hash: "l/iqIbDgFyQ=", storage_prefix: "ingressclasses", storage_group: "networking.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_NETWORKING_V1_INGRESSCLASS, storage_hash: "l/iqIbDgFyQ=", storage_prefix: "ingressclasses", storage_group: "networking.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "networking.k8s.io", version: "v1", kind: "Ingress", plural: "ingresses", singular: "ingress", namespaced: true,
         short_names: &["ing"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NETWORKING_V1_INGRESS, storage_hash: "39NQlfNR+bo=", storage_prefix: "ingress", storage_group: "networking.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "networking.k8s.io", version: "v1", kind: "Ingress", verbs: &["get", "patch", "update"], ty: Some(&API_NETWORKING_V1_INGRESS) },
+        ty: &API_NETWORKING_V1_INGRESS, storage_hash: "39NQlfNR+bo=", storage_prefix: "ingress", storage_group: "networking.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "networking.k8s.io", version: "v1", kind: "Ingress", verbs: &["get", "patch", "update"], ty: Some(&API_NETWORKING_V1_INGRESS), deprecated: "" },
         ] },
     Resource { group: "networking.k8s.io", version: "v1", kind: "IPAddress", plural: "ipaddresses", singular: "ipaddress", namespaced: false,
         short_names: &["ip"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NETWORKING_V1_IPADDRESS, storage_hash: "3f/plJFChNE=", storage_prefix: "ipaddresses", storage_group: "networking.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_NETWORKING_V1_IPADDRESS, storage_hash: "3f/plJFChNE=", storage_prefix: "ipaddresses", storage_group: "networking.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "networking.k8s.io", version: "v1", kind: "NetworkPolicy", plural: "networkpolicies", singular: "networkpolicy", namespaced: true,
         short_names: &["netpol"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NETWORKING_V1_NETWORKPOLICY, storage_hash: "YpfwF18m1G8=", storage_prefix: "networkpolicies", storage_group: "networking.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_NETWORKING_V1_NETWORKPOLICY, storage_hash: "YpfwF18m1G8=", storage_prefix: "networkpolicies", storage_group: "networking.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "networking.k8s.io", version: "v1", kind: "ServiceCIDR", plural: "servicecidrs", singular: "servicecidr", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NETWORKING_V1_SERVICECIDR, storage_hash: "gNLvruQhW2g=", storage_prefix: "servicecidrs", storage_group: "networking.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "networking.k8s.io", version: "v1", kind: "ServiceCIDR", verbs: &["get", "patch", "update"], ty: Some(&API_NETWORKING_V1_SERVICECIDR) },
+        ty: &API_NETWORKING_V1_SERVICECIDR, storage_hash: "gNLvruQhW2g=", storage_prefix: "servicecidrs", storage_group: "networking.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "networking.k8s.io", version: "v1", kind: "ServiceCIDR", verbs: &["get", "patch", "update"], ty: Some(&API_NETWORKING_V1_SERVICECIDR), deprecated: "" },
         ] },
     Resource { group: "node.k8s.io", version: "v1", kind: "RuntimeClass", plural: "runtimeclasses", singular: "runtimeclass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_NODE_V1_RUNTIMECLASS, storage_hash: "WQTu1GL3T2Q=", storage_prefix: "runtimeclasses", storage_group: "node.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_NODE_V1_RUNTIMECLASS, storage_hash: "WQTu1GL3T2Q=", storage_prefix: "runtimeclasses", storage_group: "node.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "policy", version: "v1", kind: "PodDisruptionBudget", plural: "poddisruptionbudgets", singular: "poddisruptionbudget", namespaced: true,
         short_names: &["pdb"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_POLICY_V1_PODDISRUPTIONBUDGET, storage_hash: "EVWiDmWqyJw=", storage_prefix: "poddisruptionbudgets", storage_group: "policy", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "policy", version: "v1", kind: "PodDisruptionBudget", verbs: &["get", "patch", "update"], ty: Some(&API_POLICY_V1_PODDISRUPTIONBUDGET) },
+        ty: &API_POLICY_V1_PODDISRUPTIONBUDGET, storage_hash: "EVWiDmWqyJw=", storage_prefix: "poddisruptionbudgets", storage_group: "policy", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "policy", version: "v1", kind: "PodDisruptionBudget", verbs: &["get", "patch", "update"], ty: Some(&API_POLICY_V1_PODDISRUPTIONBUDGET), deprecated: "" },
         ] },
     Resource { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRoleBinding", plural: "clusterrolebindings", singular: "clusterrolebinding", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RBAC_V1_CLUSTERROLEBINDING, storage_hash: "48tpQ8gZHFc=", storage_prefix: "clusterrolebindings", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RBAC_V1_CLUSTERROLEBINDING, storage_hash: "48tpQ8gZHFc=", storage_prefix: "clusterrolebindings", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "rbac.authorization.k8s.io", version: "v1", kind: "ClusterRole", plural: "clusterroles", singular: "clusterrole", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RBAC_V1_CLUSTERROLE, storage_hash: "bYE5ZWDrJ44=", storage_prefix: "clusterroles", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RBAC_V1_CLUSTERROLE, storage_hash: "bYE5ZWDrJ44=", storage_prefix: "clusterroles", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "rbac.authorization.k8s.io", version: "v1", kind: "RoleBinding", plural: "rolebindings", singular: "rolebinding", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RBAC_V1_ROLEBINDING, storage_hash: "eGsCzGH6b1g=", storage_prefix: "rolebindings", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RBAC_V1_ROLEBINDING, storage_hash: "eGsCzGH6b1g=", storage_prefix: "rolebindings", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "rbac.authorization.k8s.io", version: "v1", kind: "Role", plural: "roles", singular: "role", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RBAC_V1_ROLE, storage_hash: "7FuwZcIIItM=", storage_prefix: "roles", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RBAC_V1_ROLE, storage_hash: "7FuwZcIIItM=", storage_prefix: "roles", storage_group: "rbac.authorization.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1", kind: "DeviceClass", plural: "deviceclasses", singular: "deviceclass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1", kind: "DeviceTaintRule", plural: "devicetaintrules", singular: "devicetaintrule", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1_DEVICETAINTRULE) },
+        ty: &API_RESOURCE_V1_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1_DEVICETAINTRULE), deprecated: "" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1", kind: "ResourceClaim", plural: "resourceclaims", singular: "resourceclaim", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1_RESOURCECLAIM) },
+        ty: &API_RESOURCE_V1_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1_RESOURCECLAIM), deprecated: "" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1", kind: "ResourceClaimTemplate", plural: "resourceclaimtemplates", singular: "resourceclaimtemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1", kind: "ResourceSlice", plural: "resourceslices", singular: "resourceslice", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1alpha3", kind: "DeviceTaintRule", plural: "devicetaintrules", singular: "devicetaintrule", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1ALPHA3_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1ALPHA3_DEVICETAINTRULE) },
+        ty: &API_RESOURCE_V1ALPHA3_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", deprecated: "resource.k8s.io/v1alpha3 DeviceTaintRule is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1ALPHA3_DEVICETAINTRULE), deprecated: "resource.k8s.io/v1alpha3 DeviceTaintRule is deprecated in v1.36+, unavailable in v1.39+" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1alpha3", kind: "ResourcePoolStatusRequest", plural: "resourcepoolstatusrequests", singular: "resourcepoolstatusrequest", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1ALPHA3_RESOURCEPOOLSTATUSREQUEST, storage_hash: "iy583CtMwdY=", storage_prefix: "resourcepoolstatusrequests", storage_group: "resource.k8s.io", storage_version: "v1alpha3", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "ResourcePoolStatusRequest", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1ALPHA3_RESOURCEPOOLSTATUSREQUEST) },
+        ty: &API_RESOURCE_V1ALPHA3_RESOURCEPOOLSTATUSREQUEST, storage_hash: "iy583CtMwdY=", storage_prefix: "resourcepoolstatusrequests", storage_group: "resource.k8s.io", storage_version: "v1alpha3", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "ResourcePoolStatusRequest", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1ALPHA3_RESOURCEPOOLSTATUSREQUEST), deprecated: "" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta1", kind: "DeviceClass", plural: "deviceclasses", singular: "deviceclass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA1_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA1_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta1 DeviceClass is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta1", kind: "ResourceClaim", plural: "resourceclaims", singular: "resourceclaim", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA1_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta1", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA1_RESOURCECLAIM) },
+        ty: &API_RESOURCE_V1BETA1_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta1 ResourceClaim is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta1", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA1_RESOURCECLAIM), deprecated: "resource.k8s.io/v1beta1 ResourceClaim is deprecated in v1.35+, unavailable in v1.38+" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta1", kind: "ResourceClaimTemplate", plural: "resourceclaimtemplates", singular: "resourceclaimtemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA1_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA1_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta1 ResourceClaimTemplate is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta1", kind: "ResourceSlice", plural: "resourceslices", singular: "resourceslice", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA1_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA1_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta1 ResourceSlice is deprecated in v1.35+, unavailable in v1.38+", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta2", kind: "DeviceClass", plural: "deviceclasses", singular: "deviceclass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA2_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA2_DEVICECLASS, storage_hash: "Yk2PTc1Ybxk=", storage_prefix: "deviceclasses", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta2 DeviceClass is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta2", kind: "DeviceTaintRule", plural: "devicetaintrules", singular: "devicetaintrule", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA2_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA2_DEVICETAINTRULE) },
+        ty: &API_RESOURCE_V1BETA2_DEVICETAINTRULE, storage_hash: "i+85+TcIKpA=", storage_prefix: "devicetaintrules", storage_group: "resource.k8s.io", storage_version: "v1beta2", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA2_DEVICETAINTRULE), deprecated: "" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta2", kind: "ResourceClaim", plural: "resourceclaims", singular: "resourceclaim", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA2_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA2_RESOURCECLAIM) },
+        ty: &API_RESOURCE_V1BETA2_RESOURCECLAIM, storage_hash: "wgAZaHcZxUg=", storage_prefix: "resourceclaims", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta2 ResourceClaim is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
+            Subresource { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "ResourceClaim", verbs: &["get", "patch", "update"], ty: Some(&API_RESOURCE_V1BETA2_RESOURCECLAIM), deprecated: "resource.k8s.io/v1beta2 ResourceClaim is deprecated in v1.36+, unavailable in v1.39+" },
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta2", kind: "ResourceClaimTemplate", plural: "resourceclaimtemplates", singular: "resourceclaimtemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA2_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA2_RESOURCECLAIMTEMPLATE, storage_hash: "TuzjC49aUfM=", storage_prefix: "resourceclaimtemplates", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta2 ResourceClaimTemplate is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
         ] },
     Resource { group: "resource.k8s.io", version: "v1beta2", kind: "ResourceSlice", plural: "resourceslices", singular: "resourceslice", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_RESOURCE_V1BETA2_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_RESOURCE_V1BETA2_RESOURCESLICE, storage_hash: "KsC072WgaEY=", storage_prefix: "resourceslices", storage_group: "resource.k8s.io", storage_version: "v1", deprecated: "resource.k8s.io/v1beta2 ResourceSlice is deprecated in v1.36+, unavailable in v1.39+", subresources: &[
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1", kind: "PriorityClass", plural: "priorityclasses", singular: "priorityclass", namespaced: false,
         short_names: &["pc"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1_PRIORITYCLASS, storage_hash: "1QwjyaZjj3Y=", storage_prefix: "priorityclasses", storage_group: "scheduling.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_SCHEDULING_V1_PRIORITYCLASS, storage_hash: "1QwjyaZjj3Y=", storage_prefix: "priorityclasses", storage_group: "scheduling.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1alpha3", kind: "CompositePodGroup", plural: "compositepodgroups", singular: "compositepodgroup", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUP, storage_hash: "L+dT284DGFE=", storage_prefix: "compositepodgroups", storage_group: "scheduling.k8s.io", storage_version: "v1alpha3", subresources: &[
-            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1alpha3", kind: "CompositePodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUP) },
+        ty: &API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUP, storage_hash: "L+dT284DGFE=", storage_prefix: "compositepodgroups", storage_group: "scheduling.k8s.io", storage_version: "v1alpha3", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1alpha3", kind: "CompositePodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUP), deprecated: "" },
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1alpha3", kind: "PodGroup", plural: "podgroups", singular: "podgroup", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1ALPHA3_PODGROUP, storage_hash: "QjOl2H5qPs0=", storage_prefix: "podgroups", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1alpha3", kind: "PodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1ALPHA3_PODGROUP) },
+        ty: &API_SCHEDULING_V1ALPHA3_PODGROUP, storage_hash: "QjOl2H5qPs0=", storage_prefix: "podgroups", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1alpha3", kind: "PodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1ALPHA3_PODGROUP), deprecated: "" },
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1alpha3", kind: "Workload", plural: "workloads", singular: "workload", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1ALPHA3_WORKLOAD, storage_hash: "Fgcxusx6IUo=", storage_prefix: "workloads", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_SCHEDULING_V1ALPHA3_WORKLOAD, storage_hash: "Fgcxusx6IUo=", storage_prefix: "workloads", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1beta1", kind: "PodGroup", plural: "podgroups", singular: "podgroup", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1BETA1_PODGROUP, storage_hash: "QjOl2H5qPs0=", storage_prefix: "podgroups", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1beta1", kind: "PodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1BETA1_PODGROUP) },
+        ty: &API_SCHEDULING_V1BETA1_PODGROUP, storage_hash: "QjOl2H5qPs0=", storage_prefix: "podgroups", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "scheduling.k8s.io", version: "v1beta1", kind: "PodGroup", verbs: &["get", "patch", "update"], ty: Some(&API_SCHEDULING_V1BETA1_PODGROUP), deprecated: "" },
         ] },
     Resource { group: "scheduling.k8s.io", version: "v1beta1", kind: "Workload", plural: "workloads", singular: "workload", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_SCHEDULING_V1BETA1_WORKLOAD, storage_hash: "Fgcxusx6IUo=", storage_prefix: "workloads", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", subresources: &[
+        ty: &API_SCHEDULING_V1BETA1_WORKLOAD, storage_hash: "Fgcxusx6IUo=", storage_prefix: "workloads", storage_group: "scheduling.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "CSIDriver", plural: "csidrivers", singular: "csidriver", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_CSIDRIVER, storage_hash: "hL6j/rwBV5w=", storage_prefix: "csidrivers", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_STORAGE_V1_CSIDRIVER, storage_hash: "hL6j/rwBV5w=", storage_prefix: "csidrivers", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "CSINode", plural: "csinodes", singular: "csinode", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_CSINODE, storage_hash: "Pe62DkZtjuo=", storage_prefix: "csinodes", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "storage.k8s.io", version: "v1", kind: "CSINode", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGE_V1_CSINODE) },
+        ty: &API_STORAGE_V1_CSINODE, storage_hash: "Pe62DkZtjuo=", storage_prefix: "csinodes", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "storage.k8s.io", version: "v1", kind: "CSINode", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGE_V1_CSINODE), deprecated: "" },
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "CSIStorageCapacity", plural: "csistoragecapacities", singular: "csistoragecapacity", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_CSISTORAGECAPACITY, storage_hash: "xeVl+2Ly1kE=", storage_prefix: "csistoragecapacities", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_STORAGE_V1_CSISTORAGECAPACITY, storage_hash: "xeVl+2Ly1kE=", storage_prefix: "csistoragecapacities", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "StorageClass", plural: "storageclasses", singular: "storageclass", namespaced: false,
         short_names: &["sc"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_STORAGECLASS, storage_hash: "K+m6uJwbjGY=", storage_prefix: "storageclasses", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_STORAGE_V1_STORAGECLASS, storage_hash: "K+m6uJwbjGY=", storage_prefix: "storageclasses", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "VolumeAttachment", plural: "volumeattachments", singular: "volumeattachment", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_VOLUMEATTACHMENT, storage_hash: "tJx/ezt6UDU=", storage_prefix: "volumeattachments", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
-            Subresource { name: "status", group: "storage.k8s.io", version: "v1", kind: "VolumeAttachment", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGE_V1_VOLUMEATTACHMENT) },
+        ty: &API_STORAGE_V1_VOLUMEATTACHMENT, storage_hash: "tJx/ezt6UDU=", storage_prefix: "volumeattachments", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "storage.k8s.io", version: "v1", kind: "VolumeAttachment", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGE_V1_VOLUMEATTACHMENT), deprecated: "" },
         ] },
     Resource { group: "storage.k8s.io", version: "v1", kind: "VolumeAttributesClass", plural: "volumeattributesclasses", singular: "volumeattributesclass", namespaced: false,
         short_names: &["vac"], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGE_V1_VOLUMEATTRIBUTESCLASS, storage_hash: "tIjydgKBC5w=", storage_prefix: "volumeattributesclasses", storage_group: "storage.k8s.io", storage_version: "v1", subresources: &[
+        ty: &API_STORAGE_V1_VOLUMEATTRIBUTESCLASS, storage_hash: "tIjydgKBC5w=", storage_prefix: "volumeattributesclasses", storage_group: "storage.k8s.io", storage_version: "v1", deprecated: "", subresources: &[
         ] },
     Resource { group: "storagemigration.k8s.io", version: "v1", kind: "StorageVersionMigration", plural: "storageversionmigrations", singular: "storageversionmigration", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGEMIGRATION_V1_STORAGEVERSIONMIGRATION, storage_hash: "pCjmmKOkLy4=", storage_prefix: "storageversionmigrations", storage_group: "storagemigration.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "storagemigration.k8s.io", version: "v1", kind: "StorageVersionMigration", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGEMIGRATION_V1_STORAGEVERSIONMIGRATION) },
+        ty: &API_STORAGEMIGRATION_V1_STORAGEVERSIONMIGRATION, storage_hash: "pCjmmKOkLy4=", storage_prefix: "storageversionmigrations", storage_group: "storagemigration.k8s.io", storage_version: "v1beta1", deprecated: "", subresources: &[
+            Subresource { name: "status", group: "storagemigration.k8s.io", version: "v1", kind: "StorageVersionMigration", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGEMIGRATION_V1_STORAGEVERSIONMIGRATION), deprecated: "" },
         ] },
     Resource { group: "storagemigration.k8s.io", version: "v1beta1", kind: "StorageVersionMigration", plural: "storageversionmigrations", singular: "storageversionmigration", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        ty: &API_STORAGEMIGRATION_V1BETA1_STORAGEVERSIONMIGRATION, storage_hash: "pCjmmKOkLy4=", storage_prefix: "storageversionmigrations", storage_group: "storagemigration.k8s.io", storage_version: "v1beta1", subresources: &[
-            Subresource { name: "status", group: "storagemigration.k8s.io", version: "v1beta1", kind: "StorageVersionMigration", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGEMIGRATION_V1BETA1_STORAGEVERSIONMIGRATION) },
+        ty: &API_STORAGEMIGRATION_V1BETA1_STORAGEVERSIONMIGRATION, storage_hash: "pCjmmKOkLy4=", storage_prefix: "storageversionmigrations", storage_group: "storagemigration.k8s.io", storage_version: "v1beta1", deprecated: "storagemigration.k8s.io/v1beta1 StorageVersionMigration is deprecated in v1.37+, unavailable in v1.40+; use storagemigration.k8s.io/v1 StorageVersionMigration", subresources: &[
+            Subresource { name: "status", group: "storagemigration.k8s.io", version: "v1beta1", kind: "StorageVersionMigration", verbs: &["get", "patch", "update"], ty: Some(&API_STORAGEMIGRATION_V1BETA1_STORAGEVERSIONMIGRATION), deprecated: "storagemigration.k8s.io/v1beta1 StorageVersionMigration is deprecated in v1.37+, unavailable in v1.40+; use storagemigration.k8s.io/v1 StorageVersionMigration" },
         ] },
 ];
 

@@ -146,7 +146,8 @@ pub(crate) struct Event {
     /// The object after the change; for a delete its last state at the delete's revision.
     pub(crate) item: Arc<Item>,
     pub(crate) previous: Option<Arc<Item>>,
-    frames: [OnceLock<Bytes>; 6],
+    /// Most events are watched by nobody, or in one form only.
+    frames: OnceLock<Box<[OnceLock<Bytes>; 6]>>,
 }
 
 /// How a watcher sees a change, given its selectors.
@@ -169,7 +170,7 @@ impl Seen {
 
 impl Event {
     pub(crate) fn new(change: Change, revision: u64, item: Arc<Item>, previous: Option<Arc<Item>>) -> Self {
-        Event { change, revision, item, previous, frames: Default::default() }
+        Event { change, revision, item, previous, frames: OnceLock::new() }
     }
 
     /// What a watcher sees of the change without selectors.
@@ -184,7 +185,7 @@ impl Event {
     /// The watch frame of the plain event, in JSON or protobuf, made once for all watchers.
     pub(crate) fn frame(&self, seen: Seen, protobuf: bool, make: impl FnOnce() -> Bytes) -> Bytes {
         let slot = seen as usize * 2 + usize::from(protobuf);
-        self.frames[slot].get_or_init(make).clone()
+        self.frames.get_or_init(Box::default)[slot].get_or_init(make).clone()
     }
 
     /// The item that a watcher is shown: for an object that leaves its selection, the state before, at this revision.

@@ -50,6 +50,8 @@ pub(crate) struct Names {
     pub(crate) status: bool,
     pub(crate) scale: bool,
     pub(crate) storage_version: String,
+    /// The warning of a deprecated version; empty for others.
+    pub(crate) deprecated: String,
 }
 
 impl Names {
@@ -72,6 +74,11 @@ impl Names {
             status: subresources.contains("status"),
             scale: subresources.contains("scale"),
             storage_version: stored.map_or("", |version| version.str("name")).into(),
+            deprecated: if version.bool("deprecated") == Some(true) {
+                deprecation(spec, version)
+            } else {
+                String::new()
+            },
         }
     }
 
@@ -89,14 +96,17 @@ impl Names {
 
     fn made(&self) -> Resource {
         let (group, version, kind) = (intern(&self.group), intern(&self.version), intern(&self.kind));
+        let deprecated = intern(&self.deprecated);
         let mut subresources = Vec::new();
         if self.status {
-            subresources.push(Subresource { name: "status", group, version, kind, verbs: SUBRESOURCE_VERBS, ty: None });
+            let (verbs, ty) = (SUBRESOURCE_VERBS, None);
+            subresources.push(Subresource { name: "status", group, version, kind, verbs, ty, deprecated });
         }
         if self.scale {
             let ty: Option<&'static Struct> = facts::kind("autoscaling", "v1", "Scale");
             let (group, version, kind) = ("autoscaling", "v1", "Scale");
-            subresources.push(Subresource { name: "scale", group, version, kind, verbs: SUBRESOURCE_VERBS, ty });
+            let verbs = SUBRESOURCE_VERBS;
+            subresources.push(Subresource { name: "scale", group, version, kind, verbs, ty, deprecated });
         }
         Resource {
             group,
@@ -113,9 +123,29 @@ impl Names {
             storage_prefix: intern(&format!("{}/{}", self.group, self.plural)),
             storage_group: group,
             storage_version: intern(&self.storage_version),
+            deprecated,
             subresources: Vec::leak(subresources),
         }
     }
+}
+
+/// What is said of a deprecated version: the definition's own words, or which version to use instead
+/// (k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go@v0.37.2, defaultDeprecationWarning).
+fn deprecation(spec: &Map, version: &Map) -> String {
+    if let Some(warning) = version.get("deprecationWarning").and_then(|warning| warning.as_str()) {
+        return warning.into();
+    }
+    let (group, kind, own) =
+        (spec.str("group"), spec.map("names").map_or("", |names| names.str("kind")), version.str("name"));
+    let newer = |version: &&Map| {
+        version.bool("served") == Some(true)
+            && version.bool("deprecated") != Some(true)
+            && api::names::compare_versions(own, version.str("name")).is_lt()
+    };
+    let newest = spec.maps("versions").filter(newer).map(|version| version.str("name"));
+    let newest = newest.max_by(|a, b| api::names::compare_versions(a, b));
+    let instead = newest.map_or(String::new(), |newest| format!("; use {group}/{newest} {kind}"));
+    format!("{group}/{own} {kind} is deprecated{instead}")
 }
 
 /// The name of a kind in OpenAPI documents: `com.example.v1.Foo`
@@ -132,7 +162,33 @@ fn storage_hash(group: &str, version: &str, kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use api::json::Strictness;
+    use api::value::Value;
+
     use super::*;
+
+    #[test]
+    fn deprecated_versions_say_so() {
+        let check = |versions: &str, expect: &str| {
+            let json = format!(r#"{{"group":"example.com","names":{{"kind":"Foo"}},"versions":[{versions}]}}"#);
+            let (json, _) = api::json::decode_any(json.as_bytes(), Strictness::Lenient).expect("JSON");
+            let Value::Map(spec) = json else { panic!("not a map: {json:?}") };
+            let first = spec.maps("versions").next().expect("a version");
+            assert_eq!(deprecation(&spec, first), expect, "{versions}");
+        };
+        let old = r#"{"name":"v1beta1","served":true,"deprecated":true}"#;
+        check(old, "example.com/v1beta1 Foo is deprecated");
+        let v1 = r#"{"name":"v1","served":true}"#;
+        check(
+            &format!(r#"{old},{{"name":"v1beta2","served":true}},{v1},{{"name":"v1alpha1","served":true}}"#),
+            "example.com/v1beta1 Foo is deprecated; use example.com/v1 Foo",
+        );
+        check(&format!(r#"{old},{{"name":"v1","served":false}}"#), "example.com/v1beta1 Foo is deprecated");
+        check(
+            &format!(r#"{{"name":"v1beta1","served":true,"deprecated":true,"deprecationWarning":"go away"}},{v1}"#),
+            "go away",
+        );
+    }
 
     #[test]
     fn hashes_are_upstream_s() {
@@ -161,6 +217,7 @@ mod tests {
             status: true,
             scale: false,
             storage_version: "v1".into(),
+            deprecated: String::new(),
         };
         assert!(std::ptr::eq(names("foos").row(), names("foos").row()));
         assert!(!std::ptr::eq(names("foos").row(), names("fools").row()));

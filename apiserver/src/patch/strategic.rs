@@ -1,5 +1,9 @@
 //! Strategic merge patch: lists merge by key where the facts say so, with directives
 //! (k8s.io/apimachinery/pkg/util/strategicpatch/patch.go@v0.37.2).
+//!
+//! Invariant: what a patch makes, and the order of lists in it, is what upstream makes (`testdata/strategic.jsonl` holds
+//! its answers). The order of a merged list: what the patch names in the patch's order, what it does not name in the
+//! order it had, and the patch's first where the object does not say. Non-goal: making patches.
 
 use api::facts::{Field, Struct, Type};
 use api::status::Status;
@@ -7,72 +11,99 @@ use api::value::{Map, Value};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-const SET_ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
+const SET_ORDER: &str = "$setElementOrder";
+
+/// Why a patch cannot be applied.
+enum Wrong {
+    /// The patch has a bad form: 400.
+    Form(&'static str),
+    /// 422
+    ListOfLists,
+    /// What upstream gives no status: 500.
+    Other(String),
+}
+
+type Merged<T> = Result<T, Wrong>;
 
 /// Applies a patch to an object of a known type.
+///
+/// # Errors
+/// 400 for directives of a bad form, 500 as upstream for what else does not fit.
 pub(crate) fn apply(original: &Map, patch: &Map, ty: &'static Struct) -> Result<Map, Status> {
-    merge(original, patch, Some(ty)).map_err(|why| Status {
-        code: 422,
-        reason: "Invalid",
-        message: why,
-        ..Status::default()
+    merge(original, patch, Some(ty)).map_err(|wrong| match wrong {
+        Wrong::Form(why) => Status::bad_request(why),
+        Wrong::ListOfLists => Status {
+            code: 422,
+            reason: "Invalid",
+            message: "the server rejected our request due to an error in our request".into(),
+            ..Status::default()
+        },
+        Wrong::Other(message) => Status { code: 500, message, ..Status::default() },
     })
 }
 
-fn merge(original: &Map, patch: &Map, ty: Option<&'static Struct>) -> Result<Map, String> {
+fn merge(original: &Map, patch: &Map, ty: Option<&'static Struct>) -> Merged<Map> {
     match patch.get(DIRECTIVE).map(|value| value.as_str().unwrap_or("")) {
-        None | Some("merge") => {}
-        Some("replace") => return Ok(without_directives(patch)),
+        None => {}
+        Some("replace") => return Ok(without(patch, DIRECTIVE)),
         Some("delete") => return Ok(Map::new()),
-        Some(other) => return Err(format!("unknown patch type: {other}")),
+        Some(_) => return Err(unknown_type(patch)),
     }
     let mut result = original.clone();
     retain_keys(&mut result, patch)?;
-    for (name, value) in patch.iter() {
-        if let Some(list) = name.strip_prefix(DELETE_FROM) {
-            delete_from(&mut result, list, value);
+    let ordered = set_orders(&mut result, patch, ty)?;
+    for (name, value) in patch.iter().filter(|(name, _)| name.starts_with(DELETE_FROM)) {
+        let list = after(name, DELETE_FROM, "invalid patch format of primitive list")?;
+        if let (Some(items), Some(gone)) = (result.get_mut(list).and_then(Value::as_list_mut), value.as_list()) {
+            items.retain(|item| !gone.contains(item));
         }
     }
-    for (name, value) in patch.iter().filter(|(name, _)| !name.starts_with('$')) {
-        let field = ty.and_then(|ty| ty.field(name));
-        match value {
-            Value::Null => drop(result.remove(name)),
-            Value::Map(inner) => {
-                let replaces = field.is_some_and(|field| strategies(field).any(|s| s == "replace"));
-                let base = if replaces { Map::EMPTY } else { result.map(name).unwrap_or(Map::EMPTY) };
-                let deletes = inner.str(DIRECTIVE) == "delete";
-                let merged = merge(base, inner, field.and_then(struct_of))?;
-                if deletes { drop(result.remove(name)) } else { result.set(name.clone(), merged) }
-            }
-            Value::List(inner) => {
-                let order = patch.get(&format!("{SET_ORDER}{name}")).and_then(Value::as_list);
-                let merged = merge_list(result.list(name), inner, field, order)?;
-                result.set(name.clone(), merged);
-            }
-            other => result.set(name.clone(), other.clone()),
-        }
+    let is_directive = |name: &str| name == RETAIN_KEYS || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
+    for (name, value) in patch.iter().filter(|(name, _)| !is_directive(name) && !ordered.contains(&name.as_str())) {
+        merge_field(&mut result, name, value, ty)?;
     }
-    reorder_untouched(&mut result, patch, ty);
     Ok(result)
 }
 
-/// A patch may only say in which order a list is to be.
-fn reorder_untouched(result: &mut Map, patch: &Map, ty: Option<&'static Struct>) {
-    for (name, order) in patch.iter() {
-        let Some(list) = name.strip_prefix(SET_ORDER) else { continue };
-        if patch.contains(list) {
-            continue;
+fn merge_field(result: &mut Map, name: &str, value: &Value, ty: Option<&'static Struct>) -> Merged<()> {
+    let merged = match (result.get(name), value) {
+        (_, Value::Null) => {
+            result.remove(name);
+            return Ok(());
         }
-        let key = ty.and_then(|ty| ty.field(list)).map_or("", |field| field.patch_merge_key);
-        if let (Some(items), Some(order)) = (result.get_mut(list).and_then(Value::as_list_mut), order.as_list()) {
-            sort(items, order, key);
+        (Some(Value::Map(base)), Value::Map(inner)) => {
+            let field = lookup(ty, name)?;
+            let replaces = field.is_some_and(|field| strategy(field) == "replace");
+            if replaces { value.clone() } else { Value::Map(merge(base, inner, field.and_then(struct_of))?) }
         }
-    }
+        (Some(Value::List(base)), Value::List(inner)) => {
+            Value::List(merge_list(base.clone(), inner, lookup(ty, name)?)?)
+        }
+        _ => match plain(&without_nulls(value)) {
+            Some(taken) => taken,
+            None => {
+                result.remove(name);
+                return Ok(());
+            }
+        },
+    };
+    result.set(name, merged);
+    Ok(())
 }
 
-fn strategies(field: &Field) -> impl Iterator<Item = &'static str> {
-    field.patch_strategy.split(',')
+/// The facts of a field; a type that is known has to have it.
+fn lookup(ty: Option<&'static Struct>, name: &str) -> Merged<Option<&'static Field>> {
+    let Some(ty) = ty else { return Ok(None) };
+    ty.field(name).map(Some).ok_or_else(|| {
+        let of = ty.name.rsplit('.').next().unwrap_or_default();
+        Wrong::Other(format!("unable to find api field in struct {of} for the json field {name:?}"))
+    })
+}
+
+/// `merge`, `replace` or nothing: `retainKeys` is for who makes patches.
+fn strategy(field: &Field) -> &'static str {
+    field.patch_strategy.split(',').find(|strategy| *strategy != "retainKeys").unwrap_or_default()
 }
 
 fn struct_of(field: &'static Field) -> Option<&'static Struct> {
@@ -88,119 +119,249 @@ fn element(ty: &'static Type) -> Option<&'static Struct> {
 }
 
 /// `$retainKeys` lists the fields that may stay.
-fn retain_keys(result: &mut Map, patch: &Map) -> Result<(), String> {
+fn retain_keys(result: &mut Map, patch: &Map) -> Merged<()> {
     let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let keys: Vec<&str> =
-        keys.as_list().ok_or("invalid patch format of $retainKeys")?.iter().filter_map(Value::as_str).collect();
-    for name in patch.keys().filter(|name| !name.starts_with('$')) {
-        if patch.get(name).is_some_and(|value| !value.is_null()) && !keys.contains(&name.as_str()) {
-            return Err("retainKeys list doesn't contain all fields present in the patch".into());
-        }
+    let bad = Wrong::Form("invalid patch format of retainKeys");
+    let Some(keys) = keys.as_list() else { return Err(bad) };
+    let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let counts = |name: &str, value: &Value| {
+        name != RETAIN_KEYS && !value.is_null() && !name.starts_with(DELETE_FROM) && !name.starts_with(SET_ORDER)
+    };
+    if patch.iter().any(|(name, value)| counts(name, value) && !keys.contains(&name.as_str())) {
+        return Err(bad);
     }
     result.retain(|name, _| keys.contains(&name));
     Ok(())
 }
 
-fn delete_from(result: &mut Map, list: &str, gone: &Value) {
-    let gone = gone.as_list().unwrap_or(&[]);
-    if let Some(items) = result.get_mut(list).and_then(Value::as_list_mut) {
-        items.retain(|item| !gone.contains(item));
+/// Merges the lists that `$setElementOrder` speaks of, and returns their names.
+fn set_orders<'p>(result: &mut Map, patch: &'p Map, ty: Option<&'static Struct>) -> Merged<Vec<&'p str>> {
+    let mut done = Vec::new();
+    for (directive, order) in patch.iter().filter(|(name, _)| name.starts_with(SET_ORDER)) {
+        let order = list(order)?;
+        let name = after(directive, SET_ORDER, "invalid patch format of setElementOrder list")?;
+        let original = result.get(name).map(list).transpose()?;
+        let changes = patch.get(name).map(list).transpose()?;
+        let field = lookup(ty, name)?;
+        let key = field.map_or("", |field| field.patch_merge_key);
+        validate_order(changes.unwrap_or_default(), order, key)?;
+        let merged = match (original, changes) {
+            (None, None) => continue,
+            (Some(original), None) => original.to_vec(),
+            (None, Some(changes)) => changes.iter().filter_map(plain).collect(),
+            (Some(original), Some(changes)) => merge_list(original.to_vec(), changes, field)?,
+        };
+        same_kind(original.unwrap_or_default(), changes.unwrap_or_default())?;
+        let arranged = arrange(merged, order, original.unwrap_or_default(), key);
+        result.set(name, arranged);
+        done.push(name);
     }
+    Ok(done)
 }
 
-fn without_directives(patch: &Map) -> Map {
-    let mut plain = patch.clone();
-    plain.retain(|name, _| !name.starts_with('$'));
-    plain
+/// What a list patch names has to come in the order that is asked for.
+fn validate_order(changes: &[Value], order: &[Value], key: &str) -> Merged<()> {
+    if changes.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let is_directive = |item: &&Value| item.as_map().is_some_and(|item| item.contains(DIRECTIVE));
+    let mut rest = order.iter();
+    for item in changes.iter().filter(|item| !is_directive(item)) {
+        if !rest.any(|wanted| id(wanted, key) == id(item, key)) {
+            let (changes, order) = (go_list(changes), go_list(order));
+            let text = format!("The order in patch list:\n{changes}\n doesn't match {SET_ORDER} list:\n{order}\n");
+            return Err(Wrong::Other(text));
+        }
+    }
+    Ok(())
 }
 
-fn merge_list(
-    original: &[Value],
-    patch: &[Value],
-    field: Option<&'static Field>,
-    order: Option<&[Value]>,
-) -> Result<Vec<Value>, String> {
-    let merges = field.is_some_and(|field| strategies(field).any(|strategy| strategy == "merge"));
-    if !merges {
-        let plain = patch
-            .iter()
-            .map(|item| item.as_map().map_or_else(|| item.clone(), |map| Value::Map(without_directives(map))));
-        return Ok(plain.collect());
+fn merge_list(original: Vec<Value>, patch: &[Value], field: Option<&'static Field>) -> Merged<Vec<Value>> {
+    if field.is_none_or(|field| strategy(field) != "merge") {
+        return Ok(patch.to_vec());
+    }
+    if original.is_empty() && patch.is_empty() {
+        return Ok(original);
     }
     let key = field.map_or("", |field| field.patch_merge_key);
-    if patch.iter().chain(original).all(|item| item.as_map().is_none()) {
-        let mut merged = original.to_vec();
-        for item in patch {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
+    if same_kind(&original, patch)? {
+        if key.is_empty() {
+            return Err(Wrong::Other("cannot merge lists without merge key for struct".into()));
         }
-        if let Some(order) = order {
-            sort(&mut merged, order, "");
-        }
-        return Ok(merged);
+        return merge_maps(original, patch, key, field.and_then(struct_of));
     }
-    merge_maps(original, patch, key, field.and_then(struct_of), order)
+    let mut merged: Vec<Value> = Vec::with_capacity(original.len() + patch.len());
+    for item in original.iter().chain(patch) {
+        if !merged.contains(item) {
+            merged.push(item.clone());
+        }
+    }
+    Ok(arrange(merged, patch, &original, ""))
 }
 
-fn merge_maps(
-    original: &[Value],
-    patch: &[Value],
-    key: &str,
-    ty: Option<&'static Struct>,
-    order: Option<&[Value]>,
-) -> Result<Vec<Value>, String> {
-    let replaces =
-        |item: &Value| item.as_map().is_some_and(|map| map.str(DIRECTIVE) == "replace" && !map.contains(key));
-    if patch.iter().any(replaces) {
-        let kept = patch.iter().filter(|item| !replaces(item)).filter_map(Value::as_map);
-        return Ok(kept.map(|map| Value::Map(without_directives(map))).collect());
-    }
-    let mut merged = original.to_vec();
+fn merge_maps(mut original: Vec<Value>, patch: &[Value], key: &str, ty: Option<&'static Struct>) -> Merged<Vec<Value>> {
+    let mut changes = Vec::new();
+    let mut replaces = false;
     for item in patch.iter().filter_map(Value::as_map) {
-        let Some(id) = item.get(key) else {
-            return Err(format!("map: {} does not contain declared merge key: {key}", shown(item)));
-        };
-        let at = merged.iter().position(|other| other.as_map().and_then(|other| other.get(key)) == Some(id));
-        match (item.str(DIRECTIVE), at) {
-            ("delete", _) => merged.retain(|other| other.as_map().and_then(|other| other.get(key)) != Some(id)),
-            ("replace", Some(at)) => merged[at] = Value::Map(without_directives(item)),
-            (_, Some(at)) => {
-                let base = merged[at].as_map().cloned().unwrap_or_default();
-                merged[at] = Value::Map(merge(&base, item, ty)?);
+        match item.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or("")) {
+            None => changes.push(item),
+            Some("delete") => {
+                let gone = key_of(item, key)?;
+                for other in original.iter().filter_map(Value::as_map) {
+                    key_of(other, key)?;
+                }
+                original.retain(|other| other.as_map().and_then(|other| other.get(key)) != Some(gone));
             }
-            (_, None) => merged.push(Value::Map(merge(Map::EMPTY, item, ty)?)),
+            Some("replace") => replaces = true,
+            Some("merge") => return Err(Wrong::Other("merging lists cannot yet be specified in the patch".into())),
+            Some(_) => return Err(unknown_type(item)),
         }
     }
-    if let Some(order) = order {
-        sort(&mut merged, order, key);
+    let changes_as_values = |changes: &[&Map]| changes.iter().map(|item| Value::Map((*item).clone())).collect();
+    if replaces {
+        return Ok(changes_as_values(&changes));
     }
-    Ok(merged)
+    let mut merged = original.clone();
+    for item in &changes {
+        let wanted = key_of(item, key)?;
+        let mut found = None;
+        for (at, other) in merged.iter().enumerate() {
+            if let Some(other) = other.as_map()
+                && key_of(other, key)? == wanted
+            {
+                found = Some((at, merge(other, item, ty)?));
+                break;
+            }
+        }
+        match found {
+            Some((at, changed)) => merged[at] = Value::Map(changed),
+            None => merged.push(Value::Map((*item).clone())),
+        }
+    }
+    let changes: Vec<Value> = changes_as_values(&changes);
+    Ok(arrange(merged, &changes, &original, key))
 }
 
-fn shown(map: &Map) -> String {
-    let names: Vec<_> = map.iter().map(|(name, value)| format!("{name}:{}", value.as_str().unwrap_or("..."))).collect();
-    format!("map[{}]", names.join(" "))
+/// Puts the items that `order` names in its order; the others stay as they are in `original`. Between the two, `original`
+/// decides where it knows both, and else what is named comes first.
+fn arrange(items: Vec<Value>, order: &[Value], original: &[Value], key: &str) -> Vec<Value> {
+    let place = |list: &[Value], item: &Value| list.iter().position(|other| id(other, key) == id(item, key));
+    let (mut named, mut others): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    others.sort_by_key(|item| place(original, item));
+    let mut arranged = Vec::with_capacity(named.len() + others.len());
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    while let (Some(name), Some(other)) = (named.peek(), others.peek()) {
+        let stays = place(original, other).zip(place(original, name)).is_some_and(|(other, name)| other < name);
+        arranged.extend(if stays { others.next() } else { named.next() });
+    }
+    arranged.extend(named);
+    arranged.extend(others);
+    arranged
 }
 
-/// Items named in `order` come in that order; the others keep their place relative to what precedes them.
-fn sort(items: &mut Vec<Value>, order: &[Value], key: &str) {
-    let id = |item: &Value| match (key, item) {
-        ("", item) => item.clone(),
-        (key, Value::Map(map)) => map.get(key).cloned().unwrap_or_default(),
-        (_, item) => item.clone(),
+/// What tells an item of a list from others.
+fn id<'v>(item: &'v Value, key: &str) -> &'v Value {
+    match item {
+        Value::Map(map) if !key.is_empty() => map.get(key).unwrap_or(&Value::Null),
+        item => item,
+    }
+}
+
+fn key_of<'m>(item: &'m Map, key: &str) -> Merged<&'m Value> {
+    item.get(key)
+        .ok_or_else(|| Wrong::Other(format!("map: {} does not contain declared merge key: {key}", go_map(item))))
+}
+
+/// Whether the items of both lists are maps; all have to be of one kind.
+fn same_kind(original: &[Value], patch: &[Value]) -> Merged<bool> {
+    let mut kinds = original.iter().chain(patch).map(std::mem::discriminant);
+    let Some(first) = original.first().or(patch.first()) else {
+        return Err(Wrong::Other("no elements in any of the given slices".into()));
     };
-    let wanted: Vec<Value> = order.iter().map(id).collect();
-    let rank = |item: &Value| wanted.iter().position(|w| *w == id(item));
-    let (mut named, others): (Vec<_>, Vec<_>) =
-        std::mem::take(items).into_iter().enumerate().partition(|(_, item)| rank(item).is_some());
-    named.sort_by_key(|(_, item)| rank(item));
-    let mut others = others.into_iter().peekable();
-    for (at, item) in named {
-        while let Some((_, other)) = others.next_if(|(other_at, _)| *other_at < at) {
-            items.push(other);
-        }
-        items.push(item);
+    if matches!(first, Value::List(_)) {
+        return Err(Wrong::ListOfLists);
     }
-    items.extend(others.map(|(_, item)| item));
+    if kinds.any(|kind| kind != std::mem::discriminant(first)) {
+        let lists = format!("[{} {}]", go_list(original), go_list(patch));
+        return Err(Wrong::Other(format!("list element types are not identical: {lists}")));
+    }
+    Ok(matches!(first, Value::Map(_)))
+}
+
+fn list(value: &Value) -> Merged<&[Value]> {
+    let text = || format!("expected a []interface {{}}, but received a {}", value.go_type());
+    value.as_list().ok_or_else(|| Wrong::Other(text()))
+}
+
+/// What follows the slash of a directive.
+fn after<'n>(name: &'n str, directive: &str, bad: &'static str) -> Merged<&'n str> {
+    name.strip_prefix(directive).and_then(|rest| rest.strip_prefix('/')).ok_or(Wrong::Form(bad))
+}
+
+fn unknown_type(patch: &Map) -> Wrong {
+    let directive = patch.get(DIRECTIVE).map_or_else(String::new, go_value);
+    Wrong::Other(format!("unknown patch type: {directive} in map: {}", go_map(patch)))
+}
+
+fn without(map: &Map, name: &str) -> Map {
+    let mut rest = map.clone();
+    rest.remove(name);
+    rest
+}
+
+/// A value that is new to the object; nothing of what has a directive.
+fn plain(value: &Value) -> Option<Value> {
+    match value {
+        Value::Map(map) if map.contains(DIRECTIVE) => None,
+        Value::Map(map) => {
+            let mut kept = Map::new();
+            for (name, value) in map.iter() {
+                if let Some(value) = plain(value) {
+                    kept.set(name.clone(), value);
+                }
+            }
+            Some(Value::Map(kept))
+        }
+        Value::List(items) => Some(Value::List(items.iter().filter_map(plain).collect())),
+        other => Some(other.clone()),
+    }
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Map(map) => {
+            let mut kept = Map::new();
+            for (name, value) in map.iter().filter(|(_, value)| !value.is_null()) {
+                kept.set(name.clone(), without_nulls(value));
+            }
+            Value::Map(kept)
+        }
+        Value::List(items) => Value::List(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+/// As Go's `%v` shows it.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::Bool(is) => is.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::String(text) => text.to_string(),
+        Value::List(items) => go_list(items),
+        Value::Map(map) => go_map(map),
+    }
+}
+
+fn go_list(items: &[Value]) -> String {
+    format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" "))
+}
+
+fn go_map(map: &Map) -> String {
+    let mut entries: Vec<_> = map.iter().collect();
+    entries.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+    let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name}:{}", go_value(value))).collect();
+    format!("map[{}]", entries.join(" "))
 }

@@ -157,7 +157,11 @@ impl Call<'_> {
         let stored = listed.items.iter().map(|item| item.object(storage)).collect();
         let objects = self.entry.shown(stored, self.hub()).await;
         let objects = objects.map_err(|status| unlistable(self.entry, storage, listed.items.first(), status))?;
-        let meta = list_meta(listed);
+        Ok(self.list_of(objects, list_meta(listed)))
+    }
+
+    /// A list of objects of the entry's version, in the shape and format that the client asked for.
+    pub(crate) fn list_of(&self, objects: Vec<Map>, meta: Map) -> Response<Body> {
         let list = match &self.accepted.shape {
             Shape::Table(version) => {
                 table::of(self.entry, &objects, meta, version, show::table_options(self), &self.now)
@@ -178,7 +182,7 @@ impl Call<'_> {
                 list
             }
         };
-        Ok(respond::object(200, &list, &self.accepted))
+        respond::object(200, &list, &self.accepted)
     }
 }
 

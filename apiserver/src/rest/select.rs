@@ -57,6 +57,12 @@ impl Selection {
         self.fields.is_empty() || self.matches_fields(item, storage)
     }
 
+    /// Whether an object that has a name and nothing else is selected.
+    pub(crate) fn matches_name(&self, name: &str) -> bool {
+        self.labels.matches(|_| None)
+            && self.fields.matches(|field| Some(if field == "metadata.name" { name } else { "" }))
+    }
+
     fn matches_fields(&self, item: &Item, storage: &Storage) -> bool {
         self.fields.matches(|field| match field {
             "metadata.name" => Some(item.name()),

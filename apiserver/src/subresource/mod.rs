@@ -2,6 +2,7 @@
 //! only questions (reviews). One list, one file per item.
 
 mod binding;
+mod component_status;
 pub(crate) mod connect;
 mod eviction;
 mod finalize;
@@ -71,6 +72,7 @@ const SPECIALS: &[Row] = &[
     ("*", "*", "scale", ANY, &scale::Scale),
     ("", "pods", "binding", &["create"], &binding::Binding),
     ("", "bindings", "", &["create"], &binding::Binding),
+    ("", "componentstatuses", "", &["get", "list"], &component_status::ComponentStatuses),
     ("", "pods", "eviction", &["create"], &eviction::Eviction),
     ("", "pods", "log", &["get"], &Connect::Log),
     ("", "pods", "exec", STREAM, &Connect::Exec),

@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cluster::Cluster;
+use crate::cluster::{CONTROL, Cluster};
+use crate::plane::Side;
 use crate::{paths, process, upstream};
 use choice::{Choice, Table};
 use ratchet::{Outcome, Ratchet};
@@ -42,6 +43,9 @@ pub(crate) struct Options {
     /// Run against this cluster instead of starting one
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Whose controller manager and scheduler stand beside the API server that is started
+    #[arg(long, value_enum, default_value_t = Side::Keelson, conflicts_with = "kubeconfig")]
+    control: Side,
     /// Add tests that newly pass to conformance/known-green.txt; only on a cluster that is started here
     #[arg(long, conflicts_with = "kubeconfig")]
     update: bool,
@@ -59,6 +63,7 @@ impl Options {
             all: false,
             procs,
             kubeconfig: None,
+            control: Side::Keelson,
             update: false,
             timeout: CI_TIMEOUT.into(),
         }
@@ -84,7 +89,13 @@ pub(crate) fn run(options: &Options) -> Result<Outcome> {
         return Ok(Outcome::default());
     }
     upstream::build(&["e2e.test", "ginkgo", "kubectl"])?;
-    let cluster = if options.kubeconfig.is_none() { Some(Cluster::up(FAKE_NODES)?) } else { None };
+    if options.control == Side::Upstream {
+        upstream::build(&CONTROL.map(|(component, _)| component))?;
+    }
+    let cluster = match &options.kubeconfig {
+        None => Some(Cluster::up(FAKE_NODES, options.control)?),
+        Some(_) => None,
+    };
     let kubeconfig = match (&options.kubeconfig, &cluster) {
         (Some(path), _) => path.canonicalize().with_context(|| path.display().to_string())?,
         (None, Some(cluster)) => cluster.kubeconfig(),

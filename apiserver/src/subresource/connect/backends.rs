@@ -62,6 +62,14 @@ impl Backends {
         });
     }
 
+    /// Connects with TLS to whoever is there, without a certificate of either side being judged.
+    ///
+    /// # Errors
+    /// As [`dial`].
+    pub(crate) async fn anyone(&self, address: String, host: String) -> io::Result<AnyIo> {
+        dial(Some(TlsConnector::from(self.anyone.clone())), address, host).await
+    }
+
     /// Connects to a target, when called.
     pub(super) fn dialer(
         &self,

@@ -107,6 +107,9 @@ impl Runtime for Fake {
         let done = self.state.lock().start(&request.container_id, now());
         answer(done.map(|event| {
             self.publish(event);
+            if let Some(end) = self.state.lock().end(&request.container_id) {
+                self.will_end(&request.container_id, end);
+            }
             StartContainerResponse {}
         }))
     }

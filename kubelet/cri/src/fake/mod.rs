@@ -1,4 +1,5 @@
-//! A runtime without processes: containers are records that stay running until told otherwise.
+//! A runtime without processes: containers are records that stay running until told otherwise, or until their command
+//! would have ended (`script`).
 //!
 //! Invariant: it answers as containerd does (states, not-found, idempotence, events), so the kubelet
 //! above cannot tell except by [`Runtime::is_fake`]. Everything is in memory: thousands of pods
@@ -7,8 +8,10 @@
 mod addresses;
 mod calls;
 mod images;
+mod script;
 mod state;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,11 +20,13 @@ use futures::future::ready;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::runtime::{Answer, Events, Runtime};
 use crate::v1::*;
 use crate::{Error, Result};
+use script::End;
 use state::State;
 
 /// Container events kept for a slow subscriber.
@@ -45,15 +50,22 @@ impl Options {
 
 /// A runtime whose containers run nothing.
 pub struct Fake {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     events: broadcast::Sender<ContainerEventResponse>,
     ids: AtomicU64,
+    /// Containers that end by themselves; they wait for nothing but time, and for no longer than there is a state.
+    ending: TaskTracker,
 }
 
 impl Fake {
     pub fn new(options: Options) -> Result<Self> {
         let state = State::new(&options)?;
-        Ok(Fake { state: Mutex::new(state), events: broadcast::channel(EVENTS_MAX).0, ids: AtomicU64::new(1) })
+        Ok(Fake {
+            state: Arc::new(Mutex::new(state)),
+            events: broadcast::channel(EVENTS_MAX).0,
+            ids: AtomicU64::new(1),
+            ending: TaskTracker::new(),
+        })
     }
 
     /// Makes a running container exit with `code`.
@@ -78,6 +90,20 @@ impl Fake {
             // No subscriber is no failure: the kubelet also lists.
             let _ = self.events.send(event);
         }
+    }
+
+    /// Lets a container that was just started end when its command would.
+    fn will_end(&self, id: &str, end: End) {
+        let (state, events, id) = (Arc::downgrade(&self.state), self.events.clone(), id.to_owned());
+        self.ending.spawn(async move {
+            tokio::time::sleep(end.after).await;
+            let Some(state) = state.upgrade() else { return };
+            // Stopped or removed meanwhile, it has ended already.
+            let exited = state.lock().exit(&id, end.code, now());
+            if let Ok(Some(event)) = exited {
+                let _ = events.send(event);
+            }
+        });
     }
 
     fn subscribe(&self) -> Events {

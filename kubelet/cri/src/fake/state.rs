@@ -7,6 +7,7 @@ use tonic::Code;
 use super::Options;
 use super::addresses::Addresses;
 use super::images::Images;
+use super::script::{self, End};
 use crate::v1::*;
 use crate::{Error, Result};
 
@@ -24,6 +25,8 @@ pub(super) struct Sandbox {
 pub(super) struct Container {
     pub(super) sandbox_id: String,
     pub(super) status: ContainerStatus,
+    /// Unless it goes on until told otherwise.
+    pub(super) end: Option<End>,
 }
 
 pub(super) struct State {
@@ -89,7 +92,9 @@ impl State {
         let image = self.images.get(&name).ok_or_else(|| {
             Error::new(Code::NotFound, format!("failed to resolve image {name:?}: {name:?}: not found"))
         })?;
-        let log_dir = &self.sandboxes[&sandbox_id].config.log_directory;
+        let pod = &self.sandboxes[&sandbox_id].config;
+        let end = script::end(pod, &config);
+        let log_dir = &pod.log_directory;
         let status = ContainerStatus {
             id: id.clone(),
             metadata: config.metadata,
@@ -104,8 +109,13 @@ impl State {
             log_path: format!("{log_dir}/{}", config.log_path),
             ..ContainerStatus::default()
         };
-        self.containers.insert(id, Container { sandbox_id, status });
+        self.containers.insert(id, Container { sandbox_id, status, end });
         Ok(())
+    }
+
+    /// How a container ends by itself.
+    pub(super) fn end(&self, id: &str) -> Option<End> {
+        self.containers.get(id)?.end
     }
 
     pub(super) fn start(&mut self, id: &str, now: i64) -> Result<Option<ContainerEventResponse>> {
