@@ -13,7 +13,7 @@ use bytes::Bytes;
 use encryption::transform::{Plain, unencrypted};
 use futures::future::BoxFuture;
 use store::{KeyValue, Outcome, Range, Store, Watched, Write};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::admission::Reader;
 use crate::authn::{Found, Lookup};
@@ -23,6 +23,9 @@ use crate::registry::{Entry, Registry, Storage, relative_key, set_resource_versi
 
 /// How long a consistent read waits for the caches (k8s.io/apiserver/pkg/storage/cacher@v0.37.2: blockTimeout).
 const FRESHNESS_WAIT: Duration = Duration::from_secs(3);
+/// A read that waits for so long asks how far the store is
+/// (k8s.io/apiserver/pkg/storage/cacher/progress/watch_progress.go@v0.37.2: progressRequestPeriod).
+const PROGRESS_AFTER: Duration = Duration::from_millis(100);
 /// Retries of a bookkeeping update that meets conflicts.
 const CONFLICT_RETRIES_MAX: usize = 20;
 /// Keys read from the store in one page when the caches are filled.
@@ -36,6 +39,8 @@ pub(crate) struct Hub {
     /// --encryption-provider-config
     pub(crate) encryption: Option<Arc<Encryption>>,
     applied: watch::Sender<u64>,
+    /// Somebody waits for a revision that the feed has heard nothing of.
+    behind: Notify,
     observers: Vec<Box<dyn Observer>>,
     /// What the feed is to do between two batches of events.
     wishes: (mpsc::UnboundedSender<Wish>, tokio::sync::Mutex<mpsc::UnboundedReceiver<Wish>>),
@@ -113,7 +118,8 @@ impl Hub {
     pub(crate) fn new(store: Store, registry: Registry, network: Network, observers: Vec<Box<dyn Observer>>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let wishes = (sender, tokio::sync::Mutex::new(receiver));
-        Hub { store, registry, network, encryption: None, applied: watch::channel(0).0, observers, wishes }
+        let (applied, behind) = (watch::channel(0).0, Notify::new());
+        Hub { store, registry, network, encryption: None, applied, behind, observers, wishes }
     }
 
     /// Decrypts what is stored under a key.
@@ -183,7 +189,8 @@ impl Hub {
         }
         for storage in self.registry.storages() {
             let (items, unreadable) = found.remove(&storage.prefix).unwrap_or_default();
-            storage.cache.fill(items, unreadable, at);
+            let gone = storage.cache.fill(items, unreadable, at);
+            gone.iter().for_each(|key| self.observe(&storage, key, None));
         }
         self.applied.send_replace(at);
         Ok(at)
@@ -202,6 +209,10 @@ impl Hub {
                         Wish::Join(join) => self.join(join).await?,
                         Wish::Reread => self.reread().await,
                     }
+                    continue;
+                }
+                () = self.behind.notified() => {
+                    watch.request_progress();
                     continue;
                 }
             };
@@ -323,14 +334,23 @@ impl Hub {
         self.wait(revision).await
     }
 
-    /// Waits until the caches are complete up to `revision`.
+    /// Waits until the caches are complete up to `revision`. Revisions of keys that are not watched come with no event:
+    /// for them the store is asked how far the watch is.
     pub(crate) async fn wait(&self, revision: u64) -> Result<u64, Status> {
         let mut applied = self.applied.subscribe();
-        let waited = tokio::time::timeout(FRESHNESS_WAIT, applied.wait_for(|applied| *applied >= revision)).await;
-        match waited {
-            Ok(Ok(applied)) => Ok(*applied),
-            _ => Err(Status::too_large_resource_version(revision, self.applied(), 1)),
+        for limit in [PROGRESS_AFTER, FRESHNESS_WAIT - PROGRESS_AFTER] {
+            let waited = tokio::time::timeout(limit, applied.wait_for(|applied| *applied >= revision)).await;
+            if let Ok(Ok(applied)) = waited {
+                return Ok(*applied);
+            }
+            self.behind.notify_one();
         }
+        Err(Status::too_large_resource_version(revision, self.applied(), 1))
+    }
+
+    /// Ends every watch, and those to come.
+    pub(crate) fn end_watches(&self) {
+        self.registry.storages().iter().for_each(|storage| storage.cache.close());
     }
 
     /// An object as the store has it now, in the storage version, with its revision.
@@ -490,4 +510,31 @@ impl Lookup for Hub {
 pub(crate) fn written(mut object: Map, revision: u64) -> Map {
     set_resource_version(&mut object, revision);
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> Arc<Hub> {
+        let registry = Registry::new(|resource| resource.served_by_default());
+        Arc::new(Hub::new(Store::memory(), registry, Network::default(), Vec::new()))
+    }
+
+    #[tokio::test]
+    async fn a_read_does_not_wait_for_revisions_that_no_cache_hears_of() {
+        let hub = hub();
+        let filled = hub.fill().await.expect("filled");
+        let following = hub.clone();
+        let feed = async move { following.follow(filled).await };
+        let reads = async {
+            let key = Bytes::from_static(b"compact_rev_key");
+            hub.store.write(Write { key, value: Some(Bytes::new()), ..Write::default() }).await.expect("written");
+            hub.fresh().await.expect("the caches are told")
+        };
+        tokio::select! {
+            ended = feed => panic!("the feed ended: {ended:?}"),
+            fresh = reads => assert!(fresh > filled, "{fresh}"),
+        }
+    }
 }

@@ -82,6 +82,8 @@ pub struct Server {
     core: Arc<chain::Core>,
     config: Arc<Config>,
     stop: CancellationToken,
+    /// Cancelled before `stop` when the end is announced: what the server does unasked.
+    duties: CancellationToken,
     tasks: TaskTracker,
     address: SocketAddr,
 }
@@ -108,15 +110,22 @@ impl Server {
             encryption.prime().await;
         }
         let revision = core.api.hub.fill().await?;
+        let stop = CancellationToken::new();
         let server = Server {
             core,
             config: Arc::new(config),
-            stop: CancellationToken::new(),
+            duties: stop.child_token(),
+            stop,
             tasks: TaskTracker::new(),
             address,
         };
-        server.spawn_feed(revision);
-        server.tasks.spawn(server::serve(server.core.clone(), listener, tls, server.stop.clone()));
+        let served = CancellationToken::new();
+        server.spawn_feed(revision, served.clone());
+        let serving = server::serve(server.core.clone(), listener, tls, server.stop.clone());
+        server.tasks.spawn(async move {
+            let _served = served.drop_guard();
+            serving.await;
+        });
         server.spawn_duties(definitions);
         server.spawn_reloaders(reloaders);
         Ok(server)
@@ -137,15 +146,24 @@ impl Server {
         self.core.health.ready().await;
     }
 
-    /// Tells by /readyz that the end is near and serves on for --shutdown-delay-duration, so that nobody comes any more
-    /// when [`Server::stop`] follows.
+    /// Ends serving as kube-apiserver does when it is told to (k8s.io/apiserver/pkg/server/genericapiserver.go@v0.37.2:
+    /// RunWithContext): /readyz fails at once; when --shutdown-delay-duration is over and this server has left
+    /// the endpoints of default/kubernetes, no connection is taken any more and watches end; requests under way are
+    /// answered. Returns when all has ended.
     pub async fn shut_down(&self) {
         self.core.health.stopping.store(true, Ordering::Relaxed);
-        tokio::time::sleep(self.config.times.shutdown_delay).await;
+        self.duties.cancel();
+        let delay = self.config.times.shutdown_delay;
+        let left = tokio::time::timeout(ENDPOINTS_PERIOD * 2, bootstrap::leave(&self.core, &self.config));
+        let (left, ()) = tokio::join!(left, tokio::time::sleep(delay));
+        if !matches!(left, Ok(Ok(()))) {
+            tracing::warn!("this server is still among the endpoints of default/kubernetes");
+        }
         self.stop();
+        self.stopped().await;
     }
 
-    /// Ends serving: new connections are refused, requests under way get some seconds.
+    /// Ends serving: new connections are refused, watches end, requests under way are answered.
     pub fn stop(&self) {
         self.core.health.stopping.store(true, Ordering::Relaxed);
         self.stop.cancel();
@@ -170,11 +188,15 @@ impl Server {
         }
     }
 
-    fn spawn_feed(&self, revision: u64) {
+    /// The feed goes on for the requests that are still answered.
+    fn spawn_feed(&self, revision: u64, served: CancellationToken) {
         let (core, stop) = (self.core.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let mut revision = revision;
-            while let Some(Err(error)) = stop.run_until_cancelled(core.api.hub.follow(revision)).await {
+            while let Some(Err(error)) = served.run_until_cancelled(core.api.hub.follow(revision)).await {
+                if stop.is_cancelled() && matches!(error, store::Error::Closed) {
+                    return;
+                }
                 tracing::warn!(%error, "the watch of the store ended, resuming");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 revision = core.api.hub.applied();
@@ -210,7 +232,7 @@ impl Server {
         }));
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(flow::run(self.core.clone())));
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(aggregation::run(self.core.clone())));
-        let (core, config, stop) = (self.core.clone(), self.config.clone(), self.stop.clone());
+        let (core, config, stop) = (self.core.clone(), self.config.clone(), self.duties.clone());
         self.tasks.spawn(stop.run_until_cancelled_owned(async move {
             bootstrap::run(core.clone(), config.clone()).await;
             tokio::join!(compaction::run(core.api.hub.store.clone()), bootstrap::keep(core, config, ENDPOINTS_PERIOD),);

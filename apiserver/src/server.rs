@@ -44,13 +44,15 @@ const STREAMS_MAX: u32 = 1000;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Handshakes under way at once; more connections wait in the kernel.
 const HANDSHAKES_MAX: usize = 1024;
-/// How long requests under way may go on after the end was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long requests under way may go on after the end was asked for (k8s.io/apiserver/pkg/server/config.go@v0.37.2:
+/// ShutdownTimeout).
+const DRAIN: Duration = Duration::from_secs(60);
 
-/// Serves until `stop`.
+/// Serves until `stop`; then no connection is taken any more, watches end, idle connections are closed, and this returns
+/// when the requests under way have been answered.
 pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerConfig, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let graceful = Arc::new(GracefulShutdown::new());
+    let graceful = GracefulShutdown::new();
     let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
     let tasks = TaskTracker::new();
     loop {
@@ -79,8 +81,13 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
             }
         });
     }
+    drop(listener);
+    core.api.hub.end_watches();
     tasks.close();
-    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+    let drained = async { tokio::join!(graceful.shutdown(), tasks.wait()) };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("requests under way were given up");
+    }
 }
 
 /// Serves one connection to its end.

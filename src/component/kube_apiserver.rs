@@ -132,14 +132,17 @@ pub(super) const HONOURED: &[&str] = &[
 const MAX_TOKEN_SECONDS: (u64, u64) = (3600, 1 << 32);
 const WARN_TOKEN_SECONDS: u64 = 3607;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, and then until what is under way has ended; a second signal ends it at once.
 pub(super) async fn run(values: &Values) -> Result<()> {
     let config = config(values)?;
     let server = Server::start(config, store(values).await?).await?;
     crate::signals::terminated().await;
-    server.shut_down().await;
-    server.audited().await;
-    Ok(())
+    tokio::select! {
+        () = server.shut_down() => Ok(()),
+        // k8s.io/apiserver/pkg/server/signal.go@v0.37.2
+        () = crate::signals::terminated() => std::process::exit(1),
+    }
+}
 }
 
 async fn store(values: &Values) -> Result<Store> {

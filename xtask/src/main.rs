@@ -9,11 +9,7 @@ mod ci;
 mod cluster;
 mod conformance;
 mod generate;
-mod paths;
-mod pki;
-mod plane;
 mod podsecurity;
-mod process;
 mod swap;
 mod tidy;
 mod upstream;
@@ -21,6 +17,7 @@ mod upstream;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::{paths, plane, process};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Keelson's build tool", disable_help_subcommand = true)]

@@ -23,20 +23,20 @@ const ADVERTISED: &str = "192.0.2.1";
 
 /// Whose build of a component runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub(crate) enum Side {
+pub enum Side {
     Upstream,
     Keelson,
 }
 
 impl Side {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Side::Upstream => "upstream",
             Side::Keelson => "keelson",
         }
     }
 
-    pub(crate) fn other(self) -> Self {
+    pub fn other(self) -> Self {
         match self {
             Side::Upstream => Side::Keelson,
             Side::Keelson => Side::Upstream,
@@ -44,7 +44,7 @@ impl Side {
     }
 
     /// The command that starts this side's `component`.
-    pub(crate) fn program(self, component: &str) -> Command {
+    pub fn program(self, component: &str) -> Command {
         match self {
             Side::Upstream => Command::new(paths::upstream(component)),
             Side::Keelson => {
@@ -58,7 +58,7 @@ impl Side {
 
 /// Makes the certificates of a control plane in `dir`: that of the server, of the administrator, of the front proxy
 /// and of each component, and the keys of service accounts.
-pub(crate) fn certificates(dir: &Path) -> Result<()> {
+pub fn certificates(dir: &Path) -> Result<()> {
     let authority = Authority::new(dir)?;
     authority.server("server", SERVICE_ADDRESS)?;
     authority.client("admin", "admin", "system:masters")?;
@@ -69,23 +69,39 @@ pub(crate) fn certificates(dir: &Path) -> Result<()> {
     authority.key_pair("sa")
 }
 
+/// One of the etcds of a cluster: its name and ports of 127.0.0.1.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub name: String,
+    pub client: u16,
+    pub peer: u16,
+}
+
 /// Starts upstream's etcd with its files in `dir`.
-pub(crate) fn etcd(dir: &Path, client: u16, peer: u16) -> Result<Server> {
-    let (client, peer) = (url(client), url(peer));
+pub fn etcd(dir: &Path, client: u16, peer: u16) -> Result<Server> {
+    let only = [Member { name: "etcd".into(), client, peer }];
+    Server::start("etcd", &mut member(dir, &only, &only[0]), dir)
+}
+
+/// The command that starts one of upstream's etcds, with its files in `DIR/NAME`; the second time it goes on with them.
+pub fn member(dir: &Path, all: &[Member], one: &Member) -> Command {
+    let cluster: Vec<_> = all.iter().map(|member| format!("{}={}", member.name, url(member.peer))).collect();
+    let (client, peer) = (url(one.client), url(one.peer));
     let mut etcd = Command::new(paths::upstream("etcd"));
-    etcd.arg("--data-dir").arg(dir.join("etcd")).args(["--initial-cluster", &format!("default={peer}")]);
+    etcd.args(["--name", &one.name]).arg("--data-dir").arg(dir.join(&one.name));
+    etcd.args(["--initial-cluster", &cluster.join(",")]);
     etcd.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
     etcd.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-    Server::start("etcd", &mut etcd, dir)
+    etcd
 }
 
 /// The address of a program that speaks without TLS.
-pub(crate) fn url(port: u16) -> String {
+pub fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
 /// The flags of both API servers.
-pub(crate) fn apiserver_flags(dir: &Path, port: u16) -> Vec<String> {
+pub fn apiserver_flags(dir: &Path, port: u16) -> Vec<String> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
     vec![
         format!("--secure-port={port}"),
@@ -139,7 +155,7 @@ pub(crate) fn kubectl(dir: &Path, kubeconfig: &Path) -> Command {
 }
 
 /// Writes the kubeconfig of who has the certificate `name`, and returns its path.
-pub(crate) fn kubeconfig(dir: &Path, name: &str, port: u16) -> Result<PathBuf> {
+pub fn kubeconfig(dir: &Path, name: &str, port: u16) -> Result<PathBuf> {
     let file = |name: String| dir.join(name).display().to_string();
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "it",
@@ -157,7 +173,7 @@ pub(crate) fn kubeconfig(dir: &Path, name: &str, port: u16) -> Result<PathBuf> {
 }
 
 /// The flags of both controller managers and both schedulers; `port` is for their own server.
-pub(crate) fn component_flags(component: &str, dir: &Path, kubeconfig: &Path, port: u16) -> Vec<String> {
+pub fn component_flags(component: &str, dir: &Path, kubeconfig: &Path, port: u16) -> Vec<String> {
     let file = |flag: &str, name: &str| format!("--{flag}={}", dir.join(name).display());
     let kubeconfig = kubeconfig.display();
     let mut flags = vec![

@@ -63,6 +63,16 @@ async fn renew(core: &Core, address: IpAddr) -> Result<(), Status> {
     hub.store.write(write).await.map(drop).map_err(|error| store_failure(&error))
 }
 
+/// Gives the lease back and makes the endpoints agree; those of the last server end empty.
+pub(super) async fn leave(core: &Core, config: &Config) -> Result<(), Status> {
+    let Some(address) = config.advertise_address else { return Ok(()) };
+    let key = Bytes::from(format!("{LEASES_PREFIX}{address}"));
+    core.api.hub.store.write(Write { key, ..Write::default() }).await.map_err(|error| store_failure(&error))?;
+    let (addresses, port) = (living(core).await?, i64::from(config.secure_port));
+    endpoints(core, &addresses, port).await?;
+    slice(core, &addresses, port).await
+}
+
 async fn living(core: &Core) -> Result<BTreeSet<IpAddr>, Status> {
     let start = Bytes::from_static(LEASES_PREFIX.as_bytes());
     let range =
@@ -79,7 +89,11 @@ async fn endpoints(core: &Core, addresses: &BTreeSet<IpAddr>, port: i64) -> Resu
     let identity = named("v1", "Endpoints", "default", "kubernetes");
     let list: Vec<_> = addresses.iter().map(|ip| Value::Map(map! { "ip" => ip.to_string() })).collect();
     let ports = vec![Value::Map(map! { "name" => "https", "port" => port, "protocol" => "TCP" })];
-    let subsets = vec![Value::Map(map! { "addresses" => list, "ports" => ports })];
+    // A subset without addresses is none.
+    let subsets = match list.is_empty() {
+        true => Vec::new(),
+        false => vec![Value::Map(map! { "addresses" => list, "ports" => ports })],
+    };
     let mut make = |existing: Option<&Map>| {
         let mut object = existing.cloned().unwrap_or_else(|| identity.clone());
         // The EndpointSlice below is ours; the mirroring controller must not make another.
@@ -101,7 +115,10 @@ async fn slice(core: &Core, addresses: &BTreeSet<IpAddr>, port: i64) -> Result<(
     let mut make = |existing: Option<&Map>| {
         let mut object = existing.cloned().unwrap_or_else(|| identity.clone());
         object.map_mut("metadata").map_mut("labels").set("kubernetes.io/service-name", "kubernetes");
-        object.set("addressType", family);
+        // It cannot be changed, and nobody's addresses have none.
+        if existing.is_none() || !addresses.is_empty() {
+            object.set("addressType", family);
+        }
         object.set("endpoints", list.clone());
         object.set("ports", ports.clone());
         Some(object)

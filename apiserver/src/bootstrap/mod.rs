@@ -105,3 +105,8 @@ pub(crate) async fn keep(core: Arc<Core>, config: Arc<Config>, period: Duration)
         }
     }
 }
+
+/// Takes this server out of the endpoints of default/kubernetes; what keeps them must have ended.
+pub(crate) async fn leave(core: &Core, config: &Config) -> Result<(), Status> {
+    kubernetes::leave(core, config).await
+}

@@ -78,17 +78,19 @@ impl Cache {
         Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked), spoiled: AtomicUsize::new(0) }
     }
 
-    /// Fills the cache from the first list, read at `revision`.
-    pub(crate) fn fill(&self, items: Vec<Arc<Item>>, unreadable: Vec<Unreadable>, revision: u64) {
+    /// Fills the cache from a list, read at `revision`; returns the keys that were there before and are not any more.
+    /// What happened in between no watcher was told, so those that there are end and come again.
+    pub(crate) fn fill(&self, items: Vec<Arc<Item>>, unreadable: Vec<Unreadable>, revision: u64) -> Vec<Arc<str>> {
         let mut state = self.state.write();
         state.bytes = items.iter().map(|item| item.value.len()).sum();
-        state.objects = items.into_iter().map(|item| (item.key.clone(), item)).collect();
+        let objects = items.into_iter().map(|item| (item.key.clone(), item)).collect();
+        let mut gone: Vec<_> = std::mem::replace(&mut state.objects, objects).into_keys().collect();
         state.unreadable = unreadable.into_iter().map(|one| (one.key.clone(), Arc::new(one))).collect();
+        gone.retain(|key| !state.objects.contains_key(key) && !state.unreadable.contains_key(key));
         state.restart(revision);
         self.count_spoiled(&state);
-        if !state.unreadable.is_empty() {
-            self.end_watchers();
-        }
+        self.end_watchers();
+        gone
     }
 
     /// Those to come are not ended.
@@ -307,6 +309,23 @@ mod tests {
         // One that is deleted troubles nobody.
         cache.apply("c", 17, None);
         assert_eq!((cache.unreadable().len(), cache.register(16).err()), (0, Some(17)));
+    }
+
+    #[test]
+    fn a_watcher_does_not_outlive_a_gap() {
+        let cache = Cache::new();
+        cache.fill(Vec::new(), 10);
+        put(&cache, "a/x", 11);
+        put(&cache, "a/y", 12);
+        let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
+        let item = |key, revision| Arc::new(Item::new(key, revision, Bytes::new(), None));
+        let gone = cache.fill(vec![item("a/y", 15), item("a/z", 17)], 20);
+        assert_eq!(gone, [Arc::<str>::from("a/x")]);
+        assert!(matches!(watcher.live.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
+        assert_eq!(cache.register(19).err(), Some(20));
+        let mut next = cache.register(20).unwrap_or_else(|_| panic!("20 is known"));
+        put(&cache, "a/x", 21);
+        assert_eq!(next.live.try_recv().map(|event| event.revision), Ok(21));
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => Status::unavailable("etcd did not answer in time"),
             };
-            let again = never_sent(&status) || (call == Call::Read && status.code() == Code::Unavailable);
+            let again =
+                never_sent(&status) || (call == Call::Read && (status.code() == Code::Unavailable || broken(&status)));
             if !again || attempt == self.channels.len() {
                 return Err(meaning(&self.endpoints[member], &status));
             }
@@ -184,6 +185,11 @@ fn never_sent(status: &Status) -> bool {
     false
 }
 
+/// Whether it was not the member that said so, but its connection that broke.
+fn broken(status: &Status) -> bool {
+    status.source().is_some()
+}
+
 /// Errors etcd tells by text (`api/v3rpc/rpctypes/error.go@v3.7.3`); the rest means that the result is unknown.
 fn meaning(endpoint: &str, status: &Status) -> Error {
     let known = [
@@ -205,4 +211,16 @@ fn meaning(endpoint: &str, status: &Status) -> Error {
         Error::Unavailable(format!("etcd {endpoint}: {}{cause}", status.message()))
     };
     known.into_iter().find(|error| error.to_string() == status.message()).unwrap_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_is_tried_elsewhere_only_when_the_connection_broke() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(broken(&Status::from_error(Box::new(reset))));
+        assert!(!broken(&Status::out_of_range("etcdserver: mvcc: required revision has been compacted")));
+    }
 }
