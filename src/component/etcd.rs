@@ -65,10 +65,10 @@ fn with_environment(given: &[String], environment: impl Fn(&str) -> Option<Strin
         Some(rest) if !rest.is_empty() && !rest.starts_with('-') && rest != "h" => format!("-{argument}"),
         _ => argument.clone(),
     };
-    let mut all: Vec<String> = given.iter().map(dashes).collect();
+    let all: Vec<String> = given.iter().map(dashes).collect();
     let named = |name: &str| {
         let flag = format!("--{name}");
-        all.iter().any(|argument| argument.split('=').next() == Some(&flag))
+        all.iter().any(|argument| argument.split('=').next() == Some(flag.as_str()))
     };
     let names = FLAGS.lines().filter_map(|line| line.split(' ').next());
     let unset = names.filter(|name| !matches!(*name, "version" | "help") && !named(name));
@@ -78,8 +78,7 @@ fn with_environment(given: &[String], environment: impl Fn(&str) -> Option<Strin
             (!value.is_empty()).then(|| format!("--{name}={value}"))
         })
         .collect();
-    all.splice(0..0, found);
-    all
+    found.into_iter().chain(all).collect()
 }
 
 /// What Go's flag package says of a wrong flag, from what pflag says.

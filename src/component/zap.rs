@@ -77,7 +77,7 @@ fn line(console: bool, now: Timestamp, level: Level, caller: &str, fields: &Fiel
     };
     let ts = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     let others = fields.others.iter().map(|(name, value)| {
-        let name = if *name == "err" { "error" } else { name };
+        let name = if *name == "err" { "error" } else { *name };
         (name.to_owned(), Value::from(value.clone()))
     });
     if console {
@@ -90,7 +90,7 @@ fn line(console: bool, now: Timestamp, level: Level, caller: &str, fields: &Fiel
         return line;
     }
     // In zap's order, which a map of serde_json would not keep.
-    let head = [("level", level), ("ts", &ts), ("caller", caller), ("msg", &fields.message)];
+    let head = [("level", level), ("ts", ts.as_str()), ("caller", caller), ("msg", fields.message.as_str())];
     let head = head.map(|(name, value)| (name.to_owned(), Value::from(value)));
     let parts: Vec<_> =
         head.into_iter().chain(others).map(|(name, value)| format!("{}:{value}", Value::from(name))).collect();
