@@ -143,7 +143,6 @@ pub(super) async fn run(values: &Values) -> Result<()> {
         () = crate::signals::terminated() => std::process::exit(1),
     }
 }
-}
 
 async fn store(values: &Values) -> Result<Store> {
     let endpoints = values.list("etcd-servers");

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use xtask::paths;
 use xtask::plane::{self, Member, Side};
 use xtask::process::{self, Server};
 

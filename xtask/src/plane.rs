@@ -128,14 +128,14 @@ pub fn apiserver_flags(dir: &Path, port: u16) -> Vec<String> {
 }
 
 /// Starts Keelson's API server with its embedded store in `dir`.
-pub(crate) fn keelson(dir: &Path, port: u16) -> Result<Server> {
+pub fn keelson(dir: &Path, port: u16) -> Result<Server> {
     let mut apiserver = Side::Keelson.program("kube-apiserver");
     apiserver.arg("--data-dir").arg(dir.join("store")).args(apiserver_flags(dir, port));
     Server::start("keelson", &mut apiserver, dir)
 }
 
 /// Waits until an API server answers that it is ready.
-pub(crate) fn ready(server: &mut Server, dir: &Path, kubeconfig: &Path) -> Result<()> {
+pub fn ready(server: &mut Server, dir: &Path, kubeconfig: &Path) -> Result<()> {
     let deadline = Instant::now() + READY_LIMIT;
     loop {
         server.check()?;
@@ -148,7 +148,7 @@ pub(crate) fn ready(server: &mut Server, dir: &Path, kubeconfig: &Path) -> Resul
 }
 
 /// kubectl with its home in `dir`.
-pub(crate) fn kubectl(dir: &Path, kubeconfig: &Path) -> Command {
+pub fn kubectl(dir: &Path, kubeconfig: &Path) -> Command {
     let mut command = Command::new(paths::upstream("kubectl"));
     command.arg("--kubeconfig").arg(kubeconfig).env("HOME", dir);
     command

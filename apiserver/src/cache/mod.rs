@@ -314,12 +314,12 @@ mod tests {
     #[test]
     fn a_watcher_does_not_outlive_a_gap() {
         let cache = Cache::new();
-        cache.fill(Vec::new(), 10);
+        cache.fill(Vec::new(), Vec::new(), 10);
         put(&cache, "a/x", 11);
         put(&cache, "a/y", 12);
         let mut watcher = cache.register(11).unwrap_or_else(|_| panic!("11 is known"));
         let item = |key, revision| Arc::new(Item::new(key, revision, Bytes::new(), None));
-        let gone = cache.fill(vec![item("a/y", 15), item("a/z", 17)], 20);
+        let gone = cache.fill(vec![item("a/y", 15), item("a/z", 17)], Vec::new(), 20);
         assert_eq!(gone, [Arc::<str>::from("a/x")]);
         assert!(matches!(watcher.live.try_recv(), Err(broadcast::error::TryRecvError::Closed)));
         assert_eq!(cache.register(19).err(), Some(20));
