@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::options::{AuthenticationOptions, AuthorizationOptions, Times};
 use crate::audit::AuditOptions;
+use crate::options::{AuthenticationOptions, AuthorizationOptions, Times};
 
 /// The `--requestheader-*` flags.
 #[derive(Clone, Debug, Default)]

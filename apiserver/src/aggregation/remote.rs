@@ -20,10 +20,10 @@ use super::service::ApiService;
 use crate::admission::Reader;
 use crate::authn::User;
 use crate::respond::{Body, full};
-use crate::webhook::trust::Shown;
-use crate::webhook::wire::{Connector, pool, root_of};
 use crate::webhook::resolve::Resolver;
 use crate::webhook::trust;
+use crate::webhook::trust::Shown;
+use crate::webhook::wire::{Connector, pool, root_of};
 
 /// Bytes of a document that another server publishes.
 const DOCUMENT_BYTES_MAX: usize = 128 << 20;

@@ -329,7 +329,7 @@ mod tests {
         let twice = "jwt[0].issuer.audiences[1]: Duplicate value: \"x\"";
         let policy = "jwt[0].issuer.audienceMatchPolicy: Invalid value: \"\": audienceMatchPolicy must be MatchAny for multiple audiences";
         check_issuer("{url: 'https://a', audiences: [x, x]}", &[twice, policy]);
-        check_issuer("{url: 'https://a', audiences: [x, y], audienceMatchPolicy: MatchAny}", &[]);
+        check_issuer("{url: 'https://a', audiences: [x, z], audienceMatchPolicy: MatchAny}", &[]);
         let ca = "jwt[0].issuer.certificateAuthority: Invalid value: \"<omitted>\": data does not contain any valid RSA or ECDSA certificates";
         check_issuer("{url: 'https://a', audiences: [x], certificateAuthority: no}", &[ca]);
         let egress = "jwt[0].issuer.egressSelectorType: Invalid value: \"etcd\": egress selector must be either controlplane or cluster";

@@ -93,7 +93,7 @@ async fn answers_are_decisions() {
     assert_eq!((path.as_str(), review.str("apiVersion")), ("/authz?timeout=5s", "authorization.k8s.io/v1"));
     let spec = String::from_utf8(json::encode(review.map("spec").expect("a spec"))).expect("text");
     let expect = r#"{"resourceAttributes":{"name":"p","namespace":"ns","resource":"pods","verb":"get","version":"v1"},"user":"jane"}"#;
-    assert_eq!(spec, expect);
+    assert_eq!(spec.trim_end(), expect);
 }
 
 #[tokio::test]
