@@ -331,7 +331,7 @@ mod tests {
         check_issuer("{url: 'https://a', audiences: [x, x]}", &[twice, policy]);
         check_issuer("{url: 'https://a', audiences: [x, z], audienceMatchPolicy: MatchAny}", &[]);
         let ca = "jwt[0].issuer.certificateAuthority: Invalid value: \"<omitted>\": data does not contain any valid RSA or ECDSA certificates";
-        check_issuer("{url: 'https://a', audiences: [x], certificateAuthority: no}", &[ca]);
+        check_issuer("{url: 'https://a', audiences: [x], certificateAuthority: 'no'}", &[ca]);
         let egress = "jwt[0].issuer.egressSelectorType: Invalid value: \"etcd\": egress selector must be either controlplane or cluster";
         check_issuer("{url: 'https://a', audiences: [x], egressSelectorType: etcd}", &[egress]);
     }
