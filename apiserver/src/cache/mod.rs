@@ -25,6 +25,8 @@ const LAG_EVENTS_MAX: usize = 2048;
 pub(crate) struct Cache {
     state: RwLock<State>,
     live: Mutex<Live>,
+    /// Counts the watchers: each holds one.
+    crowd: Arc<()>,
     /// How many objects nobody here can read; while there are any, neither lists nor watches are served.
     spoiled: AtomicUsize,
 }
@@ -63,6 +65,14 @@ struct State {
 pub(crate) struct Registration {
     pub(crate) past: Vec<Arc<Event>>,
     pub(crate) live: broadcast::Receiver<Arc<Event>>,
+    crowd: Arc<()>,
+}
+
+impl Registration {
+    /// How many watch this resource.
+    pub(crate) fn crowd(&self) -> usize {
+        Arc::strong_count(&self.crowd) - 1
+    }
 }
 
 impl Cache {
@@ -75,7 +85,7 @@ impl Cache {
             oldest: 0,
             newest: 0,
         };
-        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked), spoiled: AtomicUsize::new(0) }
+        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked), crowd: Arc::default(), spoiled: AtomicUsize::new(0) }
     }
 
     /// Fills the cache from a list, read at `revision`; returns the keys that were there before and are not any more.
@@ -208,7 +218,7 @@ impl Cache {
         }
         let from = state.history.partition_point(|event| event.revision <= revision);
         let past = state.history.range(from..).cloned().collect();
-        Ok(Registration { past, live: self.subscribe() })
+        Ok(Registration { past, live: self.subscribe(), crowd: self.crowd.clone() })
     }
 
     /// Called with the state locked, so that no event slips between history and the subscription.
@@ -232,7 +242,8 @@ impl Cache {
     /// The objects now and a registration for everything after them.
     pub(crate) fn snapshot(&self, prefix: &str) -> (Vec<Arc<Item>>, Registration) {
         let state = self.state.read();
-        (state.under(prefix), Registration { past: Vec::new(), live: self.subscribe() })
+        let registration = Registration { past: Vec::new(), live: self.subscribe(), crowd: self.crowd.clone() };
+        (state.under(prefix), registration)
     }
 }
 
@@ -276,6 +287,11 @@ mod tests {
             seen.push(event.revision);
         }
         assert_eq!(seen, [12, 13, 14]);
+        assert_eq!(watcher.crowd(), 1);
+        let (_, other) = cache.snapshot("");
+        assert_eq!(watcher.crowd(), 2);
+        drop(other);
+        assert_eq!(watcher.crowd(), 1);
         assert_eq!(cache.register(9).err(), Some(10));
         assert_eq!(cache.list("a/").0.len(), 1);
         assert_eq!(cache.list("b/").1, 14);

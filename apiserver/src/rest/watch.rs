@@ -41,6 +41,13 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The end of the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
+/// What it costs to wake one watcher and to send it something.
+const WAKE_COST: Duration = Duration::from_micros(25);
+/// A crowd of watchers rests between two sendings for as long as a sending to all of them takes, so that what happens
+/// meanwhile goes out together: not when that is not worth a timer, and never for longer than nobody notices.
+const REST_MIN: Duration = Duration::from_millis(2);
+const REST_MAX: Duration = Duration::from_millis(20);
+
 /// Events that wait for a conversion webhook at the most.
 const AHEAD_EVENTS_MAX: usize = 500;
 
@@ -70,6 +77,8 @@ struct Watcher {
     bookmarks: bool,
     next_bookmark: Instant,
     ends: Instant,
+    /// Until when it rests once it has sent all there was.
+    rests: Option<Instant>,
     /// Rings at the next bookmark or at the end; kept, as setting it up anew costs more than an event.
     alarm: Pin<Box<Sleep>>,
     done: bool,
@@ -146,6 +155,7 @@ impl Call<'_> {
             next_bookmark: now
                 + BOOKMARK_PERIOD.min(timeout.saturating_sub(Duration::from_secs(2)).max(Duration::from_secs(1))),
             ends: now + timeout,
+            rests: None,
             alarm: Box::pin(tokio::time::sleep_until(now)),
             done: false,
         }
@@ -243,6 +253,7 @@ impl Watcher {
         if !self.entry.asks() {
             self.gather();
         }
+        self.rests = rest(self.registration.crowd()).map(|rest| Instant::now() + rest);
         Some(self.joined())
     }
 
@@ -286,6 +297,15 @@ impl Watcher {
     }
 
     async fn live(&mut self) -> Option<Live> {
+        if let Some(until) = self.rests.take() {
+            match self.registration.live.try_recv() {
+                Ok(event) => return Some(Live::Event(event)),
+                Err(TryRecvError::Empty) => {}
+                Err(_) => return None,
+            }
+            self.alarm.as_mut().reset(until);
+            self.alarm.as_mut().await;
+        }
         let wake = if self.bookmarks { self.next_bookmark.min(self.ends) } else { self.ends };
         if self.alarm.deadline() != wake {
             self.alarm.as_mut().reset(wake);
@@ -383,6 +403,12 @@ impl Watcher {
     }
 }
 
+/// How long a watcher rests that is one of so many.
+fn rest(crowd: usize) -> Option<Duration> {
+    let rest = WAKE_COST * u32::try_from(crowd).unwrap_or(u32::MAX);
+    (rest >= REST_MIN).then_some(rest.min(REST_MAX))
+}
+
 enum Live {
     Event(Arc<Event>),
     Bookmark,
@@ -440,4 +466,20 @@ fn error_frame(status: &Status, format: Format) -> Bytes {
 /// (k8s.io/apiserver/pkg/endpoints/handlers/get.go@v0.37.2); for ever when it is zero.
 fn some_time(min: Duration) -> Duration {
     if min.is_zero() { YEARS } else { min.mul_f64(1.0 + rand::random::<f64>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crowds_rest() {
+        let check = |crowd, millis: Option<u64>| assert_eq!(rest(crowd), millis.map(Duration::from_millis), "{crowd}");
+        check(1, None);
+        check(79, None);
+        check(80, Some(2));
+        check(200, Some(5));
+        check(10_000, Some(20));
+        check(usize::MAX, Some(20));
+    }
 }
