@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use etcd_server::Config;
 use store::Store;
 use store::etcdserverpb as pb;
 
-use crate::client::{Transcript, Watches, connect, ours};
+use crate::client::{Transcript, Watches, connect, ours_with};
 
 /// An etcd to ask, found as the store's suite finds it.
 fn binary() -> PathBuf {
@@ -24,7 +25,8 @@ async fn answers_are_etcds() {
     let expect = etcds(&binary()).await;
     let dir = tempfile::tempdir().unwrap();
     for store in [Store::memory(), etcd_server::open(dir.path()).await.unwrap().0] {
-        let (etcd, channel) = ours(store).await;
+        let config = Config { advertise_client: vec!["http://localhost:2379".into()], ..Config::default() };
+        let (etcd, channel) = ours_with(config, store).await;
         let text = run(channel).await;
         let mut label = "";
         for (number, (found, expect)) in text.lines().zip(expect.lines()).enumerate() {
