@@ -156,7 +156,7 @@ impl Transcript {
 
 /// Without the numbers that differ from server to server.
 fn neutral(text: String) -> String {
-    let names = ["cluster_id", "member_id", "raft_term", "raft_index", "raft_applied_index", "leader"];
+    let names = ["cluster_id", "member_id", "raft_term", "raft_index", "raft_applied_index", "leader", "Member { id"];
     let sizes = ["db_size", "db_size_in_use"];
     names.iter().chain(&sizes).fold(text, |text, name| {
         let mark = format!("{name}: ");

@@ -1,7 +1,4 @@
-//! The server over real connections: every call of a script against what a real etcd answered, TLS, HTTP, restarts.
-//!
-//! `testdata/answers.txt` is what etcd 3.7.3 answered to `script.rs`. With `KEELSON_ETCD` naming an etcd the test
-//! asks that first and writes the file anew.
+//! The server over real connections: a script of calls against what a real etcd answers to it, TLS, HTTP, restarts.
 
 mod client;
 mod http;
