@@ -21,6 +21,9 @@ pub(crate) fn parse_type(text: &str) -> Option<Type> {
         ("wrapper", [of]) => Type::wrapper(of.clone()),
         ("type", [of]) => Type::of_type(of.clone()),
         ("type", []) => Type::Type(None),
+        // Values of types have no parameters.
+        ("list", []) => Type::list(Type::Dyn),
+        ("map", []) => Type::map(Type::Dyn, Type::Dyn),
         ("dyn", []) => Type::Dyn,
         ("bool", []) => Type::Bool,
         ("int", []) => Type::Int,

@@ -21,7 +21,7 @@ fn told<'a>(row: &'a Json, level: &str, minor: u32) -> Told<'a> {
     let number = |outcome: &Json, key: &str| outcome[key].as_u64().unwrap();
     let holds = |outcome: &&Json| {
         let (first, last) = (number(outcome, "first"), number(outcome, "last"));
-        outcome["level"] == level && (first..=last).contains(&minor.into())
+        outcome["level"] == level && (first..=last).contains(&u64::from(minor))
     };
     let found = row["outcomes"].as_array().unwrap().iter().find(holds);
     found.map_or(("", ""), |outcome| (outcome["reason"].as_str().unwrap(), outcome["detail"].as_str().unwrap()))
