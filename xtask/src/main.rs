@@ -1,4 +1,4 @@
-//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench | swap`.
+//! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | bench | swap | diff`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod cluster;
 mod conformance;
+mod diff;
 mod generate;
 mod paths;
 mod pki;
@@ -54,6 +55,8 @@ enum Command {
     Bench(bench::Options),
     /// Put upstream's components and ours in each other's places, on one etcd
     Swap,
+    /// Send the same requests to upstream's kube-apiserver and to ours and compare the answers
+    Diff(diff::Options),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Diff(options) => diff::run(&options),
         Command::Swap => swap::run().map(|(held, failed)| {
             println!("{held} held, {failed} did not");
             failed == 0

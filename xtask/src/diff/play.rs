@@ -1,0 +1,156 @@
+//! Plays sequences on both servers and hands each pair of answers on.
+//!
+//! Invariant: the steps of a sequence go out in order, each to both servers at once; sequences that are alone run
+//! after all others, one at a time.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
+use serde_json::Value;
+
+use super::sequence::{CONTINUE, REVISION, Role, Sequence, Step, UID};
+use super::servers::Both;
+use super::wire::{Answer, Connection, Endpoint};
+
+/// How many sequences are played at the same time.
+const PLAYERS: usize = 6;
+
+/// A step that was answered.
+pub(super) struct Played<'a> {
+    pub(super) sequence: &'a Sequence,
+    /// Its number in the sequence.
+    pub(super) at: usize,
+    pub(super) step: &'a Step,
+    pub(super) answers: Both<Answer>,
+}
+
+impl Played<'_> {
+    pub(super) fn id(&self) -> String {
+        format!("{}#{}", self.sequence.id, self.at)
+    }
+}
+
+/// Plays all; `heard` returns false when nothing more is wanted.
+pub(super) async fn play<'a>(
+    endpoints: &Both<Endpoint>,
+    sequences: &'a [Sequence],
+    mut heard: impl FnMut(Played<'a>) -> Result<bool>,
+) -> Result<()> {
+    let (alone, together): (VecDeque<_>, VecDeque<_>) = sequences.iter().partition(|sequence| sequence.alone);
+    let heard = RefCell::new(&mut heard);
+    for (queue, players) in [(together, PLAYERS), (alone, 1)] {
+        let queue = RefCell::new(queue);
+        try_join_all((0..players).map(|_| player(endpoints, &queue, &heard))).await?;
+    }
+    Ok(())
+}
+
+async fn player<'a, F: FnMut(Played<'a>) -> Result<bool>>(
+    endpoints: &Both<Endpoint>,
+    queue: &RefCell<VecDeque<&'a Sequence>>,
+    heard: &RefCell<&mut F>,
+) -> Result<()> {
+    let mut sides = Both { upstream: Side::new(&endpoints.upstream), keelson: Side::new(&endpoints.keelson) };
+    loop {
+        let Some(sequence) = queue.borrow_mut().pop_front() else { return Ok(()) };
+        if !one(&mut sides, sequence, heard).await.with_context(|| sequence.id.clone())? {
+            queue.borrow_mut().clear();
+        }
+    }
+}
+
+async fn one<'a, F: FnMut(Played<'a>) -> Result<bool>>(
+    sides: &mut Both<Side>,
+    sequence: &'a Sequence,
+    heard: &RefCell<&mut F>,
+) -> Result<bool> {
+    sides.upstream.forget();
+    sides.keelson.forget();
+    let mut before = Before::default();
+    for (at, step) in sequence.steps.iter().enumerate() {
+        if step.role == Role::Await && before.made {
+            futures::try_join!(sides.upstream.wait(step), sides.keelson.wait(step))?;
+        }
+        // A creation that both have refused left nothing to wait for and to remove.
+        if step.role == Role::Await || (step.role == Role::Cleanup && before.posted && !before.made) {
+            continue;
+        }
+        let (upstream, keelson) = futures::try_join!(sides.upstream.send(step), sides.keelson.send(step))?;
+        before = Before { posted: step.method == "POST", made: upstream.ok() || keelson.ok() };
+        let usable = step.role != Role::Setup || (upstream.ok() && keelson.ok());
+        let goes_on = (*heard.borrow_mut())(Played { sequence, at, step, answers: Both { upstream, keelson } })?;
+        if !goes_on || !usable {
+            return Ok(goes_on);
+        }
+    }
+    Ok(true)
+}
+
+/// What the step before was.
+#[derive(Default)]
+struct Before {
+    posted: bool,
+    /// Either server has accepted it.
+    made: bool,
+}
+
+/// One server as a sequence sees it.
+struct Side {
+    connection: Connection,
+    uid: String,
+    revision: String,
+    token: String,
+}
+
+impl Side {
+    fn new(endpoint: &Endpoint) -> Self {
+        let empty = String::new;
+        Side { connection: Connection::new(endpoint), uid: empty(), revision: empty(), token: empty() }
+    }
+
+    fn forget(&mut self) {
+        for text in [&mut self.uid, &mut self.revision, &mut self.token] {
+            text.clear();
+        }
+    }
+
+    async fn send(&mut self, step: &Step) -> Result<Answer> {
+        let mut step = step.clone();
+        step.target = self.fill(&step.target);
+        step.body = step.body.map(|body| self.fill(&body));
+        let answer = self.connection.send(&step).await?;
+        self.learn(&step, &answer);
+        Ok(answer)
+    }
+
+    fn fill(&self, text: &str) -> String {
+        text.replace(UID, &self.uid).replace(REVISION, &self.revision).replace(CONTINUE, &self.token)
+    }
+
+    fn learn(&mut self, step: &Step, answer: &Answer) {
+        let metadata = &answer.body["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        if answer.ok() && metadata["continue"].is_string() {
+            self.token = text("continue");
+        }
+        // The object's later revisions are those of the uid that was remembered.
+        if answer.ok() && (step.remember || (!self.uid.is_empty() && text("uid") == self.uid && stores(step))) {
+            self.uid = text("uid");
+            self.revision = text("resourceVersion");
+        }
+    }
+
+    async fn wait(&mut self, step: &Step) -> Result<()> {
+        let has = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.filter(|condition| condition["type"] == step.note.as_str()).count() > 0
+        };
+        self.connection.watch(&step.target, has).await
+    }
+}
+
+fn stores(step: &Step) -> bool {
+    !step.target.contains("dryRun=All")
+}
