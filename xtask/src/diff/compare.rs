@@ -164,6 +164,9 @@ fn without_texts(status: &Value) -> Value {
 /// Code, reason and message of an answer.
 fn told(answer: &Answer) -> String {
     let text = |field: &str| answer.body[field].as_str().unwrap_or_default();
+    if answer.status == 0 {
+        return "no answer".into();
+    }
     if answer.ok() {
         answer.status.to_string()
     } else {
@@ -203,7 +206,7 @@ fn masked(cause: &str) -> String {
 }
 
 /// The names that sequences give their objects and namespaces.
-fn names(text: &str) -> String {
+pub(super) fn names(text: &str) -> String {
     static NAMES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\b[dn][0-9a-f]{8}\b").expect("a constant"));
     NAMES.replace_all(text, "$$ID").into_owned()
 }

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ use super::wire::{Answer, Connection, Endpoint};
 
 /// How many sequences are played at the same time.
 const PLAYERS: usize = 6;
+const UNANSWERED_MAX: u32 = 5;
 
 /// A step that was answered.
 pub(super) struct Played<'a> {
@@ -102,12 +103,14 @@ struct Side {
     uid: String,
     revision: String,
     token: String,
+    /// Requests in a row without an answer.
+    unanswered: u32,
 }
 
 impl Side {
     fn new(endpoint: &Endpoint) -> Self {
         let empty = String::new;
-        Side { connection: Connection::new(endpoint), uid: empty(), revision: empty(), token: empty() }
+        Side { connection: Connection::new(endpoint), uid: empty(), revision: empty(), token: empty(), unanswered: 0 }
     }
 
     fn forget(&mut self) {
@@ -120,9 +123,19 @@ impl Side {
         let mut step = step.clone();
         step.target = self.fill(&step.target);
         step.body = step.body.map(|body| self.fill(&body));
-        let answer = self.connection.send(&step).await?;
-        self.learn(&step, &answer);
-        Ok(answer)
+        match self.connection.send(&step).await {
+            Ok(answer) => {
+                self.unanswered = 0;
+                self.learn(&step, &answer);
+                Ok(answer)
+            }
+            // One request that is not answered is a difference like others; many are a server that has gone.
+            Err(error) => {
+                self.unanswered += 1;
+                ensure!(self.unanswered < UNANSWERED_MAX, "no answers any more: {error:#}");
+                Ok(Answer::none(format!("{error:#}")))
+            }
+        }
     }
 
     fn fill(&self, text: &str) -> String {

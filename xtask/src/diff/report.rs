@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::compare::{Difference, differences};
+use super::compare::{Difference, differences, names};
 use super::play::Played;
 use super::reasons::Reasons;
 use super::sequence::Role;
@@ -17,6 +17,8 @@ use super::wire::Answer;
 
 /// A group's first answers are written whole; of later ones only that they differ.
 const WHOLE: u64 = 5;
+/// After so many requests one line says how it goes.
+const PROGRESS: u64 = 10_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
@@ -74,7 +76,7 @@ impl Report {
 
     fn refuse(&mut self, played: &Played<'_>) {
         let message = played.answers.upstream.body["message"].as_str().unwrap_or_default();
-        let message: String = message.chars().take(400).collect();
+        let message: String = names(message).chars().take(400).collect();
         let kind = played.sequence.kind.clone();
         let seen = self.refused.keys().filter(|(of, _)| *of == kind).count();
         let key = (kind, message);
@@ -92,9 +94,12 @@ impl Report {
             None => kind.clone(),
         };
         let known = found.iter().all(|difference| self.reasons.of(&of, difference).is_some());
+        self.requests += 1;
+        if self.requests.is_multiple_of(PROGRESS) {
+            eprintln!("{}", self.line_of_totals());
+        }
         let count = self.kinds.entry(kind.clone()).or_default();
         count.requests += 1;
-        self.requests += 1;
         if found.is_empty() {
             count.identical += 1;
             return Ok(());

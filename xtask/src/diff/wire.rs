@@ -45,6 +45,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// What stands for no answer: the error as its body, and no status.
+    pub(super) fn none(error: String) -> Self {
+        Answer { status: 0, content_type: String::new(), warnings: Vec::new(), body: error.into() }
+    }
+
     pub(super) fn ok(&self) -> bool {
         (200..300).contains(&self.status)
     }

@@ -321,7 +321,6 @@ fn listing(tale: &mut Tale<'_>) {
         "&timeoutSeconds=x",
         "&sendInitialEvents=true",
         "&allowWatchBookmarks=true",
-        "&watch=x",
         "&pretty=1",
     ] {
         tale.list(&format!("?{here}{query}"));
