@@ -293,6 +293,62 @@ fn reading(tale: &mut Tale<'_>) {
     }
 }
 
+/// Queries of a list.
+const QUERIES: &[&str] = &[
+    "",
+    "&limit=1",
+    "&limit=-1",
+    "&limit=x",
+    "&resourceVersion=0",
+    "&resourceVersion=x",
+    "&resourceVersion=99999999",
+    "&resourceVersionMatch=Exact",
+    "&resourceVersion=0&resourceVersionMatch=Exact",
+    "&resourceVersion=1&resourceVersionMatch=NotOlderThan",
+    "&resourceVersionMatch=Wrong&resourceVersion=1",
+    "&continue=x",
+    "&continue=x&resourceVersion=1",
+    "&timeoutSeconds=x",
+    "&sendInitialEvents=true",
+    "&allowWatchBookmarks=true",
+    "&pretty=1",
+];
+
+/// Label selectors, good and bad.
+const LABEL_SELECTORS: &[&str] = &[
+    "of",
+    "%21of",
+    "of+in+%28a%2Cb%29",
+    "of+notin+%28a%29",
+    "of%3E1",
+    "of%21%3Dx",
+    "of+in",
+    "-bad%3Dx",
+    "of%3D-x",
+    "a%3Db%3Dc",
+    "%3D",
+];
+
+/// Field selectors of any kind; most kinds refuse most of them.
+const FIELD_SELECTORS: &[&str] = &[
+    "metadata.name%3Dx",
+    "metadata.name%21%3Dx",
+    "metadata.namespace%3Dx",
+    "spec.nothing%3Dx",
+    "bad",
+    "metadata.name",
+    "status.phase%3DPending",
+    "spec.nodeName%3D",
+    "type%3Dx",
+    "involvedObject.name%3Dx",
+    "reason%3Dx",
+    "spec.unschedulable%3Dtrue",
+    "status.successful%3D1",
+    "status.replicas%3D1",
+    "spec.signerName%3Dx",
+    "metadata.name%3D%5C",
+];
+
 fn listing(tale: &mut Tale<'_>) {
     // What others have stored must not be seen: cluster-wide lists are narrowed by the label.
     let label = tale.names.id.clone();
@@ -304,60 +360,13 @@ fn listing(tale: &mut Tale<'_>) {
         let names = tale.names.clone();
         tale.builder.settle(&names);
     }
-    for query in [
-        "",
-        "&limit=1",
-        "&limit=-1",
-        "&limit=x",
-        "&resourceVersion=0",
-        "&resourceVersion=x",
-        "&resourceVersion=99999999",
-        "&resourceVersionMatch=Exact",
-        "&resourceVersion=0&resourceVersionMatch=Exact",
-        "&resourceVersion=1&resourceVersionMatch=NotOlderThan",
-        "&resourceVersionMatch=Wrong&resourceVersion=1",
-        "&continue=x",
-        "&continue=x&resourceVersion=1",
-        "&timeoutSeconds=x",
-        "&sendInitialEvents=true",
-        "&allowWatchBookmarks=true",
-        "&pretty=1",
-    ] {
+    for query in QUERIES {
         tale.list(&format!("?{here}{query}"));
     }
-    for selector in [
-        "of",
-        "%21of",
-        "of+in+%28a%2Cb%29",
-        "of+notin+%28a%29",
-        "of%3E1",
-        "of%21%3Dx",
-        "of+in",
-        "-bad%3Dx",
-        "of%3D-x",
-        "a%3Db%3Dc",
-        "%3D",
-    ] {
+    for selector in LABEL_SELECTORS {
         tale.list(&format!("?{here}%2C{selector}"));
     }
-    for field in [
-        "metadata.name%3Dx",
-        "metadata.name%21%3Dx",
-        "metadata.namespace%3Dx",
-        "spec.nothing%3Dx",
-        "bad",
-        "metadata.name",
-        "status.phase%3DPending",
-        "spec.nodeName%3D",
-        "type%3Dx",
-        "involvedObject.name%3Dx",
-        "reason%3Dx",
-        "spec.unschedulable%3Dtrue",
-        "status.successful%3D1",
-        "status.replicas%3D1",
-        "spec.signerName%3Dx",
-        "metadata.name%3D%5C",
-    ] {
+    for field in FIELD_SELECTORS {
         tale.list(&format!("?{here}&fieldSelector={field}"));
     }
     for accept in [TABLE, PARTIAL_LIST, PARTIAL, "application/yaml", "text/html"] {
