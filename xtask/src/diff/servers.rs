@@ -11,7 +11,7 @@ use super::wire::{Connection, Endpoint};
 use crate::plane::{self, Side};
 use crate::process::{self, Server};
 
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(300);
 const READY_POLL: Duration = Duration::from_millis(100);
 /// With this, every version is served, not only those that are on by default.
 const EVERY_VERSION: &str = "--runtime-config=api/all=true";
