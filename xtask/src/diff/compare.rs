@@ -13,7 +13,7 @@ use super::wire::Answer;
 
 /// One request adds at most so many differences; more of them say nothing new.
 const LIMIT: usize = 12;
-const CAUSE_LETTERS: usize = 160;
+const CAUSE_LETTERS: usize = 200;
 
 /// Field and cause, both without what is particular to one request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,16 +51,21 @@ impl Found {
         self.set.insert(Difference { field: field_of(field), cause: masked(cause.as_ref()) });
     }
 
+    /// Of a cause whose texts are masked already, and whose codes must stay.
+    fn add_masked(&mut self, field: &str, cause: String) {
+        self.set.insert(Difference { field: field.to_owned(), cause });
+    }
+
     /// One refuses and the other does not, or for another reason.
     fn outcomes(&mut self, theirs: &Answer, ours: &Answer) {
         let (verdict, refused) = match (theirs.ok(), ours.ok()) {
             (false, true) => ("accepted, upstream refuses", theirs),
             (true, false) => ("refused, upstream accepts", ours),
-            _ => return self.add("(status)", format!("{} instead of {}", told(ours), told(theirs))),
+            _ => return self.add_masked("(status)", format!("{} instead of {}", told(ours), told(theirs))),
         };
         let causes = causes(&refused.body);
         if causes.is_empty() {
-            self.add("(status)", format!("{verdict}: {}", told(refused)));
+            self.add_masked("(status)", format!("{verdict}: {}", told(refused)));
         }
         for (field, cause) in causes {
             self.add(&field, format!("{verdict}: {cause}"));
@@ -83,7 +88,7 @@ impl Found {
         if their_causes != our_causes {
             self.add("(causes)", "other order or number");
         } else if theirs["message"] != ours["message"] {
-            self.add("(message)", format!("{} instead of {}", ours["message"], theirs["message"]));
+            self.add("(message)", messages(theirs, ours));
         }
         self.values("", &without_texts(theirs), &without_texts(ours));
     }
@@ -170,8 +175,19 @@ fn told(answer: &Answer) -> String {
     if answer.ok() {
         answer.status.to_string()
     } else {
-        format!("{} {} ({})", answer.status, text("reason"), text("message"))
+        format!("{} {} ({})", answer.status, text("reason"), masked(text("message")))
     }
+}
+
+/// Two messages from where they part, with a few words before.
+fn messages(theirs: &Value, ours: &Value) -> String {
+    const BEFORE: usize = 4;
+    const WORDS: usize = 12;
+    let text = |status: &Value| masked_whole(status["message"].as_str().unwrap_or_default());
+    let (theirs, ours) = (text(theirs), text(ours));
+    let same = theirs.split(' ').zip(ours.split(' ')).take_while(|(a, b)| a == b).count();
+    let part = |text: &str| text.split(' ').skip(same.saturating_sub(BEFORE)).take(WORDS).collect::<Vec<_>>().join(" ");
+    format!("{} instead of {}", part(&ours), part(&theirs))
 }
 
 fn shown(value: &Value) -> String {
@@ -193,6 +209,10 @@ fn field_of(path: &str) -> String {
 
 /// A cause without quoted texts, numbers and names, and not too long.
 fn masked(cause: &str) -> String {
+    masked_whole(cause).chars().take(CAUSE_LETTERS).collect()
+}
+
+fn masked_whole(cause: &str) -> String {
     static QUOTED: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""(?:[^"\\]|\\.)*""#).expect("a constant"));
     static DIGITS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\d+").expect("a constant"));
     let quoted = |found: &regex::Captures<'_>| {
@@ -201,8 +221,7 @@ fn masked(cause: &str) -> String {
     };
     let cause = names(cause);
     let cause = QUOTED.replace_all(&cause, quoted);
-    let cause = DIGITS.replace_all(&cause, "#");
-    cause.chars().take(CAUSE_LETTERS).collect()
+    DIGITS.replace_all(&cause, "#").into_owned()
 }
 
 /// The names that sequences give their objects and namespaces.

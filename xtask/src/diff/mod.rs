@@ -29,11 +29,10 @@ use serde_json::Value;
 
 use crate::{cluster, paths, upstream};
 use catalog::Catalog;
-use corpus::Source;
+use corpus::{Plan, Source};
 use play::Played;
 use reasons::Reasons;
 use report::Report;
-use sequence::Sequence;
 use servers::Servers;
 use wire::{Answer, Connection};
 
@@ -86,10 +85,10 @@ async fn differ(options: &Options) -> Result<bool> {
 async fn compare(options: &Options, servers: &mut Servers, source: &Source) -> Result<bool> {
     let mut report =
         Report::new(&options.out, Reasons::read(&paths::conformance().join("diff-reasons.txt"))?, options.limit)?;
-    let sequences = chosen(source.sequences(&options.kind), options.seed, options.limit);
-    let planned: usize = sequences.iter().map(Sequence::requests).sum();
-    eprintln!("{} sequences of about {planned} requests", sequences.len());
-    let played = play::play(&servers.endpoints, &sequences, |played| report.hear(&played)).await;
+    let plans = chosen(source.plans(&options.kind), options.seed, options.limit);
+    let planned: usize = plans.iter().map(|plan| plan.requests).sum();
+    eprintln!("{} sequences of about {planned} requests", plans.len());
+    let played = play::play(&servers.endpoints, &plans, |played| report.hear(played)).await;
     servers.check()?;
     if let Err(error) = played {
         // The report of what was played is still worth reading.
@@ -102,42 +101,46 @@ async fn compare(options: &Options, servers: &mut Servers, source: &Source) -> R
 }
 
 /// Sequences for about so many requests, the kinds in turns, each kind's in the seed's order.
-fn chosen(mut all: Vec<Sequence>, seed: u64, limit: u64) -> Vec<Sequence> {
-    choice::shuffle(seed, &mut all, |sequence| sequence.id.clone());
+fn chosen(mut all: Vec<Plan<'_>>, seed: u64, limit: u64) -> Vec<Plan<'_>> {
+    choice::shuffle(seed, &mut all, |plan| plan.id.clone());
     let mut turns: BTreeMap<String, u64> = BTreeMap::new();
-    all.sort_by_cached_key(|sequence| {
-        let turn = turns.entry(sequence.kind.clone()).or_default();
-        *turn += sequence.requests() as u64;
+    all.sort_by_cached_key(|plan| {
+        let turn = turns.entry(plan.kind.clone()).or_default();
+        *turn += plan.requests as u64;
         *turn
     });
     let mut left = limit;
-    all.retain(|sequence| {
+    all.retain(|plan| {
         let wanted = left > 0;
-        left = left.saturating_sub(sequence.requests() as u64);
+        left = left.saturating_sub(plan.requests as u64);
         wanted
     });
     all
 }
 
 async fn replay(options: &Options, servers: &Servers, source: &Source) -> Result<bool> {
-    let mut same = true;
+    let mut wanted: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for id in &options.replay {
         let (name, at) = id.rsplit_once('#').context("an id ends with # and a number")?;
-        let at: usize = at.parse().context("an id ends with # and a number")?;
+        wanted.entry(name).or_default().push(at.parse().context("an id ends with # and a number")?);
+    }
+    let mut same = true;
+    for (name, steps) in wanted {
         let kind = name.split('/').next().unwrap_or_default();
-        let all = source.sequences(kind);
-        let sequence: Vec<_> = all.into_iter().filter(|sequence| sequence.id == name).collect();
-        anyhow::ensure!(!sequence.is_empty(), "seed {} makes no {name}", options.seed);
-        let heard = |played: Played<'_>| {
-            if played.at == at {
-                same &= show(&played);
+        let all = source.plans(kind);
+        let plan: Vec<_> = all.into_iter().filter(|plan| plan.id == name).collect();
+        anyhow::ensure!(!plan.is_empty(), "seed {} makes no {name}", options.seed);
+        let last = steps.iter().max().copied().unwrap_or_default();
+        let heard = |played: &Played<'_>| {
+            if steps.contains(&played.at) {
+                same &= show(played);
             } else {
                 let codes = (played.answers.upstream.status, played.answers.keelson.status);
                 println!("#{} {} {}: {codes:?}", played.at, played.step.method, played.step.target);
             }
-            Ok(played.at < at)
+            Ok(played.at < last)
         };
-        play::play(&servers.endpoints, &sequence, heard).await?;
+        play::play(&servers.endpoints, &plan, heard).await?;
     }
     Ok(same)
 }
@@ -171,19 +174,19 @@ fn pretty(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sequence::Step;
+    use sequence::Sequence;
 
-    fn sequence(kind: &str, number: usize) -> Sequence {
-        let steps = vec![Step::new("GET", "/", ""), Step::new("GET", "/", "")];
-        Sequence { id: format!("{kind}/x/{number}"), kind: kind.into(), alone: false, steps }
+    fn plan(kind: &str, number: usize) -> Plan<'static> {
+        let (id, of) = (format!("{kind}/x/{number}"), kind.to_owned());
+        Plan::of(2, move || Sequence { id: id.clone(), kind: of.clone(), steps: Vec::new() })
     }
 
     #[test]
     fn a_limit_leaves_every_kind_its_turn() {
-        let all: Vec<_> = (0..50).map(|n| sequence("a", n)).chain((0..3).map(|n| sequence("b", n))).collect();
-        let few = chosen(all.clone(), 1, 12);
-        let of = |kind: &str| few.iter().filter(|sequence| sequence.kind == kind).count();
+        let all = || (0..50).map(|n| plan("a", n)).chain((0..3).map(|n| plan("b", n))).collect::<Vec<_>>();
+        let few = chosen(all(), 1, 12);
+        let of = |kind: &str| few.iter().filter(|plan| plan.kind == kind).count();
         assert_eq!((of("a"), of("b")), (3, 3));
-        assert_eq!(chosen(all, 1, u64::MAX).len(), 53);
+        assert_eq!(chosen(all(), 1, u64::MAX).len(), 53);
     }
 }

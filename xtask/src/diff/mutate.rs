@@ -13,14 +13,32 @@ use super::schema::{Schemas, Shape};
 pub(super) struct Mutation {
     pub(super) path: Path,
     pub(super) name: String,
-    /// Nothing: the field is removed.
-    new: Option<Value>,
+    new: New,
+}
+
+/// What the field becomes.
+#[derive(Clone, Debug)]
+enum New {
+    Removed,
+    Value(Value),
+    /// A list of one item so many times, made only when it is sent.
+    Times(Value, usize),
+}
+
+impl New {
+    fn value(&self) -> Option<Value> {
+        match self {
+            New::Removed => None,
+            New::Value(value) => Some(value.clone()),
+            New::Times(item, times) => Some(vec![item.clone(); *times].into()),
+        }
+    }
 }
 
 impl Mutation {
     pub(super) fn apply(&self, object: &mut Value) {
-        match &self.new {
-            Some(value) => self.path.set(object, value.clone()),
+        match self.new.value() {
+            Some(value) => self.path.set(object, value),
             None => self.path.remove(object),
         }
     }
@@ -28,7 +46,7 @@ impl Mutation {
     /// The one operation of a JSON patch that does the same to an object like `base`.
     pub(super) fn json_patch(&self, base: &Value) -> Value {
         let path = self.path.pointer();
-        match &self.new {
+        match self.new.value() {
             None => json!({"op": "remove", "path": path}),
             Some(value) if self.path.get(base).is_some() => json!({"op": "replace", "path": path, "value": value}),
             Some(value) => json!({"op": "add", "path": path, "value": value}),
@@ -55,12 +73,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn add(&mut self, path: &Path, name: impl Into<String>, new: Option<Value>) {
+    fn add(&mut self, path: &Path, name: impl Into<String>, new: New) {
         self.found.push(Mutation { path: path.clone(), name: name.into(), new });
     }
 
     fn set(&mut self, path: &Path, name: impl Into<String>, new: Value) {
-        self.add(path, name, Some(new));
+        self.add(path, name, New::Value(new));
     }
 
     fn object(&mut self, path: &Path, schema: &Value, object: &Value) {
@@ -86,7 +104,7 @@ impl Walk<'_> {
 
     /// A field that the object has.
     fn present(&mut self, path: &Path, schema: &Value, value: &Value) {
-        self.add(path, "absent", None);
+        self.add(path, "absent", New::Removed);
         self.common(path, schema);
         self.values(path, schema, Some(value));
         match value {
@@ -120,7 +138,11 @@ impl Walk<'_> {
             for (name, field) in self.schemas.fields(schema).filter(|(name, _)| !fields.contains_key(*name)) {
                 let mut with = example.clone();
                 with[name] = self.schemas.example(field);
-                self.found.push(Mutation { path: path.clone(), name: format!("set with {name}"), new: Some(with) });
+                self.found.push(Mutation {
+                    path: path.clone(),
+                    name: format!("set with {name}"),
+                    new: New::Value(with),
+                });
             }
         }
     }
@@ -206,7 +228,7 @@ impl Walk<'_> {
         let mut twice = items.clone();
         twice.extend([first.clone(), first.clone()]);
         self.set(path, "an item twice", twice.into());
-        self.set(path, "150 items", vec![first; 150].into());
+        self.add(path, "150 items", New::Times(first, 150));
         if items.len() > 1 {
             self.set(path, "reversed", items.into_iter().rev().collect());
         }
@@ -280,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_mutation_is_a_json_patch_too() {
-        let mutation = Mutation { path: Path::default().key("a"), name: String::new(), new: Some(json!(1)) };
+        let mutation = Mutation { path: Path::default().key("a"), name: String::new(), new: New::Value(json!(1)) };
         assert_eq!(mutation.json_patch(&json!({"a": 0}))["op"], "replace");
         assert_eq!(mutation.json_patch(&json!({}))["op"], "add");
     }

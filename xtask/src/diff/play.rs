@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use serde_json::Value;
 
+use super::corpus::Plan;
 use super::sequence::{CONTINUE, REVISION, Role, Sequence, Step, UID};
 use super::servers::Both;
 use super::wire::{Answer, Connection, Endpoint};
@@ -34,12 +35,12 @@ impl Played<'_> {
 }
 
 /// Plays all; `heard` returns false when nothing more is wanted.
-pub(super) async fn play<'a>(
+pub(super) async fn play(
     endpoints: &Both<Endpoint>,
-    sequences: &'a [Sequence],
-    mut heard: impl FnMut(Played<'a>) -> Result<bool>,
+    plans: &[Plan<'_>],
+    mut heard: impl FnMut(&Played<'_>) -> Result<bool>,
 ) -> Result<()> {
-    let (alone, together): (VecDeque<_>, VecDeque<_>) = sequences.iter().partition(|sequence| sequence.alone);
+    let (alone, together): (VecDeque<_>, VecDeque<_>) = plans.iter().partition(|plan| plan.alone);
     let heard = RefCell::new(&mut heard);
     for (queue, players) in [(together, PLAYERS), (alone, 1)] {
         let queue = RefCell::new(queue);
@@ -48,23 +49,23 @@ pub(super) async fn play<'a>(
     Ok(())
 }
 
-async fn player<'a, F: FnMut(Played<'a>) -> Result<bool>>(
+async fn player<F: FnMut(&Played<'_>) -> Result<bool>>(
     endpoints: &Both<Endpoint>,
-    queue: &RefCell<VecDeque<&'a Sequence>>,
+    queue: &RefCell<VecDeque<&Plan<'_>>>,
     heard: &RefCell<&mut F>,
 ) -> Result<()> {
     let mut sides = Both { upstream: Side::new(&endpoints.upstream), keelson: Side::new(&endpoints.keelson) };
     loop {
-        let Some(sequence) = queue.borrow_mut().pop_front() else { return Ok(()) };
-        if !one(&mut sides, sequence, heard).await.with_context(|| sequence.id.clone())? {
+        let Some(plan) = queue.borrow_mut().pop_front() else { return Ok(()) };
+        if !one(&mut sides, &plan.sequence(), heard).await.with_context(|| plan.id.clone())? {
             queue.borrow_mut().clear();
         }
     }
 }
 
-async fn one<'a, F: FnMut(Played<'a>) -> Result<bool>>(
+async fn one<F: FnMut(&Played<'_>) -> Result<bool>>(
     sides: &mut Both<Side>,
-    sequence: &'a Sequence,
+    sequence: &Sequence,
     heard: &RefCell<&mut F>,
 ) -> Result<bool> {
     sides.upstream.forget();
@@ -72,7 +73,8 @@ async fn one<'a, F: FnMut(Played<'a>) -> Result<bool>>(
     let mut before = Before::default();
     for (at, step) in sequence.steps.iter().enumerate() {
         if step.role == Role::Await && before.made {
-            futures::try_join!(sides.upstream.wait(step), sides.keelson.wait(step))?;
+            // A watch that fails leaves a difference to the steps that come.
+            futures::try_join!(sides.upstream.wait(step), sides.keelson.wait(step)).ok();
         }
         // A creation that both have refused left nothing to wait for and to remove.
         if step.role == Role::Await || (step.role == Role::Cleanup && before.posted && !before.made) {
@@ -81,7 +83,7 @@ async fn one<'a, F: FnMut(Played<'a>) -> Result<bool>>(
         let (upstream, keelson) = futures::try_join!(sides.upstream.send(step), sides.keelson.send(step))?;
         before = Before { posted: step.method == "POST", made: upstream.ok() || keelson.ok() };
         let usable = step.role != Role::Setup || (upstream.ok() && keelson.ok());
-        let goes_on = (*heard.borrow_mut())(Played { sequence, at, step, answers: Both { upstream, keelson } })?;
+        let goes_on = (*heard.borrow_mut())(&Played { sequence, at, step, answers: Both { upstream, keelson } })?;
         if !goes_on || !usable {
             return Ok(goes_on);
         }

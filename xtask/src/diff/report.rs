@@ -229,7 +229,7 @@ mod tests {
     fn counts_groups_and_known_differences() {
         let dir = tempfile::tempdir().unwrap();
         let mut report = Report::new(dir.path(), Reasons::default(), 3).unwrap();
-        let sequence = Sequence { id: "v1.X/create/0".into(), kind: "v1.X".into(), alone: false, steps: Vec::new() };
+        let sequence = Sequence { id: "v1.X/create/0".into(), kind: "v1.X".into(), steps: Vec::new() };
         let step = Step::new("POST", "/x", "size: 1");
         let mut hear = |theirs, ours| {
             let answers = Both { upstream: answer(201, theirs), keelson: answer(201, ours) };

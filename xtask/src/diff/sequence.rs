@@ -1,7 +1,7 @@
 //! What is sent: sequences of requests, each with objects of its own.
 //!
 //! Invariant: both servers get the same steps in the same order; only [`UID`], [`REVISION`] and [`CONTINUE`] are
-//! replaced by what that server has answered before. Sequences know nothing of each other, unless [`Sequence::alone`].
+//! replaced by what that server has answered before. Sequences know nothing of each other, unless their plan is `alone`.
 
 use serde_json::Value;
 
@@ -93,14 +93,5 @@ pub(super) struct Sequence {
     pub(super) id: String,
     /// `apps.v1.Deployment`.
     pub(super) kind: String,
-    /// Nothing else may run meanwhile, for its objects reach others.
-    pub(super) alone: bool,
     pub(super) steps: Vec<Step>,
-}
-
-impl Sequence {
-    /// How many answers are compared at most.
-    pub(super) fn requests(&self) -> usize {
-        self.steps.iter().filter(|step| step.role == Role::Compared).count()
-    }
 }

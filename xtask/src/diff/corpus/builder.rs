@@ -17,7 +17,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(subject: Subject<'a>, family: &str, number: usize) -> Self {
         let kind = subject.kind.name();
         let id = format!("{kind}/{family}/{number}");
-        let sequence = Sequence { id, kind, alone: subject.template.alone, steps: Vec::new() };
+        let sequence = Sequence { id, kind, steps: Vec::new() };
         let mut builder = Builder { subject, sequence };
         builder.prepare();
         builder

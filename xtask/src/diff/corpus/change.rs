@@ -1,12 +1,14 @@
 //! Changes of a stored rich object: one or two fields changed by every kind of write, on the object itself and on
 //! its status.
 
+use std::rc::Rc;
+
 use serde_json::{Value, json};
 
 use super::builder::Builder;
-use super::{Subject, applied, note};
+use super::{Plan, Subject, applied, note};
 use crate::diff::mutate::Mutation;
-use crate::diff::sequence::{REVISION, Sequence, Step};
+use crate::diff::sequence::{REVISION, Step};
 use crate::diff::template::Names;
 
 /// How a change is written.
@@ -27,7 +29,7 @@ const WAYS: [Way; 7] =
 /// Of the changes outside status one in so many goes to /status, which must ignore it.
 const IGNORED: usize = 10;
 
-pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
+pub(super) fn plans<'a>(subject: Subject<'a>, all: &Rc<Vec<Mutation>>) -> Vec<Plan<'a>> {
     let kind = subject.kind;
     let mut found = Vec::new();
     if !kind.can("create") {
@@ -35,34 +37,39 @@ pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
     }
     if kind.can("update") {
         let base = subject.template.unfilled(kind);
-        let all = subject.mutations(&base);
-        let mut changes: Vec<Vec<Mutation>> = all.iter().map(|one| vec![one.clone()]).collect();
-        changes.extend(subject.pairs(&all));
-        found.extend(family(subject, "update", "", &base, changes));
+        found.extend(family(subject, "update", "", base, all, subject.singles_and_pairs(all)));
     }
     if kind.subresource("status").is_some_and(|status| status.verbs.iter().any(|verb| verb == "update")) {
         let mut base = subject.template.unfilled(kind);
         if let Some(status) = &subject.template.status {
             base["status"] = status.clone();
         }
-        let all = subject.mutations(&base);
-        let (status, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.path.root() == "status");
-        let changes = status.into_iter().chain(others.into_iter().step_by(IGNORED)).map(|one| vec![one]).collect();
-        found.extend(family(subject, "status", "/status", &base, changes));
+        let all = Rc::new(subject.mutations(&base));
+        let of_status = |at: &usize| all[*at].path.root() == "status";
+        let (status, others): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(of_status);
+        let changes = status.into_iter().chain(others.into_iter().step_by(IGNORED)).map(|at| vec![at]).collect();
+        found.extend(family(subject, "status", "/status", base, &all, changes));
     }
     found
 }
 
-fn family(subject: Subject<'_>, name: &str, subpath: &str, base: &Value, changes: Vec<Vec<Mutation>>) -> Vec<Sequence> {
-    let batches = subject.batches(name, changes);
-    let sequence = |(number, batch): (usize, &Vec<Vec<Mutation>>)| {
+fn family<'a>(
+    subject: Subject<'a>,
+    name: &'static str,
+    subpath: &'static str,
+    base: Value,
+    all: &Rc<Vec<Mutation>>,
+    changes: Vec<Vec<usize>>,
+) -> Vec<Plan<'a>> {
+    let base = Rc::new(base);
+    let make = move |number, batch: &[Vec<Mutation>]| {
         let mut builder = Builder::new(subject, name, number);
         let names = builder.names("it");
         builder.create_rich(&names);
         for (at, changes) in batch.iter().enumerate() {
             // The last is stored and read back; the others leave the object as it is.
             let last = at + 1 == batch.len();
-            let step = write(&builder, &names, subpath, base, changes, !last);
+            let step = write(&builder, &names, subpath, &base, changes, !last);
             builder.push(step);
             if last {
                 builder.settle(&names);
@@ -72,7 +79,7 @@ fn family(subject: Subject<'_>, name: &str, subpath: &str, base: &Value, changes
         builder.cleanup(&names);
         builder.finish()
     };
-    batches.iter().enumerate().map(sequence).collect()
+    subject.batches(name, all, changes, make)
 }
 
 fn write(

@@ -1,22 +1,21 @@
 //! Creations of the rich object with one or two fields changed.
 
+use std::rc::Rc;
+
 use super::builder::Builder;
-use super::{Subject, applied, note, reaches};
+use super::{Plan, Subject, applied, note, reaches};
 use crate::diff::mutate::Mutation;
 use crate::diff::sequence::{Sequence, Step};
 
 /// One in so many is stored; the others are dry runs, which need no removal.
 const STORED: [bool; 4] = [true, false, false, false];
 
-pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
+pub(super) fn plans<'a>(subject: Subject<'a>, all: &Rc<Vec<Mutation>>) -> Vec<Plan<'a>> {
     if !subject.kind.can("create") {
         return Vec::new();
     }
-    let all = subject.mutations(&subject.template.unfilled(subject.kind));
-    let mut changes: Vec<Vec<Mutation>> = all.iter().map(|one| vec![one.clone()]).collect();
-    changes.extend(subject.pairs(&all));
-    let batches = subject.batches("create", changes);
-    batches.iter().enumerate().map(|(number, batch)| sequence(subject, number, batch)).collect()
+    let make = move |number, batch: &[Vec<Mutation>]| sequence(subject, number, batch);
+    subject.batches("create", all, subject.singles_and_pairs(all), make)
 }
 
 fn sequence(subject: Subject<'_>, number: usize, batch: &[Vec<Mutation>]) -> Sequence {

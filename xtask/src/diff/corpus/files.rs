@@ -7,8 +7,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::builder::Builder;
+use super::{Plan, Subject};
 use crate::diff::catalog::Kind;
 use crate::diff::sequence::{Sequence, Step};
 
@@ -89,15 +89,15 @@ fn parsed(document: &str) -> Option<Value> {
     serde_json::from_str(document).ok().or_else(|| serde_saphyr::from_str(document).ok())
 }
 
-pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
-    let files = subject.source.files.iter().filter(|found| found.is_of(subject.kind));
-    files.enumerate().filter_map(|(number, found)| sequence(subject, number, found)).collect()
+pub(super) fn plans(subject: Subject<'_>) -> Vec<Plan<'_>> {
+    let files = subject.source.files.iter().filter(|found| found.is_of(subject.kind) && subject.kind.can("create"));
+    files
+        .enumerate()
+        .map(|(number, found)| subject.plan("file", number, 3, move || sequence(subject, number, found)))
+        .collect()
 }
 
-fn sequence(subject: Subject<'_>, number: usize, found: &Found) -> Option<Sequence> {
-    if !subject.kind.can("create") {
-        return None;
-    }
+fn sequence(subject: Subject<'_>, number: usize, found: &Found) -> Sequence {
     let mut builder = Builder::new(subject, "file", number);
     let names = builder.names("it");
     let mut object = found.object.clone();
@@ -125,5 +125,5 @@ fn sequence(subject: Subject<'_>, number: usize, found: &Found) -> Option<Sequen
     if subject.kind.can("delete") {
         builder.cleanup(&names);
     }
-    Some(builder.finish())
+    builder.finish()
 }

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::Subject;
 use super::builder::Builder;
+use super::{Plan, Subject};
 use crate::diff::sequence::{CONTINUE, REVISION, Role, Sequence, Step, UID};
 use crate::diff::template::Names;
 
@@ -17,6 +17,9 @@ const PARTIAL: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s
 const PARTIAL_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 /// A uid that nothing has.
 const NO_UID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// About how many steps a chapter has.
+const STEPS: usize = 20;
 
 /// A part of a life: it pushes its steps.
 type Chapter = fn(&mut Tale<'_>);
@@ -48,30 +51,35 @@ struct Tale<'a> {
     item: String,
 }
 
-pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
-    let mut found = Vec::new();
-    for (verb, name, chapter) in CHAPTERS {
-        if !subject.kind.can(verb) || !(subject.kind.can("create") || matches!(*name, "reading" | "listing")) {
-            continue;
-        }
-        // Reviews are not stored; of their lives there is only the beginning.
-        if *name == "creating" && !subject.kind.can("get") {
-            continue;
-        }
-        let builder = Builder::new(subject, &format!("life/{name}"), 0);
-        let names = builder.names("it");
-        let mut tale = Tale {
-            minimal: subject.template.minimal(subject.kind, &names),
-            rich: subject.template.rich(subject.kind, &names),
-            collection: builder.collection(),
-            item: builder.item(&names),
-            builder,
-            names,
-        };
-        chapter(&mut tale);
-        found.push(tale.builder.finish());
-    }
-    found
+pub(super) fn plans(subject: Subject<'_>) -> Vec<Plan<'_>> {
+    let kind = subject.kind;
+    // Reviews are not stored; of their lives there is only the beginning.
+    let told = |name: &str| match name {
+        "reading" | "listing" => true,
+        "creating" => kind.can("create") && kind.can("get"),
+        _ => kind.can("create"),
+    };
+    let chapters = CHAPTERS.iter().filter(|(verb, name, _)| kind.can(verb) && told(name));
+    let plan = |(_, name, chapter): &(&str, &'static str, Chapter)| {
+        let (family, chapter) = (format!("life/{name}"), *chapter);
+        subject.plan(&family.clone(), 0, STEPS, move || sequence(subject, &family, chapter))
+    };
+    chapters.map(plan).collect()
+}
+
+fn sequence(subject: Subject<'_>, family: &str, chapter: Chapter) -> Sequence {
+    let builder = Builder::new(subject, family, 0);
+    let names = builder.names("it");
+    let mut tale = Tale {
+        minimal: subject.template.minimal(subject.kind, &names),
+        rich: subject.template.rich(subject.kind, &names),
+        collection: builder.collection(),
+        item: builder.item(&names),
+        builder,
+        names,
+    };
+    chapter(&mut tale);
+    tale.builder.finish()
 }
 
 impl Tale<'_> {

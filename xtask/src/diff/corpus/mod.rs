@@ -11,6 +11,8 @@ mod files;
 mod life;
 mod subresource;
 
+use std::rc::Rc;
+
 use anyhow::Result;
 use serde_json::Value;
 
@@ -61,23 +63,59 @@ impl Source {
         self.catalog.kinds.iter().filter(missing).map(Kind::name).collect()
     }
 
-    /// Every sequence of the kinds whose name contains `filter`.
-    pub(super) fn sequences(&self, filter: &str) -> Vec<Sequence> {
+    /// Every sequence of the kinds whose name contains `filter`, to be made when its turn comes.
+    pub(super) fn plans(&self, filter: &str) -> Vec<Plan<'_>> {
         let mut all = Vec::new();
         for kind in self.catalog.kinds.iter().filter(|kind| kind.name().contains(filter)) {
             let Some(template) = self.templates.iter().find(|template| template.is_of(kind)) else { continue };
             let subject = Subject { source: self, kind, template };
-            all.extend(life::sequences(subject));
-            all.extend(create::sequences(subject));
-            all.extend(change::sequences(subject));
-            all.extend(subresource::sequences(subject));
-            all.extend(files::sequences(subject));
+            let mutations = Rc::new(subject.mutations(&template.unfilled(kind)));
+            all.extend(life::plans(subject));
+            all.extend(create::plans(subject, &mutations));
+            all.extend(change::plans(subject, &mutations));
+            all.extend(subresource::plans(subject));
+            all.extend(files::plans(subject));
         }
         all
     }
 }
 
-impl Subject<'_> {
+/// A sequence that is not made yet.
+pub(super) struct Plan<'a> {
+    pub(super) id: String,
+    pub(super) kind: String,
+    /// Nothing else may run meanwhile, for its objects reach others.
+    pub(super) alone: bool,
+    /// About how many of its answers are compared.
+    pub(super) requests: usize,
+    make: Box<dyn Fn() -> Sequence + 'a>,
+}
+
+#[cfg(test)]
+impl<'a> Plan<'a> {
+    /// A plan of what is made already.
+    pub(super) fn of(requests: usize, make: impl Fn() -> Sequence + 'a) -> Self {
+        let Sequence { id, kind, .. } = make();
+        Plan { id, kind, alone: false, requests, make: Box::new(make) }
+    }
+}
+
+impl Plan<'_> {
+    pub(super) fn sequence(&self) -> Sequence {
+        (self.make)()
+    }
+}
+
+/// A change as indexes of mutations.
+type Change = Vec<usize>;
+
+impl<'a> Subject<'a> {
+    fn plan(&self, family: &str, number: usize, requests: usize, make: impl Fn() -> Sequence + 'a) -> Plan<'a> {
+        let kind = self.kind.name();
+        let id = format!("{kind}/{family}/{number}");
+        Plan { id, kind, alone: self.template.alone, requests, make: Box::new(make) }
+    }
+
     /// Every mutation of an object of this kind.
     fn mutations(&self, object: &Value) -> Vec<Mutation> {
         self.mutations_as(object, &self.kind.group, &self.kind.version, &self.kind.kind)
@@ -92,23 +130,40 @@ impl Subject<'_> {
         }
     }
 
-    /// Pairs of mutations, neither inside the other, as many as a third of all.
-    fn pairs(&self, all: &[Mutation]) -> Vec<Vec<Mutation>> {
+    /// Each mutation alone, and pairs of them, neither inside the other, a third as many.
+    fn singles_and_pairs(&self, all: &[Mutation]) -> Vec<Change> {
         let seed = self.source.seed;
-        let chosen = |at: usize, which: u8| choice::pick(seed, (self.kind.name(), "pair", at, which), all);
-        let pair = |at| {
+        let chosen = |at: usize, which: u8| choice::below(seed, (self.kind.name(), "pair", at, which), all.len());
+        let pair = |at: usize| {
             let (a, b) = (chosen(at, 0), chosen(at, 1));
-            let apart = !a.path.covers(&b.path) && !b.path.covers(&a.path);
-            apart.then(|| vec![a.clone(), b.clone()])
+            let apart = !all[a].path.covers(&all[b].path) && !all[b].path.covers(&all[a].path);
+            apart.then(|| vec![a, b])
         };
-        (0..all.len() / 3).filter_map(pair).collect()
+        (0..all.len()).map(|at| vec![at]).chain((0..all.len() / 3).filter_map(pair)).collect()
     }
 
-    /// Single mutations and pairs in the seed's order, in batches.
-    fn batches(&self, family: &str, mut changes: Vec<Vec<Mutation>>) -> Vec<Vec<Vec<Mutation>>> {
-        choice::shuffle(self.source.seed, &mut changes, |change| format!("{family} {}", note(change)));
-        changes.chunks(BATCH).map(<[_]>::to_vec).collect()
+    /// The changes in the seed's order, in batches that share a sequence: each gets what `make` makes of it.
+    fn batches(
+        &self,
+        family: &str,
+        all: &Rc<Vec<Mutation>>,
+        mut changes: Vec<Change>,
+        make: impl Fn(usize, &[Vec<Mutation>]) -> Sequence + Clone + 'a,
+    ) -> Vec<Plan<'a>> {
+        choice::shuffle(self.source.seed, &mut changes, |change| format!("{family} {}", note(&picked(all, change))));
+        let plan = |(number, batch): (usize, &[Change])| {
+            let (batch, all, make) = (batch.to_vec(), Rc::clone(all), make.clone());
+            self.plan(family, number, batch.len(), move || {
+                let batch: Vec<_> = batch.iter().map(|change| picked(&all, change)).collect();
+                make(number, &batch)
+            })
+        };
+        changes.chunks(BATCH).enumerate().map(plan).collect()
     }
+}
+
+fn picked(all: &[Mutation], change: &Change) -> Vec<Mutation> {
+    change.iter().map(|at| all[*at].clone()).collect()
 }
 
 /// What a change does, in words.
@@ -147,19 +202,31 @@ mod tests {
         Source { catalog: catalog::tests::small(), templates, files: Vec::new(), seed }
     }
 
+    fn sequences(seed: u64) -> Vec<Sequence> {
+        source(seed).plans("Thing").iter().map(Plan::sequence).collect()
+    }
+
+    #[test]
+    fn plans_say_what_their_sequences_are() {
+        for plan in source(1).plans("") {
+            let sequence = plan.sequence();
+            assert_eq!((plan.id, plan.kind), (sequence.id, sequence.kind));
+        }
+    }
+
     #[test]
     fn ids_are_unique_and_a_seed_makes_the_same_again() {
-        let (once, again) = (source(1).sequences(""), source(1).sequences(""));
+        let once = sequences(1);
         let ids: BTreeSet<_> = once.iter().map(|sequence| sequence.id.clone()).collect();
         assert_eq!(ids.len(), once.len());
-        assert_eq!(format!("{once:?}"), format!("{again:?}"));
-        assert_ne!(format!("{once:?}"), format!("{:?}", source(2).sequences("")));
-        assert_eq!(source(1).sequences("Nothing").len(), 0);
+        assert_eq!(format!("{once:?}"), format!("{:?}", sequences(1)));
+        assert_ne!(format!("{once:?}"), format!("{:?}", sequences(2)));
+        assert_eq!(source(1).plans("Nothing").len(), 0);
     }
 
     #[test]
     fn every_family_is_there_and_placeholders_of_templates_are_filled() {
-        let sequences = source(1).sequences("Thing");
+        let sequences = sequences(1);
         for family in ["life", "create", "update", "status"] {
             let has = |sequence: &&Sequence| sequence.id.starts_with(&format!("g.io.v1.Thing/{family}/"));
             let of: Vec<_> = sequences.iter().filter(has).collect();

@@ -1,30 +1,34 @@
 //! Writes to subresources other than status, with the bodies of the template (or a Scale) and mutations of them.
 
+use std::rc::Rc;
+
 use serde_json::{Value, json};
 
 use super::builder::Builder;
 use super::change::overlay;
-use super::{Subject, applied, note};
+use super::{Plan, Subject, applied, note};
 use crate::diff::catalog::Subresource;
 use crate::diff::mutate::Mutation;
 use crate::diff::sequence::{Sequence, Step};
 
-pub(super) fn sequences(subject: Subject<'_>) -> Vec<Sequence> {
+pub(super) fn plans(subject: Subject<'_>) -> Vec<Plan<'_>> {
     subject.kind.subresources.iter().flat_map(|subresource| of(subject, subresource)).collect()
 }
 
-fn of(subject: Subject<'_>, subresource: &Subresource) -> Vec<Sequence> {
+fn of<'a>(subject: Subject<'a>, subresource: &'a Subresource) -> Vec<Plan<'a>> {
     let Some(body) = body(subject, &subresource.name) else { return Vec::new() };
     let text = |field: &str| body[field].as_str().unwrap_or_default();
     let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-    let all = subject.mutations_as(&body, group, version, text("kind"));
-    // The body as it is comes first.
-    let mut changes: Vec<Vec<Mutation>> = all.into_iter().map(|one| vec![one]).collect();
-    let mut batches = vec![vec![Vec::new()]];
-    changes.retain(|change| change[0].path.root() != "status" || subresource.name == "approval");
-    batches.extend(subject.batches(&subresource.name, changes));
-    let numbered = batches.iter().enumerate();
-    numbered.map(|(number, batch)| sequence(subject, subresource, number, &body, batch)).collect()
+    let all = Rc::new(subject.mutations_as(&body, group, version, text("kind")));
+    let sent = |at: &usize| all[*at].path.root() != "status" || subresource.name == "approval";
+    let changes = (0..all.len()).filter(sent).map(|at| vec![at]).collect();
+    let body = Rc::new(body);
+    let as_it_is = Rc::clone(&body);
+    let whole = move || sequence(subject, subresource, "whole", 0, &as_it_is, &[Vec::new()]);
+    let mut plans = vec![subject.plan(&format!("{}/whole", subresource.name), 0, 3, whole)];
+    let make = move |number, batch: &[Vec<Mutation>]| sequence(subject, subresource, "changed", number, &body, batch);
+    plans.extend(subject.batches(&format!("{}/changed", subresource.name), &all, changes, make));
+    plans
 }
 
 /// What is sent, unfilled. A body without a kind is the object itself with these fields.
@@ -46,16 +50,17 @@ fn body(subject: Subject<'_>, name: &str) -> Option<Value> {
 fn sequence(
     subject: Subject<'_>,
     subresource: &Subresource,
+    part: &str,
     number: usize,
     body: &Value,
     batch: &[Vec<Mutation>],
 ) -> Sequence {
-    let mut builder = Builder::new(subject, &subresource.name, number);
+    let mut builder = Builder::new(subject, &format!("{}/{part}", subresource.name), number);
     let names = builder.names("it");
     builder.create_rich(&names);
     let target = format!("{}/{}", builder.item(&names), subresource.name);
     let can = |verb: &str| subresource.verbs.iter().any(|known| known == verb);
-    if can("get") && number == 0 {
+    if can("get") && part == "whole" {
         builder.push(Step::new("GET", &target, "read").of(&subresource.name));
     }
     for (at, changes) in batch.iter().enumerate() {
