@@ -11,6 +11,7 @@ use std::time::Instant;
 use api::status::Status;
 use futures::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, Response, request};
+use parking_lot::Mutex;
 
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{self, Audit, Record, layer};
@@ -20,6 +21,7 @@ use crate::authz::{Answer, Attributes, Authorizers, Decision, ResourceAttributes
 use crate::flow::{self, Caller, Flow, Gone};
 use crate::metrics::Metrics;
 use crate::negotiate::{self, Accepted, Offer};
+use crate::registry::Entry;
 use crate::request::Info;
 use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
@@ -398,16 +400,9 @@ impl Asked<'_> {
         let accepted = match special {
             Some(special) if special.streams() => Accepted::json(),
             _ => {
-                let shapes = match info.subresource.as_str() {
-                    "" => entry.storage.is_some() || info.verb != "create",
-                    _ => entry.storage.is_some() && info.verb == "get",
-                };
+                let shapes = self.has_shapes(&entry);
                 negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
             }
-        };
-        let deprecated = match info.subresource.as_str() {
-            "" => entry.facts.deprecated,
-            name => entry.subresource(name).map_or("", |sub| sub.deprecated),
         };
         let call = Call {
             api: &self.core.api,
@@ -417,12 +412,9 @@ impl Asked<'_> {
             accepted,
             headers: self.headers,
             now: self.now_text(),
-            warnings: Default::default(),
+            warnings: Mutex::new(self.deprecated(&entry)),
             audit: self.audit,
         };
-        if !deprecated.is_empty() {
-            call.warnings.lock().push(deprecated.into());
-        }
         let outcome = match special {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
@@ -447,6 +439,23 @@ impl Asked<'_> {
         let mut answer = outcome.unwrap_or_else(failed);
         respond::warn(&mut answer, &warnings);
         Ok(answer)
+    }
+
+    /// Whether there is a table of what is asked for, and its metadata alone.
+    fn has_shapes(&self, entry: &Entry) -> bool {
+        match self.info.subresource.as_str() {
+            "" => entry.storage.is_some() || self.info.verb != "create",
+            _ => entry.storage.is_some() && self.info.verb == "get",
+        }
+    }
+
+    /// The warning with which every answer of a deprecated version comes.
+    fn deprecated(&self, entry: &Entry) -> Vec<String> {
+        let warning = match self.info.subresource.as_str() {
+            "" => entry.facts.deprecated,
+            name => entry.subresource(name).map_or("", |sub| sub.deprecated),
+        };
+        if warning.is_empty() { Vec::new() } else { vec![warning.into()] }
     }
 
     async fn verb(&self, call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {

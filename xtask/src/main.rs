@@ -1,5 +1,5 @@
 //! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
-//! bench | swap`.
+//! bench | swap | diff`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod cluster;
 mod conformance;
+mod diff;
 mod generate;
 mod podsecurity;
 mod swap;
@@ -55,6 +56,8 @@ enum Command {
     Bench(bench::Options),
     /// Put upstream's components and ours in each other's places, on one etcd
     Swap,
+    /// Send the same requests to upstream's kube-apiserver and to ours and compare the answers
+    Diff(diff::Options),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::BuildUpstream { names } => upstream::build(&names).map(|()| true),
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
+        Command::Diff(options) => diff::run(&options),
         Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
         Command::Swap => swap::run().map(all_held),
     };

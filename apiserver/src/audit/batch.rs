@@ -24,6 +24,8 @@ pub(super) struct Batch {
     stop: CancellationToken,
     /// True once everything was told.
     over: watch::Receiver<bool>,
+    /// The worker.
+    _working: TaskTracker,
 }
 
 struct Worker {
@@ -60,11 +62,12 @@ impl Batch {
             sending: at_once.then(TaskTracker::new),
         };
         let stopped = stop.clone();
-        tokio::spawn(async move {
+        let working = TaskTracker::new();
+        working.spawn(async move {
             worker.run(&stopped).await;
             ended.send_replace(true);
         });
-        Batch { buffer, stop, over }
+        Batch { buffer, stop, over, _working: working }
     }
 
     pub(super) fn put(&self, event: Event, metrics: &Metrics) {

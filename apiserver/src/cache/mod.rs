@@ -85,7 +85,12 @@ impl Cache {
             oldest: 0,
             newest: 0,
         };
-        Cache { state: RwLock::new(state), live: Mutex::new(Live::Unasked), crowd: Arc::default(), spoiled: AtomicUsize::new(0) }
+        Cache {
+            state: RwLock::new(state),
+            live: Mutex::new(Live::Unasked),
+            crowd: Arc::default(),
+            spoiled: AtomicUsize::new(0),
+        }
     }
 
     /// Fills the cache from a list, read at `revision`; returns the keys that were there before and are not any more.

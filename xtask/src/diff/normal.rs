@@ -1,0 +1,153 @@
+//! Takes out of an answer what may differ between two servers that do the same: uids, times, resourceVersions,
+//! generated names, allocated addresses and ports, continue tokens, signed tokens.
+//!
+//! Invariant: what stood in the request stays, and what is taken out leaves a mark, so that set on one side only is
+//! still a difference.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde_json::{Map, Value};
+
+use super::sequence::Step;
+use super::wire::Answer;
+
+struct Rule {
+    pattern: Regex,
+    mark: &'static str,
+}
+
+/// What is replaced in any text that the request does not have.
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let rule = |pattern, mark| Rule { pattern: Regex::new(pattern).expect("a constant"), mark };
+    vec![
+        rule(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uid>"),
+        rule(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", "<microtime>"),
+        rule(r"\b20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>"),
+        rule(r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? [-+]\d{4} [A-Z]+( m=\S+)?", "<go time>"),
+        // Which file upstream names there depends on how it was built.
+        rule(r#"in scheme "[^"]*""#, "in scheme <file>"),
+        rule(r"\b10\.0\.\d+\.\d+\b", "<address>"),
+    ]
+});
+
+/// resourceVersions in messages.
+static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): )\d+")
+        .expect("a constant")
+});
+
+const PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
+
+/// The answer with what may differ replaced by marks.
+pub(super) fn normal(step: &Step, answer: &Answer) -> Answer {
+    let request = format!("{} {}", step.target, step.body.as_deref().unwrap_or_default());
+    let normaliser = Normaliser { request };
+    Answer {
+        status: answer.status,
+        content_type: answer.content_type.clone(),
+        warnings: answer.warnings.iter().map(|warning| normaliser.text(warning)).collect(),
+        body: normaliser.value("", &answer.body),
+    }
+}
+
+struct Normaliser {
+    /// Path and body as they were sent.
+    request: String,
+}
+
+impl Normaliser {
+    fn value(&self, key: &str, value: &Value) -> Value {
+        match value {
+            Value::String(text) => self.named(key, text).into(),
+            Value::Number(number) if key == "nodePort" || key == "healthCheckNodePort" => match number.as_u64() {
+                Some(port) if PORTS.contains(&port) && !self.asked(&port.to_string()) => "<port>".into(),
+                _ => value.clone(),
+            },
+            Value::Array(items) => items.iter().map(|item| self.value(key, item)).collect(),
+            Value::Object(fields) => Value::Object(self.object(fields)),
+            other => other.clone(),
+        }
+    }
+
+    fn object(&self, fields: &Map<String, Value>) -> Map<String, Value> {
+        let mut normal: Map<String, Value> =
+            fields.iter().map(|(key, value)| (key.clone(), self.value(key, value))).collect();
+        if let (Some(Value::String(prefix)), Some(Value::String(name))) =
+            (fields.get("generateName"), fields.get("name"))
+            && name.len() > prefix.len()
+            && !self.asked(name)
+        {
+            let kept = &name[..name.len().saturating_sub(5)];
+            normal.insert("name".into(), format!("{}<generated>", self.text(kept)).into());
+        }
+        normal
+    }
+
+    fn named(&self, key: &str, text: &str) -> String {
+        let numeric = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match key {
+            "resourceVersion" if numeric && text != "0" => "<revision>".into(),
+            "continue" if !text.is_empty() => "<continue>".into(),
+            "token" if text.matches('.').count() == 2 && !self.asked(text) => "<token>".into(),
+            _ => self.text(text),
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let text = RULES.iter().fold(text.to_owned(), |text, rule| {
+            let replaced = rule.pattern.replace_all(&text, |found: &Captures<'_>| {
+                if self.asked(&found[0]) { found[0].to_owned() } else { rule.mark.to_owned() }
+            });
+            replaced.into_owned()
+        });
+        REVISIONS.replace_all(&text, "${1}<revision>").into_owned()
+    }
+
+    fn asked(&self, text: &str) -> bool {
+        // Not as a part of a longer one: 10.0.0.1 was not asked for by 10.0.0.12.
+        let word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+        self.request.match_indices(text).any(|(at, _)| {
+            let (before, after) = (&self.request[..at], &self.request[at + text.len()..]);
+            !word(before.chars().next_back()) && !word(after.chars().next())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(request: Value, answer: Value, expect: Value) {
+        let step = Step::new("POST", "/x", "").json(&request);
+        let answer = Answer { status: 201, content_type: String::new(), warnings: Vec::new(), body: answer };
+        assert_eq!(normal(&step, &answer).body, expect);
+    }
+
+    #[test]
+    fn what_the_server_chose_is_marked() {
+        check(
+            json!({}),
+            json!({
+                "metadata": {"uid": "0b2bdf6c-6ef1-4b7a-9b5a-9a3c5a3c5f10", "resourceVersion": "12", "generateName": "a-",
+                    "name": "a-x2b4c", "creationTimestamp": "2026-01-02T03:04:05Z"},
+                "spec": {"clusterIP": "10.0.7.9", "ports": [{"nodePort": 31234}], "renewTime": "2026-01-02T03:04:05.000001Z"},
+            }),
+            json!({
+                "metadata": {"uid": "<uid>", "resourceVersion": "<revision>", "generateName": "a-",
+                    "name": "a-<generated>", "creationTimestamp": "<time>"},
+                "spec": {"clusterIP": "<address>", "ports": [{"nodePort": "<port>"}], "renewTime": "<microtime>"},
+            }),
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_stays() {
+        let spec = json!({"clusterIP": "10.0.7.9", "ports": [{"nodePort": 31234}], "time": "2020-01-02T03:04:05Z"});
+        check(spec.clone(), spec.clone(), spec);
+        check(json!({"ip": "10.0.7.99"}), json!({"clusterIP": "10.0.7.9"}), json!({"clusterIP": "<address>"}));
+        check(json!({}), json!({"metadata": {"resourceVersion": ""}}), json!({"metadata": {"resourceVersion": ""}}));
+    }
+}
