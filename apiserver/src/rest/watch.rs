@@ -42,7 +42,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// What it costs to wake one watcher and to send it something.
-const WAKE_COST: Duration = Duration::from_micros(25);
+const WAKE_COST: Duration = Duration::from_micros(50);
 /// A crowd of watchers rests between two sendings for as long as a sending to all of them takes, so that what happens
 /// meanwhile goes out together: not when that is not worth a timer, and never for longer than nobody notices.
 const REST_MIN: Duration = Duration::from_millis(2);
@@ -476,9 +476,9 @@ mod tests {
     fn crowds_rest() {
         let check = |crowd, millis: Option<u64>| assert_eq!(rest(crowd), millis.map(Duration::from_millis), "{crowd}");
         check(1, None);
-        check(79, None);
-        check(80, Some(2));
-        check(200, Some(5));
+        check(39, None);
+        check(40, Some(2));
+        check(200, Some(10));
         check(10_000, Some(20));
         check(usize::MAX, Some(20));
     }
