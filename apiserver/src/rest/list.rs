@@ -59,7 +59,7 @@ impl Call<'_> {
                 return self.listed_from_store(storage, selection, token.clone(), options.limit).await;
             }
             (None, Some(revision), Match::Exact) => {
-                let token = Token { revision: Some(revision), start: selection.prefix.clone() };
+                let token = Token { revision: Some(revision), start: String::new() };
                 return self.listed_from_store(storage, selection, token, options.limit).await;
             }
             (None, Some(0), _) => self.listed_from_cache(storage, selection, self.hub().applied(), 0),
@@ -76,7 +76,7 @@ impl Call<'_> {
             true => Ok(listed),
             // As upstream, whose cache is not ready then (cacher/delegator.go: shouldDelegateListOnNotReadyCache).
             false if options.limit > 0 && selection.is_plain() => {
-                let token = Token { revision: None, start: selection.prefix.clone() };
+                let token = Token { revision: None, start: String::new() };
                 self.listed_from_store(storage, selection, token, options.limit).await
             }
             false => Err(unreadable::reinitializing(storage)),
@@ -94,7 +94,8 @@ impl Call<'_> {
         if limit > 0 && items.len() > limit {
             remaining = selection.is_plain().then_some((items.len() - limit) as u64);
             items.truncate(limit);
-            next = items.last().map(|last| Token { revision: Some(revision), start: format!("{}\0", last.key) });
+            let after = |last: &Arc<Item>| format!("{}\0", &last.key[selection.prefix.len()..]);
+            next = items.last().map(|last| Token { revision: Some(revision), start: after(last) });
         }
         Listed { items, revision, next, remaining }
     }
@@ -108,11 +109,9 @@ impl Call<'_> {
         limit: usize,
     ) -> Result<Listed, Status> {
         let base = storage.prefix.len();
-        let end = prefix_end(&format!("{}{}", storage.prefix, selection.prefix));
-        let mut start = format!("{}{}", storage.prefix, token.start);
-        if token.start < selection.prefix {
-            start = format!("{}{}", storage.prefix, selection.prefix);
-        }
+        let listed = format!("{}{}", storage.prefix, selection.prefix);
+        let end = prefix_end(&listed);
+        let mut start = format!("{listed}{}", token.start);
         let mut at = token.revision.unwrap_or(0);
         let (mut items, mut unreadable): (Vec<Arc<Item>>, Vec<Unreadable>) = Default::default();
         loop {
@@ -137,7 +136,7 @@ impl Call<'_> {
                 Some(last) if read.more => {
                     start = format!("{last}\0");
                     if limit > 0 && items.len() >= limit {
-                        let next = Some(Token { revision: Some(at), start: start[base..].to_string() });
+                        let next = Some(Token { revision: Some(at), start: start[listed.len()..].to_string() });
                         let remaining = selection.is_plain().then(|| read.count.saturating_sub(seen));
                         return Ok(Listed { items, revision: at, next, remaining });
                     }
@@ -227,6 +226,9 @@ fn prefix_end(prefix: &str) -> Bytes {
 /// 410 with a token to go on inconsistently (k8s.io/apiserver/pkg/storage/etcd3/errors.go@v0.37.2).
 fn expired(error: &store::Error, token: &Token) -> Status {
     match error {
+        store::Error::Compacted { .. } if token.start.is_empty() => {
+            Status::expired("The resourceVersion for the provided list is too old.")
+        }
         store::Error::Compacted { .. } => {
             let on = Token { revision: None, start: token.start.clone() };
             let text = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";

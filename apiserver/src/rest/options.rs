@@ -36,7 +36,8 @@ pub(crate) struct List {
 pub(crate) struct Token {
     /// The revision of the first chunk; `None` when the client accepted an inconsistent rest.
     pub(crate) revision: Option<u64>,
-    /// Key relative to the resource, first one wanted (a last key seen plus a zero byte).
+    /// The first key wanted (the last one seen plus a zero byte), relative to what is listed: a resource, or one of its
+    /// namespaces.
     pub(crate) start: String,
 }
 
@@ -50,22 +51,28 @@ impl Token {
     }
 
     pub(crate) fn decode(text: &str) -> Result<Self, Status> {
-        let wrong = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
-        let bytes = bytes.map_err(|error| wrong(&error.to_string()))?;
-        let token: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
-        if token["v"] != "meta.k8s.io/v1" {
-            return Err(wrong("server does not recognize this encoded version"));
+        let wrong = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+        let generic = |why: &dyn std::fmt::Display| wrong(&format!(": {why}"));
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|error| generic(&error))?;
+        let token: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| generic(&error))?;
+        let version = token["v"].as_str().unwrap_or_default();
+        if version != "meta.k8s.io/v1" {
+            return Err(wrong(&format!(": server does not recognize this encoded version {version}")));
         }
         let revision = token["rv"].as_i64().unwrap_or(0);
         let start = token["start"].as_str().unwrap_or_default();
         if revision == 0 {
-            return Err(wrong("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+            return Err(wrong(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
         }
-        if start.is_empty() || start.split('/').any(|part| matches!(part.trim_end_matches('\0'), "." | "..")) {
-            return Err(wrong("encoded start key empty or invalid"));
+        if start.is_empty() {
+            return Err(wrong(": encoded start key empty (version meta.k8s.io/v1)"));
         }
-        Ok(Token { revision: u64::try_from(revision).ok(), start: start.trim_start_matches('/').to_string() })
+        // What is not a clean path could lead out of what is listed.
+        let key = start.strip_prefix('/').unwrap_or(start);
+        if !key.is_empty() && key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(generic(&start));
+        }
+        Ok(Token { revision: u64::try_from(revision).ok(), start: key.into() })
     }
 }
 
@@ -211,6 +218,11 @@ mod tests {
         assert_eq!(Token::decode(&inconsistent.encode()).ok(), Some(inconsistent));
         for wrong in ["%%%", "e30", "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MSwic3RhcnQiOiIuLi9hIn0"] {
             assert_eq!(Token::decode(wrong).err().map(|status| status.code), Some(400), "{wrong}");
+        }
+        for wrong in ["a/../b", "a//b", "./a", "a/", "//a"] {
+            let text = Token { revision: Some(1), start: wrong.into() }.encode();
+            let told = Token::decode(&text).err().map(|status| status.message);
+            assert_eq!(told, Some(format!("invalid continue token: continue key is not valid: {wrong}")));
         }
     }
 
