@@ -71,7 +71,10 @@ pub(crate) struct Network {
 /// before the change is visible as applied: whoever reads fresh state decides on it as well.
 pub(crate) trait Observer: Send + Sync {
     /// An object is there or has changed, or is gone (`None`); `key` is relative to the resource.
-    fn changed(&self, storage: &Storage, key: &str, item: Option<&Item>);
+    fn changed(&self, _storage: &Storage, _key: &str, _item: Option<&Item>) {}
+
+    /// The same, once the cache has it, too: for those who tell others to look there.
+    fn applied(&self, _storage: &Storage, _key: &str, _gone: bool) {}
 }
 
 /// An object as the store has it now.
@@ -153,6 +156,12 @@ impl Hub {
         item
     }
 
+    fn tell_applied(&self, storage: &Storage, key: &str, gone: bool) {
+        for observer in &self.observers {
+            observer.applied(storage, key, gone);
+        }
+    }
+
     fn observe(&self, storage: &Storage, key: &str, item: Option<&Item>) {
         for observer in &self.observers {
             observer.changed(storage, key, item);
@@ -189,8 +198,11 @@ impl Hub {
         }
         for storage in self.registry.storages() {
             let (items, unreadable) = found.remove(&storage.prefix).unwrap_or_default();
+            let keys: Vec<Arc<str>> = items.iter().map(|item| item.key.clone()).collect();
             let gone = storage.cache.fill(items, unreadable, at);
             gone.iter().for_each(|key| self.observe(&storage, key, None));
+            keys.iter().for_each(|key| self.tell_applied(&storage, key, false));
+            gone.iter().for_each(|key| self.tell_applied(&storage, key, true));
         }
         self.applied.send_replace(at);
         Ok(at)
@@ -299,7 +311,9 @@ impl Hub {
                 }
             }
             if !items.is_empty() {
+                let keys: Vec<Arc<str>> = items.iter().map(|item| item.key.clone()).collect();
                 storage.cache.restore(items, self.applied());
+                keys.iter().for_each(|key| self.tell_applied(&storage, key, false));
             }
         }
     }
@@ -320,7 +334,9 @@ impl Hub {
             store::EventKind::Delete => None,
         };
         self.observe(&storage, key, item.as_deref());
+        let gone = item.is_none();
         storage.cache.apply(key, revision, item);
+        self.tell_applied(&storage, key, gone);
     }
 
     /// The revision up to which the caches are complete.

@@ -46,11 +46,12 @@ pub(crate) fn changes() -> (Changes, Queue) {
 }
 
 impl Observer for Changes {
-    fn changed(&self, storage: &Storage, key: &str, item: Option<&Item>) {
+    /// The controller looks into the cache, on another thread, as soon as it is told.
+    fn applied(&self, storage: &Storage, key: &str, gone: bool) {
         let name = match (storage.group, storage.plural) {
             (GROUP, PLURAL) => key.to_owned(),
             // The last object of a definition that waits for it may be gone.
-            (group, plural) if item.is_none() && storage.strategy.refuses_new().is_some() => {
+            (group, plural) if gone && storage.strategy.refuses_new().is_some() => {
                 format!("{plural}.{group}")
             }
             _ => return,
