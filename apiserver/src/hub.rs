@@ -532,14 +532,66 @@ pub(crate) fn written(mut object: Map, revision: u64) -> Map {
 mod tests {
     use super::*;
 
-    fn hub() -> Arc<Hub> {
+    fn hub(observers: Vec<Box<dyn Observer>>) -> Arc<Hub> {
         let registry = Registry::new(|resource| resource.served_by_default());
-        Arc::new(Hub::new(Store::memory(), registry, Network::default(), Vec::new()))
+        Arc::new(Hub::new(Store::memory(), registry, Network::default(), observers))
+    }
+
+    /// Notes what it is told of one key, and whether the cache has it then.
+    struct Witness(mpsc::UnboundedSender<(&'static str, bool)>);
+
+    const WITNESSED: &str = "default/witnessed";
+
+    impl Witness {
+        fn note(&self, what: &'static str, storage: &Storage, key: &str) {
+            if key == WITNESSED {
+                // The test may have ended.
+                let _ = self.0.send((what, storage.cache.get(key).is_some()));
+            }
+        }
+    }
+
+    impl Observer for Witness {
+        fn changed(&self, storage: &Storage, key: &str, item: Option<&Item>) {
+            self.note(if item.is_some() { "changed" } else { "gone" }, storage, key);
+        }
+
+        fn applied(&self, storage: &Storage, key: &str, gone: bool) {
+            self.note(if gone { "gone, applied" } else { "applied" }, storage, key);
+        }
+    }
+
+    #[tokio::test]
+    async fn observers_are_told_before_and_after_the_cache_changes() {
+        let (sender, mut told) = mpsc::unbounded_channel();
+        let hub = hub(vec![Box::new(Witness(sender))]);
+        let filled = hub.fill().await.expect("filled");
+        let following = hub.clone();
+        let feed = async move { following.follow(filled).await };
+        let writes = async {
+            let storage = hub.registry.storages().into_iter().find(|one| one.plural == "configmaps").expect("served");
+            let key = storage.full_key(WITNESSED);
+            let put = Write { key: key.clone(), value: Some(Bytes::from_static(b"k8s\0")), ..Write::default() };
+            hub.store.write(put).await.expect("written");
+            hub.store.write(Write { key, ..Write::default() }).await.expect("deleted");
+            let mut notes = Vec::new();
+            while notes.len() < 4 {
+                notes.push(told.recv().await.expect("told"));
+            }
+            notes
+        };
+        tokio::select! {
+            ended = feed => panic!("the feed ended: {ended:?}"),
+            notes = writes => assert_eq!(
+                notes,
+                [("changed", false), ("applied", true), ("gone", true), ("gone, applied", false)]
+            ),
+        }
     }
 
     #[tokio::test]
     async fn a_read_does_not_wait_for_revisions_that_no_cache_hears_of() {
-        let hub = hub();
+        let hub = hub(Vec::new());
         let filled = hub.fill().await.expect("filled");
         let following = hub.clone();
         let feed = async move { following.follow(filled).await };

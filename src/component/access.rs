@@ -7,7 +7,7 @@ use apiserver::{AuthenticationOptions, AuthorizationOptions, OidcOptions, TokenW
 
 use crate::flags::Values;
 
-const OIDC: [&str; 9] = [
+pub(super) const OIDC: [&str; 9] = [
     "oidc-ca-file",
     "oidc-client-id",
     "oidc-groups-claim",
@@ -20,7 +20,7 @@ const OIDC: [&str; 9] = [
 ];
 
 /// Flags that `--authorization-config` takes the place of.
-const LEGACY: [&str; 5] = [
+pub(super) const LEGACY: [&str; 5] = [
     "authorization-mode",
     "authorization-webhook-config-file",
     "authorization-webhook-version",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::plane::Side;
+use crate::plane::{self, Side};
 use crate::process::Server;
 use crate::{paths, process};
 
@@ -71,15 +71,9 @@ impl Cluster {
         }
         for (component, kubeconfig) in CONTROL {
             let [port] = process::free_ports()?;
-            let kubeconfig = self.data().join(kubeconfig).display().to_string();
+            let (pki, kubeconfig) = (self.data().join("pki"), self.data().join(kubeconfig));
             let mut command = Side::Upstream.program(component);
-            for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
-                command.arg(format!("--{flag}={kubeconfig}"));
-            }
-            command.args(["--bind-address=127.0.0.1", "--leader-elect=false", &format!("--secure-port={port}")]);
-            if component == "kube-controller-manager" {
-                command.args(self.controller_flags());
-            }
+            command.args(plane::component_flags(component, &pki, &kubeconfig, port));
             self.control.push(Server::start(component, &mut command, self.dir.path())?);
         }
         Ok(())
@@ -90,24 +84,8 @@ impl Cluster {
         if !kubeconfig.exists() {
             return Ok(false);
         }
-        let mut ask = Command::new(paths::upstream("kubectl"));
-        ask.arg("--kubeconfig").arg(kubeconfig).args(["get", "--raw", "/readyz"]).env("HOME", self.dir.path());
-        Ok(ask.output()?.status.success())
-    }
-
-    /// What `up` tells our own controllers.
-    fn controller_flags(&self) -> Vec<String> {
-        let pki = |flag: &str, name: &str| format!("--{flag}={}", self.data().join("pki").join(name).display());
-        vec![
-            pki("root-ca-file", "ca.crt"),
-            pki("service-account-private-key-file", "sa.key"),
-            pki("cluster-signing-cert-file", "ca.crt"),
-            pki("cluster-signing-key-file", "ca.key"),
-            "--use-service-account-credentials".into(),
-            "--allocate-node-cidrs".into(),
-            "--cluster-cidr=10.244.0.0/16".into(),
-            "--service-cluster-ip-range=10.96.0.0/16".into(),
-        ]
+        let mut ask = plane::kubectl(self.dir.path(), &kubeconfig);
+        Ok(ask.args(["get", "--raw", "/readyz"]).output()?.status.success())
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

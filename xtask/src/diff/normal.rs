@@ -28,6 +28,8 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         // Which file upstream names there depends on how it was built.
         rule(r#"in scheme "[^"]*""#, "in scheme <file>"),
         rule(r"\b10\.0\.\d+\.\d+\b", "<address>"),
+        // The volume with a service account's token (plugin/pkg/admission/serviceaccount@v1.37.2).
+        rule(r"\bkube-api-access-[a-z0-9]{5}\b", "kube-api-access-<generated>"),
     ]
 });
 
