@@ -3,6 +3,8 @@
 //! Invariant: the names and types of the flags are upstream's, from tables made of its `--help`; an unknown
 //! flag is an error in upstream's words. Non-goal: what a flag means; each component's file says that.
 
+mod types;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +28,9 @@ pub(crate) fn parse(component: &str, table: &str, arguments: &[String]) -> Resul
                 Some((name, value)) => (name, Some(value.to_string())),
                 None => (flag, None),
             };
+            if name.is_empty() || name.starts_with('-') {
+                return Err(format!("bad flag syntax: {argument}"));
+            }
             let kind = kind(table, name).ok_or_else(|| format!("unknown flag: --{name}"))?;
             let value = match (inline, kind) {
                 (Some(value), _) => value,
@@ -34,23 +39,30 @@ pub(crate) fn parse(component: &str, table: &str, arguments: &[String]) -> Resul
                 (None, kind) if kind.ends_with("[=true]") => "true".into(),
                 (None, _) => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
             };
-            check(name, kind, &value)?;
-            values.0.entry(name.replace('_', "-")).or_default().push(value);
+            let name = name.replace('_', "-");
+            types::check(component, &name, kind, &value).map_err(|why| wrong_value(&name, &value, &why))?;
+            values.0.entry(name).or_default().push(value);
         } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
-            shorthand(short, &mut rest, &mut values)?;
+            shorthand(component, short, &mut rest, &mut values)?;
         } else {
             words.push(argument.clone());
         }
     }
-    if words.is_empty() {
-        return Ok(values);
+    let Some(first) = words.first() else { return Ok(values) };
+    if component == "kubelet" {
+        return Err(format!("unknown command {first}"));
     }
     let list: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
     Err(format!("{:?} does not take any arguments, got [{}]", component, list.join(" ")))
 }
 
 /// `-v 2`, `-v=2`, `-v2`, `-h`.
-fn shorthand<'a>(short: &str, rest: &mut impl Iterator<Item = &'a String>, values: &mut Values) -> Result<(), String> {
+fn shorthand<'a>(
+    component: &str,
+    short: &str,
+    rest: &mut impl Iterator<Item = &'a String>,
+    values: &mut Values,
+) -> Result<(), String> {
     let (name, after) = short.split_at(1);
     let name = match name {
         "v" => "v",
@@ -62,8 +74,20 @@ fn shorthand<'a>(short: &str, rest: &mut impl Iterator<Item = &'a String>, value
         "" => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: '{name}' in -{short}"))?,
         value => value.to_string(),
     };
+    if name == "v" {
+        types::check(component, name, "Level", &value).map_err(|why| wrong_value(name, &value, &why))?;
+    }
     values.0.entry(name.into()).or_default().push(value);
     Ok(())
+}
+
+fn wrong_value(name: &str, value: &str, why: &str) -> String {
+    let shown = match name {
+        "v" => "-v, --v".to_owned(),
+        "help" => "-h, --help".to_owned(),
+        _ => format!("--{name}"),
+    };
+    format!("invalid argument {value:?} for \"{shown}\" flag: {why}")
 }
 
 /// The type of a flag; `_` and `-` are the same in names.
@@ -75,25 +99,6 @@ fn kind<'t>(table: &'t str, name: &str) -> Option<&'t str> {
         "version" => Some("optional"),
         _ => None,
     })
-}
-
-fn check(name: &str, kind: &str, value: &str) -> Result<(), String> {
-    let wrong = |why: String| Err(format!("invalid argument {value:?} for \"--{name}\" flag: {why}"));
-    match kind {
-        "bool"
-            if !matches!(
-                value,
-                "true" | "false" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE" | "True" | "False"
-            ) =>
-        {
-            wrong(format!("strconv.ParseBool: parsing {value:?}: invalid syntax"))
-        }
-        "int" | "int32" if value.parse::<i64>().is_err() => {
-            wrong(format!("strconv.ParseInt: parsing {value:?}: invalid syntax"))
-        }
-        "duration" => api::duration::parse(value).map(drop).or_else(|error| wrong(error.to_string())),
-        _ => Ok(()),
-    }
 }
 
 impl Values {

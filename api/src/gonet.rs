@@ -27,6 +27,33 @@ impl Problem {
     }
 }
 
+/// `net.SplitHostPort`: `host:port` or `[host]:port`.
+///
+/// # Errors
+/// Go's texts.
+pub fn split_host_port(text: &str) -> Result<(&str, &str), String> {
+    let wrong = |why: &str| format!("address {text}: {why}");
+    let missing = || wrong("missing port in address");
+    let many = || wrong("too many colons in address");
+    let (before, port) = text.rsplit_once(':').ok_or_else(missing)?;
+    let (host, brackets) = match text.strip_prefix('[') {
+        None if before.contains(':') => return Err(many()),
+        None => (before, before),
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or_else(|| wrong("missing ']' in address"))?;
+            match after.strip_prefix(':') {
+                Some(last) if last == port && !last.contains(':') => (host, host),
+                Some(_) => return Err(many()),
+                None => return Err(missing()),
+            }
+        }
+    };
+    match ['[', ']'].into_iter().find(|bracket| brackets.contains(*bracket) || port.contains(*bracket)) {
+        Some(bracket) => Err(wrong(&format!("unexpected '{bracket}' in address"))),
+        None => Ok((host, port)),
+    }
+}
+
 /// `netip.ParseAddr`.
 ///
 /// # Errors

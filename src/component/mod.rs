@@ -188,6 +188,34 @@ mod tests {
         }
     }
 
+    /// What upstream's programs said (`cargo xtask refusals`): arguments, exit code, error.
+    const REFUSALS: [(&str, &str); 5] = [
+        ("kube-apiserver", include_str!("../flags/refusals/kube-apiserver.tsv")),
+        ("kube-controller-manager", include_str!("../flags/refusals/kube-controller-manager.tsv")),
+        ("kube-scheduler", include_str!("../flags/refusals/kube-scheduler.tsv")),
+        ("kubelet", include_str!("../flags/refusals/kubelet.tsv")),
+        ("kube-proxy", include_str!("../flags/refusals/kube-proxy.tsv")),
+    ];
+
+    #[test]
+    fn wrong_command_lines_are_refused_as_upstream_refuses_them() {
+        let mut different = Vec::new();
+        for (name, recorded) in REFUSALS {
+            let component = COMPONENTS.iter().find(|component| component.name == name).expect("a component");
+            for line in recorded.lines() {
+                let [arguments, "1", error] = line.split('\t').collect::<Vec<_>>()[..] else {
+                    panic!("{name}: {line}")
+                };
+                let words: Vec<String> = arguments.split(' ').map(Into::into).collect();
+                let told = flags::parse(component.name, component.flags, &words).err();
+                if told.as_deref() != Some(error) {
+                    different.push(format!("{name} {arguments}\n  upstream: {error}\n  here: {told:?}"));
+                }
+            }
+        }
+        assert!(different.is_empty(), "{} differ\n{}", different.len(), different.join("\n"));
+    }
+
     #[test]
     fn each_flag_is_on_a_line_of_the_help() {
         let usage = COMPONENTS[2].usage();

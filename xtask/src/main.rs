@@ -1,5 +1,6 @@
 //! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
-//! bench | swap | diff`.
+//! bench | swap | diff |
+//! refusals`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -11,6 +12,7 @@ mod conformance;
 mod diff;
 mod generate;
 mod podsecurity;
+mod refusals;
 mod swap;
 mod tidy;
 mod upstream;
@@ -54,6 +56,8 @@ enum Command {
     Podsecurity(podsecurity::Options),
     /// Run one load against Keelson's API server and against upstream's on etcd, and print the ratios
     Bench(bench::Options),
+    /// Record how upstream's components refuse wrong command lines (src/flags/refusals)
+    Refusals,
     /// Put upstream's components and ours in each other's places, on one etcd
     Swap,
     /// Send the same requests to upstream's kube-apiserver and to ours and compare the answers
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options).map(|()| true),
         Command::Diff(options) => diff::run(&options),
         Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
+        Command::Refusals => refusals::record().map(|()| true),
         Command::Swap => swap::run().map(all_held),
     };
     match ended {
