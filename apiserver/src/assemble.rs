@@ -53,7 +53,7 @@ struct Access {
 
 pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reloaders), Error> {
     let Access { authn, authz, reloaders, collectors } = access(config)?;
-    let registry = Registry::new(|resource| config.serves(resource));
+    let registry = Registry::below(&config.etcd_prefix, |resource| config.serves(resource));
     let network = Network { service_cidrs: config.service_cidrs.clone(), node_ports: config.service_node_ports };
     let (changes, queue) = controller::changes();
     let gate = Arc::new(Flow::new(config));

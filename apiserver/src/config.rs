@@ -66,6 +66,8 @@ pub struct Config {
     pub service_account_lookup: bool,
     /// --api-audiences; empty: the issuers
     pub api_audiences: Vec<String>,
+    /// --etcd-prefix: what every key begins with
+    pub etcd_prefix: String,
     /// --token-auth-file, its text
     pub static_tokens: Option<String>,
     pub enable_bootstrap_token_auth: bool,
@@ -122,6 +124,7 @@ impl Default for Config {
             service_account_extend_token_expiration: true,
             service_account_lookup: true,
             api_audiences: Vec::new(),
+            etcd_prefix: crate::registry::DEFAULT_ROOT.into(),
             static_tokens: None,
             enable_bootstrap_token_auth: false,
             anonymous_auth: AnonymousAuth::Everywhere,

@@ -171,8 +171,7 @@ impl Hub {
     /// Fills every cache from the store; returns the revision they are complete at.
     pub(crate) async fn fill(&self) -> Result<u64, store::Error> {
         let mut found: HashMap<String, (Vec<Arc<Item>>, Vec<Unreadable>)> = HashMap::new();
-        let (mut start, mut at) = (Bytes::from_static(b"/registry/"), 0);
-        let end = Bytes::from_static(b"/registry0");
+        let ((mut start, end), mut at) = (self.registry.range(), 0);
         loop {
             let range = Range { start: start.clone(), end: end.clone(), at, limit: FILL_PAGE_KEYS, keys_only: false };
             let page = self.store.range(range).await?;
@@ -210,8 +209,8 @@ impl Hub {
 
     /// Follows the store from `revision` until it fails.
     pub(crate) async fn follow(&self, revision: u64) -> Result<(), store::Error> {
-        let end = Bytes::from_static(b"/registry0");
-        let mut watch = self.store.watch(Bytes::from_static(b"/registry/"), end, revision + 1).await?;
+        let (start, end) = self.registry.range();
+        let mut watch = self.store.watch(start, end, revision + 1).await?;
         let mut wishes = self.wishes.1.lock().await;
         loop {
             let next = tokio::select! {

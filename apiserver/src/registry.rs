@@ -89,6 +89,11 @@ impl Storage {
         self.full_key(&relative_key(namespace, name))
     }
 
+    /// The prefix without what every key begins with: `/pods/`.
+    pub(crate) fn short_prefix(&self) -> &str {
+        &self.prefix[self.prefix.len() - self.stored.storage_prefix.len() - "//".len()..]
+    }
+
     /// The key that is `relative` below the prefix.
     pub(crate) fn full_key(&self, relative: &str) -> Bytes {
         Bytes::from(format!("{}{relative}", self.prefix))
@@ -307,8 +312,9 @@ impl Entry {
 }
 
 /// Entries and storages, looked up by their names.
-#[derive(Default)]
 struct Table {
+    /// What every key begins with: `/registry/`.
+    root: String,
     /// By group/version/plural.
     entries: HashMap<String, Arc<Entry>>,
     ordered: Vec<Arc<Entry>>,
@@ -317,6 +323,10 @@ struct Table {
 }
 
 impl Table {
+    fn new(root: &str) -> Self {
+        Table { root: root.into(), entries: HashMap::new(), ordered: Vec::new(), storages: HashMap::new() }
+    }
+
     fn add(&mut self, entry: Arc<Entry>) {
         let facts = entry.facts;
         self.entries.insert(name(facts.group, facts.version, facts.plural), entry.clone());
@@ -324,11 +334,11 @@ impl Table {
     }
 
     fn storage_of_key<'k>(&self, key: &'k str) -> Option<(Arc<Storage>, &'k str)> {
-        let rest = key.strip_prefix(BASE)?;
+        let rest = key.strip_prefix(self.root.as_str())?;
         let one = rest.find('/')?;
         let two = rest[one + 1..].find('/').map(|at| one + 1 + at);
         for end in [two, Some(one)].into_iter().flatten() {
-            if let Some(storage) = self.storages.get(&key[..BASE.len() + end + 1]) {
+            if let Some(storage) = self.storages.get(&key[..self.root.len() + end + 1]) {
                 return Some((storage.clone(), &rest[end + 1..]));
             }
         }
@@ -336,7 +346,8 @@ impl Table {
     }
 }
 
-const BASE: &str = "/registry/";
+/// The default of --etcd-prefix.
+pub(crate) const DEFAULT_ROOT: &str = "/registry";
 
 fn name(group: &str, version: &str, plural: &str) -> String {
     format!("{group}/{version}/{plural}")
@@ -352,9 +363,18 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Every resource of the versions that are served.
+    /// Every resource of the versions that are served, stored below the default prefix.
+    #[cfg(test)]
     pub(crate) fn new(served: impl Fn(&Resource) -> bool) -> Self {
-        let mut fixed = Table::default();
+        Registry::below(DEFAULT_ROOT, served)
+    }
+
+    /// Every resource of the versions that are served, stored below a prefix (--etcd-prefix), which is made a path as
+    /// upstream makes it (k8s.io/apiserver/pkg/storage/etcd3/store.go@v0.37.2: New).
+    pub(crate) fn below(prefix: &str, served: impl Fn(&Resource) -> bool) -> Self {
+        let steps: Vec<_> = prefix.split('/').filter(|step| !step.is_empty()).collect();
+        let root = if steps.is_empty() { "/".to_owned() } else { format!("/{}/", steps.join("/")) };
+        let mut fixed = Table::new(&root);
         for facts in facts::resources().iter().filter(|resource| served(resource)) {
             let strategy = Hooks::Fixed(resources::strategy(facts.group, facts.plural));
             let storage = (!facts.storage_prefix.is_empty()).then(|| fixed_storage(&mut fixed, facts));
@@ -362,7 +382,19 @@ impl Registry {
             let api_version = facts.api_version();
             fixed.add(Arc::new(Entry { facts, api_version, storage, strategy, conversion, converter: None }));
         }
-        Registry { fixed, custom: RwLock::default(), generation: AtomicU64::new(0) }
+        let custom = RwLock::new(Arc::new(Table::new(&root)));
+        Registry { fixed, custom, generation: AtomicU64::new(0) }
+    }
+
+    /// The key of what is no object of a resource: `/registry/` and `relative`.
+    pub(crate) fn key(&self, relative: &str) -> String {
+        format!("{}{relative}", self.fixed.root)
+    }
+
+    /// Every key, as the range from the first to before the second.
+    pub(crate) fn range(&self) -> (Bytes, Bytes) {
+        let root = &self.fixed.root;
+        (Bytes::from(root.clone()), Bytes::from(format!("{}0", &root[..root.len() - 1])))
     }
 
     /// A version of a custom resource.
@@ -380,19 +412,20 @@ impl Registry {
     /// The storage of a custom resource; nothing is in it yet. `versions` are those that objects may be stored in when
     /// only a webhook converts them.
     pub(crate) fn custom_storage(
+        &self,
         stored: &'static Resource,
         strategy: Arc<dyn Strategy>,
         versions: Vec<(String, Arc<dyn Strategy>)>,
     ) -> Arc<Storage> {
         let versions = versions.into_iter().map(|(version, strategy)| (version, Hooks::Custom(strategy))).collect();
-        let prefix = format!("{BASE}{}/", stored.storage_prefix);
+        let prefix = self.key(&format!("{}/", stored.storage_prefix));
         Arc::new(Storage { versions, ..new_storage(stored, prefix, Hooks::Custom(strategy)) })
     }
 
     /// Takes the entries of a custom resource; those of its old state go, whatever their versions.
     pub(crate) fn replace_custom(&self, group: &str, plural: &str, entries: Vec<Arc<Entry>>) {
         let mut custom = self.custom.write();
-        let mut table = Table::default();
+        let mut table = Table::new(&self.fixed.root);
         let others = |entry: &&Arc<Entry>| (entry.facts.group, entry.facts.plural) != (group, plural);
         for gone in custom.ordered.iter().filter(|entry| !others(entry)) {
             gone.storage.iter().for_each(|storage| storage.cache.close());
@@ -465,7 +498,7 @@ impl Registry {
 }
 
 fn fixed_storage(table: &mut Table, facts: &'static Resource) -> Arc<Storage> {
-    let prefix = format!("{BASE}{}/", facts.storage_prefix);
+    let prefix = format!("{}{}/", table.root, facts.storage_prefix);
     let made = table.storages.entry(prefix.clone()).or_insert_with(|| {
         let stored = facts::storage_version(facts);
         let strategy = Hooks::Fixed(resources::strategy(stored.group, stored.plural));
@@ -504,6 +537,20 @@ mod tests {
             let mut read = storage.decode(&bytes, 1).expect("decoded");
             read.map_mut("metadata").remove("resourceVersion");
             assert_eq!(json::encode(&read), as_json);
+        }
+    }
+
+    #[test]
+    fn keys_begin_with_the_prefix_of_all() {
+        for (given, root) in [("/registry", "/registry/"), ("a//b/", "/a/b/"), ("/", "/")] {
+            let registry = Registry::below(given, Resource::served_by_default);
+            let storage = registry.storage_of("", "secrets").expect("a resource");
+            let key = format!("{root}secrets/n/x");
+            assert_eq!(storage.key("n", "x"), key);
+            let (found, relative) = registry.storage_of_key(&key).expect("a storage");
+            assert_eq!((found.plural, relative, found.short_prefix()), ("secrets", "n/x", "/secrets/"));
+            let (first, end) = registry.range();
+            assert!(first[..] <= *key.as_bytes() && *key.as_bytes() < end[..], "{given}");
         }
     }
 

@@ -75,7 +75,9 @@ pub(super) const HONOURED: &[&str] = &[
     "etcd-cafile",
     "etcd-certfile",
     "etcd-keyfile",
+    "etcd-prefix",
     "etcd-servers",
+    "etcd-servers-overrides",
     "event-ttl",
     "kubelet-certificate-authority",
     "kubelet-client-certificate",
@@ -131,6 +133,10 @@ pub(super) async fn run(values: &Values) -> Result<()> {
 }
 
 async fn store(values: &Values) -> Result<Store> {
+    // What is there would be missing here.
+    if values.get("etcd-servers-overrides").is_some_and(|overrides| !overrides.is_empty()) {
+        bail!("--etcd-servers-overrides is not supported: every resource is stored on --etcd-servers");
+    }
     let endpoints = values.list("etcd-servers");
     if endpoints.is_empty() {
         let Some(dir) = values.get("data-dir") else { bail!("--etcd-servers must be specified") };
@@ -186,6 +192,7 @@ fn config(values: &Values) -> Result<Config> {
         service_account_extend_token_expiration: values.flag("service-account-extend-token-expiration", true),
         service_account_lookup: values.flag("service-account-lookup", true),
         api_audiences: values.list("api-audiences"),
+        etcd_prefix: values.text("etcd-prefix", &default.etcd_prefix),
         static_tokens: file(values, "token-auth-file")?.map(|text| String::from_utf8_lossy(&text).into_owned()),
         enable_bootstrap_token_auth: values.flag("enable-bootstrap-token-auth", false),
         anonymous_auth: if values.flag("anonymous-auth", true) {

@@ -17,7 +17,8 @@ use crate::hub::store_failure;
 use crate::system;
 
 /// Where the servers of a cluster tell each other that they live; upstream's key.
-const LEASES_PREFIX: &str = "/registry/masterleases/";
+/// Below the prefix of all keys.
+const LEASES: &str = "masterleases/";
 /// How long a server counts without renewing, in seconds (reconcilers: DefaultEndpointReconcilerTTL).
 pub(crate) const LEASE_SECONDS: i64 = 15;
 /// The protocol's port in the Service.
@@ -58,7 +59,7 @@ async fn renew(core: &Core, address: IpAddr) -> Result<(), Status> {
     let subsets = vec![Value::Map(map! { "addresses" => vec![Value::Map(map! { "ip" => address.to_string() })] })];
     let object = map! { "metadata" => Map::new(), "subsets" => subsets };
     let storage = hub.registry.storage_of("", "endpoints").ok_or_else(Status::no_such_path)?;
-    let key = Bytes::from(format!("{LEASES_PREFIX}{address}"));
+    let key = Bytes::from(lease_key(core, &address.to_string()));
     let write = Write { key, value: Some(storage.encode(&object).into()), expect: None, lease };
     hub.store.write(write).await.map(drop).map_err(|error| store_failure(&error))
 }
@@ -66,22 +67,26 @@ async fn renew(core: &Core, address: IpAddr) -> Result<(), Status> {
 /// Gives the lease back and makes the endpoints agree; those of the last server end empty.
 pub(super) async fn leave(core: &Core, config: &Config) -> Result<(), Status> {
     let Some(address) = config.advertise_address else { return Ok(()) };
-    let key = Bytes::from(format!("{LEASES_PREFIX}{address}"));
+    let key = Bytes::from(lease_key(core, &address.to_string()));
     core.api.hub.store.write(Write { key, ..Write::default() }).await.map_err(|error| store_failure(&error))?;
     let (addresses, port) = (living(core).await?, i64::from(config.secure_port));
     endpoints(core, &addresses, port).await?;
     slice(core, &addresses, port).await
 }
 
+fn lease_key(core: &Core, address: &str) -> String {
+    core.api.hub.registry.key(&format!("{LEASES}{address}"))
+}
+
 async fn living(core: &Core) -> Result<BTreeSet<IpAddr>, Status> {
-    let start = Bytes::from_static(LEASES_PREFIX.as_bytes());
-    let range =
-        Range { start, end: Bytes::from_static(b"/registry/masterleases0"), keys_only: true, ..Range::default() };
+    let first = lease_key(core, "");
+    let (start, end) = (Bytes::from(first.clone()), Bytes::from(format!("{}0", first.trim_end_matches('/'))));
+    let range = Range { start, end, keys_only: true, ..Range::default() };
     let leases = core.api.hub.store.range(range).await.map_err(|error| store_failure(&error))?;
     let names = leases
         .items
         .iter()
-        .filter_map(|kv| std::str::from_utf8(&kv.key).ok()?.strip_prefix(LEASES_PREFIX)?.parse().ok());
+        .filter_map(|kv| std::str::from_utf8(&kv.key).ok()?.strip_prefix(first.as_str())?.parse().ok());
     Ok(names.collect())
 }
 

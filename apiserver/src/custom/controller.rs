@@ -173,7 +173,11 @@ impl Controller {
         let converter = Converter::of(found, &self.core.clients).map(Arc::new);
         let readable = versions.iter().filter(|_| converter.is_some());
         let readable = readable.map(|version| (api_version(spec.str("group"), version.str("name")), strategy(version)));
-        let storage = Registry::custom_storage(Names::of(found, stored).row(), strategy(stored), readable.collect());
+        let storage = self.core.api.hub.registry.custom_storage(
+            Names::of(found, stored).row(),
+            strategy(stored),
+            readable.collect(),
+        );
         let served = versions.iter().filter(|version| version.bool("served") == Some(true));
         let entries = served.map(|version| {
             let facts = Names::of(found, version).row();

@@ -95,7 +95,7 @@ impl Call<'_> {
     }
 
     fn corrupt_object(&self, key: &str, why: &str) -> Status {
-        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.prefix.trim_start_matches("/registry"));
+        let prefix = self.entry.storage.as_ref().map_or("", |storage| storage.short_prefix());
         Status::internal(&corrupt_text(&format!("{prefix}{key}"), why))
     }
 

@@ -15,7 +15,8 @@ use store::{Outcome, Write};
 use super::{has_node_ports, may_have_node_ports, needs_health_port, node_port};
 use crate::hub::{Hub, store_failure};
 
-const KEY: &str = "/registry/ranges/servicenodeports";
+/// Below the prefix of all keys.
+const KEY: &str = "ranges/servicenodeports";
 /// Races lost before an allocation gives up.
 const RETRIES_MAX: usize = 50;
 /// The port before the first that a dry run makes up.
@@ -193,7 +194,7 @@ fn plan_update(spec: &mut Map, old: &Map, name: &str, set: &mut Set) -> Result<(
 }
 
 async fn read(hub: &Hub, ty: &'static facts::Struct) -> Result<(Map, u64), Status> {
-    let got = hub.store.get(KEY.as_bytes(), 0).await.map_err(|error| store_failure(&error))?;
+    let got = hub.store.get(hub.registry.key(KEY).as_bytes(), 0).await.map_err(|error| store_failure(&error))?;
     let Some(kv) = got.kv else { return Ok((Map::new(), 0)) };
     let unknown = proto::unwrap(&kv.value).ok().flatten();
     let unknown = unknown.ok_or_else(|| Status::internal("undecodable node port range"))?;
@@ -224,7 +225,7 @@ pub(super) async fn update<T>(
             object.set("metadata", Value::Map(map! {}));
         }
         let value = proto::wrap("v1", "RangeAllocation", &proto::encode(&object, ty));
-        let key = Bytes::from_static(KEY.as_bytes());
+        let key = Bytes::from(hub.registry.key(KEY));
         let write = Write { key, value: Some(value.into()), expect: Some(revision), lease: 0 };
         if let Outcome::Done { .. } = hub.store.write(write).await.map_err(|error| store_failure(&error))? {
             return Ok(outcome);
