@@ -89,6 +89,12 @@ impl Storage {
         self.full_key(&relative_key(namespace, name))
     }
 
+    /// The key of an object as an error about a precondition shows it: a dry run does not come to the whole one.
+    pub(crate) fn precondition_key(&self, namespace: &str, name: &str, dry_run: bool) -> String {
+        let prefix = if dry_run { self.prefix.trim_start_matches("/registry") } else { &self.prefix };
+        format!("{prefix}{}", relative_key(namespace, name))
+    }
+
     /// The key that is `relative` below the prefix.
     pub(crate) fn full_key(&self, relative: &str) -> Bytes {
         Bytes::from(format!("{}{relative}", self.prefix))
