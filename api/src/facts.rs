@@ -29,6 +29,8 @@ pub struct Field {
     /// Protobuf field number; 0 when the field has none.
     pub number: u32,
     pub ty: Type,
+    /// How Go's reflection prints the type where that does not follow from `ty`: `v1.RestartPolicy`. Errors show it.
+    pub go_type: &'static str,
     /// When JSON output leaves the field out.
     pub omit: Omit,
     /// Embedded: its fields appear in the parent's JSON object.
@@ -38,6 +40,8 @@ pub struct Field {
     pub required: bool,
     /// The map is applied as a whole.
     pub atomic_map: bool,
+    /// The struct is applied field by field although its type is atomic elsewhere.
+    pub granular: bool,
     pub list: List,
     /// `patchStrategy` tag, comma-separated: merge, replace, retainKeys.
     pub patch_strategy: &'static str,
@@ -51,11 +55,13 @@ impl Field {
         name: "",
         number: 0,
         ty: Type::Bool,
+        go_type: "",
         omit: Omit::Never,
         inline: false,
         nilable: false,
         required: false,
         atomic_map: false,
+        granular: false,
         list: List::Atomic,
         patch_strategy: "",
         patch_merge_key: "",
@@ -380,7 +386,7 @@ pub fn kind(group: &str, version: &str, kind: &str) -> Option<&'static Struct> {
 }
 
 /// The Go package segment that holds a group's types: the first label of the group, with exceptions.
-fn package_of(group: &str) -> &str {
+pub fn package_of(group: &str) -> &str {
     match group {
         "" => "core",
         "internal.apiserver.k8s.io" => "apiserverinternal",

@@ -104,6 +104,21 @@ impl Display for Error {
 /// Accumulated errors.
 pub type Errors = Vec<Error>;
 
+/// All errors as one text, each once (ErrorList.ToAggregate).
+pub fn aggregate(errors: &[Error]) -> String {
+    let mut texts = Vec::with_capacity(errors.len());
+    for error in errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
 /// A value as an error message shows it: strings quoted, numbers and flags plain, the rest as JSON.
 pub trait Shown {
     fn shown(&self) -> String;

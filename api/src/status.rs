@@ -20,6 +20,8 @@ pub struct Status {
     pub retry_after_seconds: u32,
     /// ListMeta.continue, set in a 410 so that a client may go on inconsistently.
     pub continue_token: String,
+    /// `details` are there even if they are empty.
+    pub detailed: bool,
     /// The whole Status object as somebody else made it: a webhook's denial is passed on.
     pub given: Option<Box<Map>>,
 }
@@ -86,24 +88,20 @@ impl Status {
 
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[field::Error]) -> Self {
         let what = format!("{} {} is invalid", qualified(group, kind), field::go_quote(name));
-        let mut messages: Vec<String> = Vec::new();
-        for error in errors {
-            let text = error.to_string();
-            if !messages.contains(&text) {
-                messages.push(text);
-            }
-        }
-        let message = match messages.as_slice() {
-            [] => what,
-            [one] => format!("{what}: {one}"),
-            many => format!("{what}: [{}]", many.join(", ")),
-        };
+        let message = if errors.is_empty() { what } else { format!("{what}: {}", field::aggregate(errors)) };
         let causes = errors.iter().map(|error| Cause {
             reason: error.kind.reason().into(),
             message: error.body.clone(),
             field: error.field.clone(),
         });
         Status { causes: causes.collect(), ..about(422, "Invalid", group, kind, name, message) }
+    }
+
+    /// 422 of what the client sent, without a reason
+    /// (k8s.io/apimachinery/pkg/api/errors/errors.go@v0.37.2: NewGenericServerResponse).
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Status { detailed: true, ..plain(422, "Invalid", message) }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -122,7 +120,8 @@ impl Status {
 
     /// The path is served, the method is not.
     pub fn method_not_allowed() -> Self {
-        plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        let message = "the server does not allow this method on the requested resource";
+        Status { detailed: true, ..plain(405, "MethodNotAllowed", message) }
     }
 
     /// No representation that the client accepts; `accepted` in upstream's order.
@@ -210,7 +209,7 @@ impl Status {
         if !self.reason.is_empty() {
             status.set("reason", self.reason);
         }
-        if self.has_details() {
+        if self.detailed || self.has_details() {
             status.set("details", self.details());
         }
         status.set("code", i64::from(self.code));

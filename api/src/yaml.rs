@@ -17,7 +17,7 @@ pub fn to_json(text: &[u8]) -> Result<Vec<u8>, Error> {
 
 /// What is wrong with a document that reads well otherwise: the first key that is there twice.
 pub fn duplicate_key(text: &[u8]) -> Option<Error> {
-    let error = read(text, DuplicateKeyPolicy::Error).err()?.0;
+    let error = read_as(text, DuplicateKeyPolicy::Error).err()?;
     // `error: line 9 column 3: duplicate mapping key: foo, set DuplicateKeyPolicy ...`
     let (place, rest) = error.split_once(": duplicate mapping key: ")?;
     let line = place.rsplit_once("line ")?.1.split(' ').next()?;
@@ -26,7 +26,23 @@ pub fn duplicate_key(text: &[u8]) -> Option<Error> {
 }
 
 fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value, Error> {
-    let text = std::str::from_utf8(text).map_err(|error| Error(error.to_string()))?;
+    read_as(text, duplicates).map_err(|why| Error(as_go_tells(&why)))
+}
+
+/// The reader's `error: line 3 column 5: what` in the words of go-yaml, which leaves the first line out
+/// (go.yaml.in/yaml/v2@v2.4.4/decode.go: parser.fail).
+fn as_go_tells(why: &str) -> String {
+    let why = why.lines().next().unwrap_or_default();
+    let told = why.strip_prefix("error: ").unwrap_or(why);
+    let Some((line, what)) = told.strip_prefix("line ").and_then(|rest| rest.split_once(" column ")) else {
+        return why.to_owned();
+    };
+    let what = what.split_once(": ").map_or(what, |(_, what)| what);
+    if line == "1" { what.to_owned() } else { format!("line {line}: {what}") }
+}
+
+fn read_as(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let mut options = serde_saphyr::Options::default();
     options.legacy_octal_numbers = true;
     options.duplicate_keys = duplicates;
@@ -34,7 +50,7 @@ fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value
     budget.max_nodes = NODES_MAX;
     budget.max_events = NODES_MAX * 2;
     options.budget = Some(budget);
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| Error(error.to_string()))
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
 /// JSON text as YAML.

@@ -463,7 +463,9 @@ impl Asked<'_> {
             "" => call.entry.facts.verbs,
             name => call.entry.subresource(name).map_or(&[][..], |sub| sub.verbs),
         };
-        if !allowed.contains(&self.info.verb) {
+        // A collection has no route for these.
+        let is_nameless = self.info.name.is_empty() && matches!(self.info.verb, "update" | "patch");
+        if !allowed.contains(&self.info.verb) || is_nameless {
             return Err(call.not_allowed());
         }
         match self.info.verb {

@@ -1,9 +1,10 @@
 //! Request bodies -> objects of the version that the path names.
 
 use api::facts::{self, Struct};
+use api::field::go_quote;
 use api::json::{self, Strictness};
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use api::{object, proto, yaml};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -25,16 +26,12 @@ pub(crate) enum FieldValidation {
 }
 
 impl FieldValidation {
-    pub(crate) fn of(query: &Query) -> Result<Self, Status> {
+    /// Of a query that was checked (`rest::options::check_write`).
+    pub(crate) fn of(query: &Query) -> Self {
         match query.get("fieldValidation") {
-            "" | "Warn" => Ok(FieldValidation::Warn),
-            "Ignore" => Ok(FieldValidation::Ignore),
-            "Strict" => Ok(FieldValidation::Strict),
-            other => {
-                let path = api::field::Path::new("fieldValidation");
-                let error = api::field::not_supported(&path, other, &["Ignore", "Strict", "Warn"]);
-                Err(Status::invalid("meta.k8s.io", "CreateOptions", "", &[error]))
-            }
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            _ => FieldValidation::Warn,
         }
     }
 
@@ -70,11 +67,80 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Expected<'_> {
+    fn api_version(&self) -> String {
+        facts::api_version(self.group, self.version)
+    }
+
+    /// What the body says it is cannot be had as this kind (handlers/rest.go: transformDecodeError).
     fn failed(&self, kind: &str, version: &str, why: &str) -> Status {
         let (kind, version) =
             (if kind.is_empty() { self.kind } else { kind }, if version.is_empty() { self.version } else { version });
         Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {}: {why}", self.kind))
     }
+
+    /// A body that does not say what it is.
+    fn unrecognized(&self, body: &[u8], why: &str) -> Status {
+        let (kind, begins) = (self.kind, summary(body));
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({begins})"))
+    }
+
+    /// What is wrong with a text that is not of the type.
+    fn undecodable(&self, body: &[u8], text: &[u8], why: &str) -> Status {
+        let (api_version, kind) = match type_meta(text) {
+            Ok(named) => named,
+            Err(why) => return self.unrecognized(body, &why),
+        };
+        let (wanted, version) = (self.api_version(), facts::split_api_version(&api_version).1);
+        let api_version = if api_version.is_empty() { &wanted } else { &api_version };
+        let shown = if kind.is_empty() { self.kind } else { kind.as_str() };
+        let unknown = not_registered(shown, api_version).filter(|_| !self.ty.open);
+        self.failed(&kind, version, unknown.as_deref().unwrap_or(why))
+    }
+}
+
+/// How a body begins (handlers/rest.go: summarizeData).
+fn summary(body: &[u8]) -> String {
+    const SHOWN: usize = 30;
+    let (begin, more) = (&body[..body.len().min(SHOWN)], if body.len() > SHOWN { " ..." } else { "" });
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(begin)),
+        Some(_) => format!("{}{more}", begin.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+/// The apiVersion and kind of a JSON text (k8s.io/apimachinery/pkg/runtime/serializer/json/meta.go@v0.37.2: Interpret).
+pub(crate) fn type_meta(text: &[u8]) -> Result<(String, String), String> {
+    const TYPE: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let wrong = |why: String| format!("couldn't get version/kind; json parse error: {why}");
+    let found = |value: &Value| match value {
+        Value::Bool(_) => "bool",
+        Value::List(_) => "array",
+        Value::Map(_) => "object",
+        Value::String(_) => "string",
+        _ => "number",
+    };
+    json::scan::check(text).map_err(wrong)?;
+    let (value, _) = json::decode_any(text, Strictness::Lenient).map_err(|error| wrong(error.to_string()))?;
+    let object = match value {
+        Value::Map(object) => object,
+        Value::Null => Map::new(),
+        other => return Err(wrong(format!("json: cannot unmarshal {} into Go value of type {TYPE}", found(&other)))),
+    };
+    let field = |name: &str| match object.get(name) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.to_string()),
+        Some(other) => {
+            let of = format!("json: cannot unmarshal {} into Go struct field .{name} of type string", found(other));
+            Err(wrong(of))
+        }
+    };
+    let (api_version, kind) = (field("apiVersion")?, field("kind")?);
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
+    }
+    Ok((api_version, kind))
 }
 
 /// Decodes a body; gives the object with kind and apiVersion set, and the warnings that field validation makes.
@@ -85,10 +151,10 @@ pub(crate) fn decode(
     validation: FieldValidation,
 ) -> Result<(Map, Vec<String>), Status> {
     let (mut object, mut strict) = match format {
-        Format::Json => decode_json(body, expected, validation)?,
+        Format::Json => decode_json(body, body, expected, validation)?,
         Format::Yaml => {
-            let text = yaml::to_json(body).map_err(|error| Status::bad_request(error.to_string()))?;
-            let (object, mut strict) = decode_json(&text, expected, validation)?;
+            let text = yaml::to_json(body).map_err(|error| expected.unrecognized(body, &error.to_string()))?;
+            let (object, mut strict) = decode_json(body, &text, expected, validation)?;
             if validation != FieldValidation::Ignore
                 && let Some(duplicate) = yaml::duplicate_key(body)
             {
@@ -99,7 +165,7 @@ pub(crate) fn decode(
         }
         Format::Protobuf => (decode_protobuf(body, expected)?, Vec::new()),
     };
-    check_kind(&object, expected)?;
+    check_kind(body, &object, expected)?;
     object::set_kind(&mut object, &facts::api_version(expected.group, expected.version), expected.kind);
     if expected.ty.open {
         let unknown = expected.hooks.settle(&mut object).map_err(|why| expected.failed("", "", &why))?;
@@ -112,10 +178,15 @@ pub(crate) fn decode(
     Ok((object, if validation == FieldValidation::Warn { strict } else { Vec::new() }))
 }
 
-fn decode_json(body: &[u8], expected: Expected<'_>, validation: FieldValidation) -> Result<(Map, Vec<String>), Status> {
-    match json::decode(body, expected.ty, validation.strictness()) {
+fn decode_json(
+    body: &[u8],
+    text: &[u8],
+    expected: Expected<'_>,
+    validation: FieldValidation,
+) -> Result<(Map, Vec<String>), Status> {
+    match json::decode(text, expected.ty, validation.strictness()) {
         Ok(decoded) => Ok((decoded.value, decoded.strict)),
-        Err(error) => Err(expected.failed("", "", &error.to_string())),
+        Err(error) => Err(expected.undecodable(body, text, &error.to_string())),
     }
 }
 
@@ -124,7 +195,7 @@ fn decode_protobuf(body: &[u8], expected: Expected<'_>) -> Result<Map, Status> {
         Ok(Some(unknown)) => unknown,
         Ok(None) => {
             let why = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
-            return Err(expected.failed("", "", why));
+            return Err(expected.unrecognized(body, why));
         }
         Err(error) => return Err(expected.failed("", "", &error.to_string())),
     };
@@ -135,23 +206,116 @@ fn decode_protobuf(body: &[u8], expected: Expected<'_>) -> Result<Map, Status> {
 }
 
 /// A body may leave its kind out, but not be of another.
-fn check_kind(object: &Map, expected: Expected<'_>) -> Result<(), Status> {
-    let (kind, api_version) = (object.str("kind"), object.str("apiVersion"));
-    let wanted = facts::api_version(expected.group, expected.version);
-    if !kind.is_empty() && kind != expected.kind {
-        let (group, version) = facts::split_api_version(api_version);
-        if !api_version.is_empty() && facts::kind(group, version, kind).is_none() {
-            return Err(Status::bad_request(format!(
-                "no kind \"{kind}\" is registered for version \"{api_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-            )));
-        }
-        let why = format!("the object provided is unrecognized (must be of type {})", expected.kind);
-        return Err(expected.failed(kind, version, &why));
+fn check_kind(body: &[u8], object: &Map, expected: Expected<'_>) -> Result<(), Status> {
+    let (mut kind, mut api_version) = (object.str("kind"), object.str("apiVersion"));
+    let wanted = expected.api_version();
+    if kind.is_empty() {
+        kind = expected.kind;
     }
-    if !api_version.is_empty() && api_version != wanted {
-        return Err(Status::bad_request(format!(
+    if api_version.is_empty() {
+        api_version = &wanted;
+    }
+    if (kind, api_version) == (expected.kind, wanted.as_str()) {
+        return Ok(());
+    }
+    if api_version.matches('/').count() > 1 {
+        let why = format!("unexpected GroupVersion string: {api_version}");
+        return Err(expected.unrecognized(body, &why));
+    }
+    let version = facts::split_api_version(api_version).1;
+    match unconvertible(kind, api_version, expected.group, expected.kind) {
+        Some(why) => Err(expected.failed(kind, version, &why)),
+        None => Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
+        ))),
     }
-    Ok(())
+}
+
+/// Why what says to be of one kind cannot become another: it is not known, or something else
+/// (k8s.io/apimachinery/pkg/{runtime/error.go,conversion/converter.go}@v0.37.2).
+pub(crate) fn unconvertible(kind: &str, api_version: &str, wanted_group: &str, wanted_kind: &str) -> Option<String> {
+    if let Some(why) = not_registered(kind, api_version) {
+        return Some(why);
+    }
+    let (group, version) = facts::split_api_version(api_version);
+    let (package, wanted) = (internal_package(group), internal_package(wanted_group));
+    let is_it = kind == wanted_kind && package == wanted;
+    (!is_it).then(|| format!("converting ({version}.{kind}) to ({wanted}.{wanted_kind}): unknown conversion"))
+}
+
+fn not_registered(kind: &str, api_version: &str) -> Option<String> {
+    let (group, version) = facts::split_api_version(api_version);
+    facts::kind(group, version, kind).is_none().then(|| {
+        let place = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+        format!("no kind {} is registered for version {} {place}", go_quote(kind), go_quote(api_version))
+    })
+}
+
+/// The Go package of a group's internal types; events of both groups are one kind there.
+fn internal_package(group: &str) -> &str {
+    match facts::package_of(group) {
+        "events" => "core",
+        package => package,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::Plain;
+
+    fn check(body: &str, format: Format, want: &str) {
+        let ty = facts::kind("", "v1", "Pod").expect("a kind");
+        let expected = Expected { group: "", version: "v1", kind: "Pod", ty, hooks: &Plain };
+        let got = decode(body.as_bytes(), format, expected, FieldValidation::Strict);
+        assert_eq!(got.err().map(|status| status.message).unwrap_or_default(), want, "{body}");
+    }
+
+    /// Answers of upstream's server.
+    #[test]
+    fn bodies_that_are_no_pod() {
+        check("{}", Format::Json, "");
+        check("null", Format::Json, "");
+        let unrecognized = |why: &str| format!("the object provided is unrecognized (must be of type Pod): {why}");
+        let parse = "couldn't get version/kind; json parse error: ";
+        check("", Format::Json, &unrecognized(&format!("{parse}unexpected end of JSON input (<empty>)")));
+        check("{", Format::Json, &unrecognized(&format!("{parse}unexpected end of JSON input ({{)")));
+        check(
+            "[]",
+            Format::Json,
+            &unrecognized(&format!(
+                "{parse}json: cannot unmarshal array into Go value of type struct {{ APIVersion string \
+                 \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }} (5b5d)"
+            )),
+        );
+        check(
+            r#"{"kind":"Pod","apiVersion":"a/b/c"}"#,
+            Format::Json,
+            &unrecognized("unexpected GroupVersion string: a/b/c ({\"kind\":\"Pod\",\"apiVersion\":\"a/ ...)"),
+        );
+        check(
+            r#"{"kind":"Service","apiVersion":"v1"}"#,
+            Format::Json,
+            "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): \
+             unknown conversion",
+        );
+        check(
+            r#"{"kind":"Other"}"#,
+            Format::Json,
+            "Other in version \"v1\" cannot be handled as a Pod: no kind \"Other\" is registered for version \"v1\" \
+             in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        );
+        check(
+            r#"{"spec":{"restartPolicy":7,"priority":1.50}}"#,
+            Format::Json,
+            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number into Go struct field \
+             PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+        );
+        check(
+            r#"{"spec":{"priority":1.50}}"#,
+            Format::Json,
+            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number 1.50 into Go struct field \
+             PodSpec.spec.priority of type int32",
+        );
+    }
 }

@@ -94,6 +94,12 @@ impl Storage {
         &self.prefix[self.prefix.len() - self.stored.storage_prefix.len() - "//".len()..]
     }
 
+    /// The key of an object as an error about a precondition shows it: a dry run does not come to the whole one.
+    pub(crate) fn precondition_key(&self, namespace: &str, name: &str, dry_run: bool) -> String {
+        let prefix = if dry_run { self.short_prefix() } else { &self.prefix };
+        format!("{prefix}{}", relative_key(namespace, name))
+    }
+
     /// The key that is `relative` below the prefix.
     pub(crate) fn full_key(&self, relative: &str) -> Bytes {
         Bytes::from(format!("{}{relative}", self.prefix))

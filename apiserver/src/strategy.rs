@@ -26,6 +26,15 @@ pub(crate) enum Generation {
     Spec,
 }
 
+/// A look at metadata that a kind's own checks of an update take, after the ones that all kinds share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetaCheck {
+    /// ValidateObjectMeta, with the kind's rule for names.
+    Whole,
+    /// ValidateObjectMetaUpdate.
+    Update,
+}
+
 /// How an object leaves when it is deleted gracefully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Grace {
@@ -60,6 +69,11 @@ pub(crate) trait Strategy: Send + Sync {
     /// Drops what a client may not set, sets what the server decides. Status was dropped already when
     /// the kind has a status subresource.
     fn prepare_for_create(&self, _cx: &Context, _object: &mut Map) {}
+
+    /// A new object has the status that it was sent with.
+    fn keeps_new_status(&self) -> bool {
+        false
+    }
 
     /// As for create; status was taken over from `old` already when the kind has a status subresource.
     fn prepare_for_update(&self, _cx: &Context, _object: &mut Map, _old: &Map) {}
@@ -96,6 +110,18 @@ pub(crate) trait Strategy: Send + Sync {
     /// What is wrong with a name; with `prefix`, it is a generateName.
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
         api::names::name_is_dns_subdomain(name, prefix)
+    }
+
+    /// Where upstream's validation of an update looks at metadata once more: what is wrong there is told once for each
+    /// (pkg/apis/core/validation/validation.go@v1.37.2: the calls of ValidateObjectMeta and ValidateObjectMetaUpdate).
+    fn meta_checks(&self, _subresource: &str) -> &'static [MetaCheck] {
+        &[MetaCheck::Update]
+    }
+
+    /// Finalizers have to be Kubernetes' own or have a domain; upstream's newer groups check with apimachinery's
+    /// functions, which let all qualified names pass.
+    fn knows_finalizers(&self) -> bool {
+        true
     }
 
     fn generation(&self) -> Generation {

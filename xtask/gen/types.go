@@ -45,6 +45,7 @@ type field struct {
 	json, goName string
 	number       int
 	typ          string
+	goType       string // as Go's reflection prints it, where that does not follow from typ
 	inline       bool // embedded: its fields appear in the parent's JSON object
 	nilable      bool // pointer, slice or map: absent is not encoded
 	omit         string
@@ -54,6 +55,7 @@ type field struct {
 	mergeKey     string
 	def          string
 	atomicMap    bool
+	granular     bool
 }
 
 // Types whose JSON form is not that of their struct, and how both forms are called.
@@ -155,9 +157,13 @@ func (t *types) field(sf reflect.StructField, facts openAPISchema) (field, bool)
 		f.nilable = true
 	}
 	f.typ = t.typeOf(sf.Type)
+	if printed := pointed(sf.Type).String(); printed != plain(sf.Type) {
+		f.goType = printed
+	}
 	p := facts.Properties[f.json]
 	f.strategy, f.mergeKey = sf.Tag.Get("patchStrategy"), sf.Tag.Get("patchMergeKey")
 	f.atomicMap = p.MapType == "atomic"
+	f.granular = p.MapType == "granular"
 	switch p.ListType {
 	case "map":
 		f.list = fmt.Sprintf("List::Map(%s)", strs(p.ListKeys))
@@ -227,6 +233,28 @@ func (t *types) typeOf(typ reflect.Type) string {
 	return ""
 }
 
+func pointed(typ reflect.Type) reflect.Type {
+	for typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	return typ
+}
+
+// plain is what facts.rs makes of a type whose name is not among the facts.
+func plain(typ reflect.Type) string {
+	typ = pointed(typ)
+	switch typ.Kind() {
+	case reflect.Struct:
+		return typ.String()
+	case reflect.Slice:
+		return "[]" + plain(typ.Elem())
+	case reflect.Map:
+		return "map[string]" + plain(typ.Elem())
+	default:
+		return typ.Kind().String()
+	}
+}
+
 func ident(name string) string {
 	r := strings.NewReplacer(".", "_", "-", "_")
 	return strings.ToUpper(r.Replace(strings.TrimPrefix(name, "io.k8s.")))
@@ -276,10 +304,13 @@ func (s *structType) render(b *strings.Builder) {
 		for _, flag := range []struct {
 			name string
 			on   bool
-		}{{"inline", f.inline}, {"nilable", f.nilable}, {"required", f.required}, {"atomic_map", f.atomicMap}} {
+		}{{"inline", f.inline}, {"nilable", f.nilable}, {"required", f.required}, {"atomic_map", f.atomicMap}, {"granular", f.granular}} {
 			if flag.on {
 				fmt.Fprintf(b, ", %s: true", flag.name)
 			}
+		}
+		if f.goType != "" {
+			fmt.Fprintf(b, ", go_type: %q", f.goType)
 		}
 		if f.list != "List::Atomic" {
 			fmt.Fprintf(b, ", list: %s", f.list)

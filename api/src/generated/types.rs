@@ -2,7 +2,7 @@
 use crate::facts::{Field, Index, List, Omit, Struct, Type};
 
 pub static API_ADMISSION_V1_ADMISSIONREQUEST: Struct = Struct { name: "io.k8s.api.admission.v1.AdmissionRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "kind", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONKIND), omit: Omit::Never, ..Field::BASE },
     Field { name: "resource", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONRESOURCE), omit: Omit::Never, ..Field::BASE },
     Field { name: "subResource", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -11,7 +11,7 @@ pub static API_ADMISSION_V1_ADMISSIONREQUEST: Struct = Struct { name: "io.k8s.ap
     Field { name: "requestSubResource", number: 15, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "name", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operation", number: 7, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "operation", number: 7, ty: Type::String, omit: Omit::Never, go_type: "v1.Operation", ..Field::BASE },
     Field { name: "userInfo", number: 8, ty: Type::Struct(&API_AUTHENTICATION_V1_USERINFO), omit: Omit::Never, ..Field::BASE },
     Field { name: "object", number: 9, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
     Field { name: "oldObject", number: 10, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
@@ -19,11 +19,11 @@ pub static API_ADMISSION_V1_ADMISSIONREQUEST: Struct = Struct { name: "io.k8s.ap
     Field { name: "options", number: 12, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_ADMISSION_V1_ADMISSIONRESPONSE: Struct = Struct { name: "io.k8s.api.admission.v1.AdmissionResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "allowed", number: 2, ty: Type::Bool, omit: Omit::Never, ..Field::BASE },
     Field { name: "status", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "patch", number: 4, ty: Type::Bytes, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "patchType", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "patchType", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PatchType", ..Field::BASE },
     Field { name: "auditAnnotations", number: 6, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "warnings", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -32,7 +32,7 @@ pub static API_ADMISSION_V1_ADMISSIONREVIEW: Struct = Struct { name: "io.k8s.api
     Field { name: "response", number: 2, ty: Type::Struct(&API_ADMISSION_V1_ADMISSIONRESPONSE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_ADMISSION_V1BETA1_ADMISSIONREQUEST: Struct = Struct { name: "io.k8s.api.admission.v1beta1.AdmissionRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "kind", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONKIND), omit: Omit::Never, ..Field::BASE },
     Field { name: "resource", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONRESOURCE), omit: Omit::Never, ..Field::BASE },
     Field { name: "subResource", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -41,7 +41,7 @@ pub static API_ADMISSION_V1BETA1_ADMISSIONREQUEST: Struct = Struct { name: "io.k
     Field { name: "requestSubResource", number: 15, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "name", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operation", number: 7, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "operation", number: 7, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.Operation", ..Field::BASE },
     Field { name: "userInfo", number: 8, ty: Type::Struct(&API_AUTHENTICATION_V1_USERINFO), omit: Omit::Never, ..Field::BASE },
     Field { name: "object", number: 9, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
     Field { name: "oldObject", number: 10, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
@@ -49,11 +49,11 @@ pub static API_ADMISSION_V1BETA1_ADMISSIONREQUEST: Struct = Struct { name: "io.k
     Field { name: "options", number: 12, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_ADMISSION_V1BETA1_ADMISSIONRESPONSE: Struct = Struct { name: "io.k8s.api.admission.v1beta1.AdmissionResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "allowed", number: 2, ty: Type::Bool, omit: Omit::Never, ..Field::BASE },
     Field { name: "status", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "patch", number: 4, ty: Type::Bytes, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "patchType", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "patchType", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PatchType", ..Field::BASE },
     Field { name: "auditAnnotations", number: 6, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "warnings", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -84,7 +84,7 @@ pub static API_ADMISSIONREGISTRATION_V1_MATCHRESOURCES: Struct = Struct { name: 
     Field { name: "objectSelector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resourceRules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "excludeResourceRules", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.MatchPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICY: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicy", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -112,22 +112,22 @@ pub static API_ADMISSIONREGISTRATION_V1_MUTATINGADMISSIONPOLICYSPEC: Struct = St
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "variables", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_VARIABLE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "mutations", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MUTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FailurePolicyType", ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
-    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, go_type: "v1.ReinvocationPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOK: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.MutatingWebhook", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "clientConfig", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "rules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FailurePolicyType", ..Field::BASE },
+    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.MatchPolicyType", ..Field::BASE },
     Field { name: "namespaceSelector", number: 5, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "objectSelector", number: 11, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
+    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Never, nilable: true, required: true, go_type: "v1.SideEffectClass", ..Field::BASE },
     Field { name: "timeoutSeconds", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "admissionReviewVersions", number: 8, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
-    Field { name: "reinvocationPolicy", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reinvocationPolicy", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ReinvocationPolicyType", ..Field::BASE },
     Field { name: "matchConditions", number: 12, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -139,7 +139,7 @@ pub static API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATIONLIST: Struct
     Field { name: "items", number: 2, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MUTATINGWEBHOOKCONFIGURATION)), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_MUTATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.Mutation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PatchType", default: Some("\"\""), ..Field::BASE },
     Field { name: "applyConfiguration", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_APPLYCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "jsonPatch", number: 4, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_JSONPATCH), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -155,16 +155,16 @@ pub static API_ADMISSIONREGISTRATION_V1_PARAMREF: Struct = Struct { name: "io.k8
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "selector", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ParameterNotFoundActionType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_RULE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.Rule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "apiGroups", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "apiVersions", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resources", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ScopeType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.RuleWithOperations", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "operations", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "operations", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.OperationType", ..Field::BASE },
     Field { name: "Rule", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_RULE), omit: Omit::Never, inline: true, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_SERVICEREFERENCE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.ServiceReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -193,7 +193,7 @@ pub static API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYBINDINGSPEC: St
     Field { name: "policyName", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
     Field { name: "paramRef", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_PARAMREF), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchResources", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, required: true, list: List::Set, ..Field::BASE },
+    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, required: true, go_type: "[]v1.ValidationAction", list: List::Set, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYLIST: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -203,7 +203,7 @@ pub static API_ADMISSIONREGISTRATION_V1_VALIDATINGADMISSIONPOLICYSPEC: Struct = 
     Field { name: "paramKind", number: 1, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_PARAMKIND), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "validations", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_VALIDATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FailurePolicyType", ..Field::BASE },
     Field { name: "auditAnnotations", number: 5, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_AUDITANNOTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "variables", number: 7, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_VARIABLE)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
@@ -217,11 +217,11 @@ pub static API_ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOK: Struct = Struct { nam
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "clientConfig", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1_WEBHOOKCLIENTCONFIG), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "rules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FailurePolicyType", ..Field::BASE },
+    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.MatchPolicyType", ..Field::BASE },
     Field { name: "namespaceSelector", number: 5, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "objectSelector", number: 10, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
+    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Never, nilable: true, required: true, go_type: "v1.SideEffectClass", ..Field::BASE },
     Field { name: "timeoutSeconds", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "admissionReviewVersions", number: 8, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
     Field { name: "matchConditions", number: 11, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
@@ -237,7 +237,7 @@ pub static API_ADMISSIONREGISTRATION_V1_VALIDATINGWEBHOOKCONFIGURATIONLIST: Stru
 pub static API_ADMISSIONREGISTRATION_V1_VALIDATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.Validation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "expression", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.StatusReason", ..Field::BASE },
     Field { name: "messageExpression", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1_VARIABLE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1.Variable", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
@@ -272,7 +272,7 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHRESOURCES: Struct = Struct { 
     Field { name: "objectSelector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resourceRules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "excludeResourceRules", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha1.MatchPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICY: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.MutatingAdmissionPolicy", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -300,12 +300,12 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATINGADMISSIONPOLICYSPEC: Struc
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "variables", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_VARIABLE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "mutations", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha1.FailurePolicyType", ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
-    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, go_type: "v1.ReinvocationPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_MUTATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.Mutation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.PatchType", default: Some("\"\""), ..Field::BASE },
     Field { name: "applyConfiguration", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_APPLYCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "jsonPatch", number: 4, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_JSONPATCH), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -321,7 +321,7 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_PARAMREF: Struct = Struct { name: 
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "selector", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha1.ParameterNotFoundActionType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_TYPECHECKING: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.TypeChecking", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "expressionWarnings", number: 1, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_EXPRESSIONWARNING)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -343,7 +343,7 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATINGADMISSIONPOLICYBINDINGSP
     Field { name: "policyName", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "paramRef", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_PARAMREF), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchResources", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1alpha1.ValidationAction", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATINGADMISSIONPOLICYLIST: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.ValidatingAdmissionPolicyList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -353,7 +353,7 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATINGADMISSIONPOLICYSPEC: Str
     Field { name: "paramKind", number: 1, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_PARAMKIND), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "validations", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha1.FailurePolicyType", ..Field::BASE },
     Field { name: "auditAnnotations", number: 5, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_AUDITANNOTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "variables", number: 7, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1ALPHA1_VARIABLE)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
@@ -366,7 +366,7 @@ pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATINGADMISSIONPOLICYSTATUS: S
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VALIDATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.Validation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "expression", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.StatusReason", ..Field::BASE },
     Field { name: "messageExpression", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1ALPHA1_VARIABLE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1alpha1.Variable", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -396,7 +396,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_MATCHRESOURCES: Struct = Struct { n
     Field { name: "objectSelector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resourceRules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "excludeResourceRules", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_NAMEDRULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.MatchPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICY: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.MutatingAdmissionPolicy", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -424,22 +424,22 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGADMISSIONPOLICYSPEC: Struct
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "variables", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_VARIABLE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "mutations", number: 4, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MUTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FailurePolicyType", ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
-    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "reinvocationPolicy", number: 7, ty: Type::String, omit: Omit::Empty, go_type: "v1.ReinvocationPolicyType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGWEBHOOK: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.MutatingWebhook", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "clientConfig", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_WEBHOOKCLIENTCONFIG), omit: Omit::Never, ..Field::BASE },
     Field { name: "rules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FailurePolicyType", ..Field::BASE },
+    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.MatchPolicyType", ..Field::BASE },
     Field { name: "namespaceSelector", number: 5, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "objectSelector", number: 11, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.SideEffectClass", ..Field::BASE },
     Field { name: "timeoutSeconds", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "admissionReviewVersions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "reinvocationPolicy", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reinvocationPolicy", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ReinvocationPolicyType", ..Field::BASE },
     Field { name: "matchConditions", number: 12, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGWEBHOOKCONFIGURATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.MutatingWebhookConfiguration", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -451,7 +451,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGWEBHOOKCONFIGURATIONLIST: S
     Field { name: "items", number: 2, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MUTATINGWEBHOOKCONFIGURATION)), omit: Omit::Never, nilable: true, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_MUTATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.Mutation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "patchType", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta1.PatchType", default: Some("\"\""), ..Field::BASE },
     Field { name: "applyConfiguration", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_APPLYCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "jsonPatch", number: 4, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_JSONPATCH), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -467,7 +467,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_PARAMREF: Struct = Struct { name: "
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "selector", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "parameterNotFoundAction", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.ParameterNotFoundActionType", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_SERVICEREFERENCE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.ServiceReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "namespace", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
@@ -495,7 +495,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATINGADMISSIONPOLICYBINDINGSPE
     Field { name: "policyName", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "paramRef", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_PARAMREF), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchResources", number: 3, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "validationActions", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.ValidationAction", ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATINGADMISSIONPOLICYLIST: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.ValidatingAdmissionPolicyList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -505,7 +505,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATINGADMISSIONPOLICYSPEC: Stru
     Field { name: "paramKind", number: 1, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_PARAMKIND), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConstraints", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "validations", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_VALIDATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FailurePolicyType", ..Field::BASE },
     Field { name: "auditAnnotations", number: 5, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_AUDITANNOTATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConditions", number: 6, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "variables", number: 7, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_VARIABLE)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
@@ -519,11 +519,11 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATINGWEBHOOK: Struct = Struct 
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "clientConfig", number: 2, ty: Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_WEBHOOKCLIENTCONFIG), omit: Omit::Never, ..Field::BASE },
     Field { name: "rules", number: 3, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1_RULEWITHOPERATIONS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "failurePolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FailurePolicyType", ..Field::BASE },
+    Field { name: "matchPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.MatchPolicyType", ..Field::BASE },
     Field { name: "namespaceSelector", number: 5, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "objectSelector", number: 10, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "sideEffects", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.SideEffectClass", ..Field::BASE },
     Field { name: "timeoutSeconds", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "admissionReviewVersions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "matchConditions", number: 11, ty: Type::List(&Type::Struct(&API_ADMISSIONREGISTRATION_V1BETA1_MATCHCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
@@ -539,7 +539,7 @@ pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATINGWEBHOOKCONFIGURATIONLIST:
 pub static API_ADMISSIONREGISTRATION_V1BETA1_VALIDATION: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.Validation", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "expression", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.StatusReason", ..Field::BASE },
     Field { name: "messageExpression", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_ADMISSIONREGISTRATION_V1BETA1_VARIABLE: Struct = Struct { name: "io.k8s.api.admissionregistration.v1beta1.Variable", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
@@ -562,7 +562,7 @@ pub static API_APIDISCOVERY_V2_APIGROUPDISCOVERYLIST: Struct = Struct { name: "i
 pub static API_APIDISCOVERY_V2_APIRESOURCEDISCOVERY: Struct = Struct { name: "io.k8s.api.apidiscovery.v2.APIResourceDiscovery", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "resource", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "responseKind", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONKIND), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "scope", number: 3, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "scope", number: 3, ty: Type::String, omit: Omit::Never, go_type: "v2.ResourceScope", ..Field::BASE },
     Field { name: "singularResource", number: 4, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "verbs", number: 5, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "shortNames", number: 6, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -578,7 +578,7 @@ pub static API_APIDISCOVERY_V2_APISUBRESOURCEDISCOVERY: Struct = Struct { name: 
 pub static API_APIDISCOVERY_V2_APIVERSIONDISCOVERY: Struct = Struct { name: "io.k8s.api.apidiscovery.v2.APIVersionDiscovery", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "version", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "resources", number: 2, ty: Type::List(&Type::Struct(&API_APIDISCOVERY_V2_APIRESOURCEDISCOVERY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "freshness", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "freshness", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v2.DiscoveryFreshness", ..Field::BASE },
 ] };
 pub static API_APIDISCOVERY_V2BETA1_APIGROUPDISCOVERY: Struct = Struct { name: "io.k8s.api.apidiscovery.v2beta1.APIGroupDiscovery", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -591,7 +591,7 @@ pub static API_APIDISCOVERY_V2BETA1_APIGROUPDISCOVERYLIST: Struct = Struct { nam
 pub static API_APIDISCOVERY_V2BETA1_APIRESOURCEDISCOVERY: Struct = Struct { name: "io.k8s.api.apidiscovery.v2beta1.APIResourceDiscovery", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "resource", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "responseKind", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_GROUPVERSIONKIND), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "scope", number: 3, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "scope", number: 3, ty: Type::String, omit: Omit::Never, go_type: "v2beta1.ResourceScope", ..Field::BASE },
     Field { name: "singularResource", number: 4, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "verbs", number: 5, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "shortNames", number: 6, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -607,7 +607,7 @@ pub static API_APIDISCOVERY_V2BETA1_APISUBRESOURCEDISCOVERY: Struct = Struct { n
 pub static API_APIDISCOVERY_V2BETA1_APIVERSIONDISCOVERY: Struct = Struct { name: "io.k8s.api.apidiscovery.v2beta1.APIVersionDiscovery", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "version", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "resources", number: 2, ty: Type::List(&Type::Struct(&API_APIDISCOVERY_V2BETA1_APIRESOURCEDISCOVERY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "freshness", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "freshness", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v2beta1.DiscoveryFreshness", ..Field::BASE },
 ] };
 pub static API_APISERVERINTERNAL_V1ALPHA1_SERVERSTORAGEVERSION: Struct = Struct { name: "io.k8s.api.apiserverinternal.v1alpha1.ServerStorageVersion", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "apiServerID", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
@@ -621,8 +621,8 @@ pub static API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSION: Struct = Struct { name
     Field { name: "status", number: 3, ty: Type::Struct(&API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSIONSTATUS), omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_APISERVERINTERNAL_V1ALPHA1_STORAGEVERSIONCONDITION: Struct = Struct { name: "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.StorageVersionConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "observedGeneration", number: 3, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -654,8 +654,8 @@ pub static API_APPS_V1_DAEMONSET: Struct = Struct { name: "io.k8s.api.apps.v1.Da
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1_DAEMONSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1_DAEMONSETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1.DaemonSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1.DaemonSetConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -684,7 +684,7 @@ pub static API_APPS_V1_DAEMONSETSTATUS: Struct = Struct { name: "io.k8s.api.apps
     Field { name: "conditions", number: 10, ty: Type::List(&Type::Struct(&API_APPS_V1_DAEMONSETCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
 ] };
 pub static API_APPS_V1_DAEMONSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1.DaemonSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.DaemonSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1_ROLLINGUPDATEDAEMONSET), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.apps.v1.Deployment", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -693,8 +693,8 @@ pub static API_APPS_V1_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.apps.v1.D
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1_DEPLOYMENTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1_DEPLOYMENTCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1.DeploymentCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1.DeploymentConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastUpdateTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 7, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -726,7 +726,7 @@ pub static API_APPS_V1_DEPLOYMENTSTATUS: Struct = Struct { name: "io.k8s.api.app
     Field { name: "collisionCount", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1_DEPLOYMENTSTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1.DeploymentStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.DeploymentStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1_ROLLINGUPDATEDEPLOYMENT), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1_REPLICASET: Struct = Struct { name: "io.k8s.api.apps.v1.ReplicaSet", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -735,8 +735,8 @@ pub static API_APPS_V1_REPLICASET: Struct = Struct { name: "io.k8s.api.apps.v1.R
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1_REPLICASETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1_REPLICASETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1.ReplicaSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1.ReplicaSetConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -778,8 +778,8 @@ pub static API_APPS_V1_STATEFULSET: Struct = Struct { name: "io.k8s.api.apps.v1.
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1_STATEFULSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1_STATEFULSETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1.StatefulSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1.StatefulSetConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -792,8 +792,8 @@ pub static API_APPS_V1_STATEFULSETORDINALS: Struct = Struct { name: "io.k8s.api.
     Field { name: "start", number: 1, ty: Type::Int32, omit: Omit::Never, default: Some("0"), ..Field::BASE },
 ] };
 pub static API_APPS_V1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY: Struct = Struct { name: "io.k8s.api.apps.v1.StatefulSetPersistentVolumeClaimRetentionPolicy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
+    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
 ] };
 pub static API_APPS_V1_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api.apps.v1.StatefulSetSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "replicas", number: 1, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -801,7 +801,7 @@ pub static API_APPS_V1_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api.apps
     Field { name: "template", number: 3, ty: Type::Struct(&API_CORE_V1_PODTEMPLATESPEC), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "volumeClaimTemplates", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceName", number: 5, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
-    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, go_type: "v1.PodManagementPolicyType", ..Field::BASE },
     Field { name: "updateStrategy", number: 7, ty: Type::Struct(&API_APPS_V1_STATEFULSETUPDATESTRATEGY), omit: Omit::Empty, ..Field::BASE },
     Field { name: "revisionHistoryLimit", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "minReadySeconds", number: 9, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
@@ -821,7 +821,7 @@ pub static API_APPS_V1_STATEFULSETSTATUS: Struct = Struct { name: "io.k8s.api.ap
     Field { name: "availableReplicas", number: 11, ty: Type::Int32, omit: Omit::Never, default: Some("0"), ..Field::BASE },
 ] };
 pub static API_APPS_V1_STATEFULSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1.StatefulSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.StatefulSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1_ROLLINGUPDATESTATEFULSETSTRATEGY), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_CONTROLLERREVISION: Struct = Struct { name: "io.k8s.api.apps.v1beta1.ControllerRevision", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -839,8 +839,8 @@ pub static API_APPS_V1BETA1_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.apps
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA1_DEPLOYMENTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_DEPLOYMENTCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta1.DeploymentCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.DeploymentConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastUpdateTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 7, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -878,7 +878,7 @@ pub static API_APPS_V1BETA1_DEPLOYMENTSTATUS: Struct = Struct { name: "io.k8s.ap
     Field { name: "collisionCount", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_DEPLOYMENTSTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1beta1.DeploymentStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeploymentStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1BETA1_ROLLINGUPDATEDEPLOYMENT), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_ROLLBACKCONFIG: Struct = Struct { name: "io.k8s.api.apps.v1beta1.RollbackConfig", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -911,8 +911,8 @@ pub static API_APPS_V1BETA1_STATEFULSET: Struct = Struct { name: "io.k8s.api.app
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA1_STATEFULSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_STATEFULSETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta1.StatefulSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.StatefulSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -925,8 +925,8 @@ pub static API_APPS_V1BETA1_STATEFULSETORDINALS: Struct = Struct { name: "io.k8s
     Field { name: "start", number: 1, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY: Struct = Struct { name: "io.k8s.api.apps.v1beta1.StatefulSetPersistentVolumeClaimRetentionPolicy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
+    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api.apps.v1beta1.StatefulSetSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "replicas", number: 1, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -934,7 +934,7 @@ pub static API_APPS_V1BETA1_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api
     Field { name: "template", number: 3, ty: Type::Struct(&API_CORE_V1_PODTEMPLATESPEC), omit: Omit::Never, ..Field::BASE },
     Field { name: "volumeClaimTemplates", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceName", number: 5, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.PodManagementPolicyType", ..Field::BASE },
     Field { name: "updateStrategy", number: 7, ty: Type::Struct(&API_APPS_V1BETA1_STATEFULSETUPDATESTRATEGY), omit: Omit::Empty, ..Field::BASE },
     Field { name: "revisionHistoryLimit", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "minReadySeconds", number: 9, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
@@ -954,7 +954,7 @@ pub static API_APPS_V1BETA1_STATEFULSETSTATUS: Struct = Struct { name: "io.k8s.a
     Field { name: "availableReplicas", number: 11, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA1_STATEFULSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1beta1.StatefulSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.StatefulSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1BETA1_ROLLINGUPDATESTATEFULSETSTRATEGY), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_CONTROLLERREVISION: Struct = Struct { name: "io.k8s.api.apps.v1beta2.ControllerRevision", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -972,8 +972,8 @@ pub static API_APPS_V1BETA2_DAEMONSET: Struct = Struct { name: "io.k8s.api.apps.
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA2_DAEMONSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_DAEMONSETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta2.DaemonSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.DaemonSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1002,7 +1002,7 @@ pub static API_APPS_V1BETA2_DAEMONSETSTATUS: Struct = Struct { name: "io.k8s.api
     Field { name: "conditions", number: 10, ty: Type::List(&Type::Struct(&API_APPS_V1BETA2_DAEMONSETCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_DAEMONSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1beta2.DaemonSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DaemonSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1BETA2_ROLLINGUPDATEDAEMONSET), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.apps.v1beta2.Deployment", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -1011,8 +1011,8 @@ pub static API_APPS_V1BETA2_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.apps
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA2_DEPLOYMENTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_DEPLOYMENTCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta2.DeploymentCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.DeploymentConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastUpdateTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 7, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1044,7 +1044,7 @@ pub static API_APPS_V1BETA2_DEPLOYMENTSTATUS: Struct = Struct { name: "io.k8s.ap
     Field { name: "collisionCount", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_DEPLOYMENTSTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1beta2.DeploymentStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DeploymentStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1BETA2_ROLLINGUPDATEDEPLOYMENT), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_REPLICASET: Struct = Struct { name: "io.k8s.api.apps.v1beta2.ReplicaSet", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -1053,8 +1053,8 @@ pub static API_APPS_V1BETA2_REPLICASET: Struct = Struct { name: "io.k8s.api.apps
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA2_REPLICASETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_REPLICASETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta2.ReplicaSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.ReplicaSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1109,8 +1109,8 @@ pub static API_APPS_V1BETA2_STATEFULSET: Struct = Struct { name: "io.k8s.api.app
     Field { name: "status", number: 3, ty: Type::Struct(&API_APPS_V1BETA2_STATEFULSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_STATEFULSETCONDITION: Struct = Struct { name: "io.k8s.api.apps.v1beta2.StatefulSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.StatefulSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1123,8 +1123,8 @@ pub static API_APPS_V1BETA2_STATEFULSETORDINALS: Struct = Struct { name: "io.k8s
     Field { name: "start", number: 1, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_STATEFULSETPERSISTENTVOLUMECLAIMRETENTIONPOLICY: Struct = Struct { name: "io.k8s.api.apps.v1beta2.StatefulSetPersistentVolumeClaimRetentionPolicy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "whenDeleted", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
+    Field { name: "whenScaled", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.PersistentVolumeClaimRetentionPolicyType", ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api.apps.v1beta2.StatefulSetSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "replicas", number: 1, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1132,7 +1132,7 @@ pub static API_APPS_V1BETA2_STATEFULSETSPEC: Struct = Struct { name: "io.k8s.api
     Field { name: "template", number: 3, ty: Type::Struct(&API_CORE_V1_PODTEMPLATESPEC), omit: Omit::Never, ..Field::BASE },
     Field { name: "volumeClaimTemplates", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceName", number: 5, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "podManagementPolicy", number: 6, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.PodManagementPolicyType", ..Field::BASE },
     Field { name: "updateStrategy", number: 7, ty: Type::Struct(&API_APPS_V1BETA2_STATEFULSETUPDATESTRATEGY), omit: Omit::Empty, ..Field::BASE },
     Field { name: "revisionHistoryLimit", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "minReadySeconds", number: 9, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
@@ -1152,14 +1152,14 @@ pub static API_APPS_V1BETA2_STATEFULSETSTATUS: Struct = Struct { name: "io.k8s.a
     Field { name: "availableReplicas", number: 11, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_APPS_V1BETA2_STATEFULSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.apps.v1beta2.StatefulSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.StatefulSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_APPS_V1BETA2_ROLLINGUPDATESTATEFULSETSTRATEGY), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_AUTHENTICATION_V1_BOUNDOBJECTREFERENCE: Struct = Struct { name: "io.k8s.api.authentication.v1.BoundObjectReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "apiVersion", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "name", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "types.UID", ..Field::BASE },
 ] };
 pub static API_AUTHENTICATION_V1_SELFSUBJECTREVIEW: Struct = Struct { name: "io.k8s.api.authentication.v1.SelfSubjectReview", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -1177,7 +1177,7 @@ pub static API_AUTHENTICATION_V1_TOKENREQUESTSPEC: Struct = Struct { name: "io.k
     Field { name: "audiences", number: 1, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "expirationSeconds", number: 4, ty: Type::Int64, omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "boundObjectRef", number: 3, ty: Type::Struct(&API_AUTHENTICATION_V1_BOUNDOBJECTREFERENCE), omit: Omit::Never, nilable: true, ..Field::BASE },
-    Field { name: "attestations", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "attestations", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1.AttestationValue", ..Field::BASE },
 ] };
 pub static API_AUTHENTICATION_V1_TOKENREQUESTSTATUS: Struct = Struct { name: "io.k8s.api.authentication.v1.TokenRequestStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "token", number: 1, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
@@ -1202,7 +1202,7 @@ pub static API_AUTHENTICATION_V1_USERINFO: Struct = Struct { name: "io.k8s.api.a
     Field { name: "username", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "groups", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 4, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 4, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1.ExtraValue", ..Field::BASE },
 ] };
 pub static API_AUTHENTICATION_V1ALPHA1_SELFSUBJECTREVIEW: Struct = Struct { name: "io.k8s.api.authentication.v1alpha1.SelfSubjectReview", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -1237,7 +1237,7 @@ pub static API_AUTHENTICATION_V1BETA1_USERINFO: Struct = Struct { name: "io.k8s.
     Field { name: "username", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "groups", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 4, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 4, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1beta1.ExtraValue", ..Field::BASE },
 ] };
 pub static API_AUTHORIZATION_V1_FIELDSELECTORATTRIBUTES: Struct = Struct { name: "io.k8s.api.authorization.v1.FieldSelectorAttributes", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "rawSelector", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1304,7 +1304,7 @@ pub static API_AUTHORIZATION_V1_SUBJECTACCESSREVIEWSPEC: Struct = Struct { name:
     Field { name: "nonResourceAttributes", number: 2, ty: Type::Struct(&API_AUTHORIZATION_V1_NONRESOURCEATTRIBUTES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "user", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "groups", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1.ExtraValue", ..Field::BASE },
     Field { name: "uid", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_AUTHORIZATION_V1_SUBJECTACCESSREVIEWSTATUS: Struct = Struct { name: "io.k8s.api.authorization.v1.SubjectAccessReviewStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -1376,7 +1376,7 @@ pub static API_AUTHORIZATION_V1BETA1_SUBJECTACCESSREVIEWSPEC: Struct = Struct { 
     Field { name: "nonResourceAttributes", number: 2, ty: Type::Struct(&API_AUTHORIZATION_V1BETA1_NONRESOURCEATTRIBUTES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "user", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "group", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 5, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1beta1.ExtraValue", ..Field::BASE },
     Field { name: "uid", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_AUTHORIZATION_V1BETA1_SUBJECTACCESSREVIEWSTATUS: Struct = Struct { name: "io.k8s.api.authorization.v1beta1.SubjectAccessReviewStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -1431,12 +1431,12 @@ pub static API_AUTOSCALING_V1_SCALESTATUS: Struct = Struct { name: "io.k8s.api.a
     Field { name: "selector", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_CONTAINERRESOURCEMETRICSOURCE: Struct = Struct { name: "io.k8s.api.autoscaling.v2.ContainerResourceMetricSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "target", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICTARGET), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "container", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_CONTAINERRESOURCEMETRICSTATUS: Struct = Struct { name: "io.k8s.api.autoscaling.v2.ContainerResourceMetricStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "current", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICVALUESTATUS), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "container", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
@@ -1454,13 +1454,13 @@ pub static API_AUTOSCALING_V2_EXTERNALMETRICSTATUS: Struct = Struct { name: "io.
     Field { name: "current", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICVALUESTATUS), omit: Omit::Never, required: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_HPASCALINGPOLICY: Struct = Struct { name: "io.k8s.api.autoscaling.v2.HPAScalingPolicy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v2.HPAScalingPolicyType", default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
     Field { name: "periodSeconds", number: 3, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_HPASCALINGRULES: Struct = Struct { name: "io.k8s.api.autoscaling.v2.HPAScalingRules", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "stabilizationWindowSeconds", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "selectPolicy", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "selectPolicy", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v2.ScalingPolicySelect", ..Field::BASE },
     Field { name: "policies", number: 2, ty: Type::List(&Type::Struct(&API_AUTOSCALING_V2_HPASCALINGPOLICY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "tolerance", number: 4, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -1474,8 +1474,8 @@ pub static API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALERBEHAVIOR: Struct = Struct {
     Field { name: "scaleDown", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_HPASCALINGRULES), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_HORIZONTALPODAUTOSCALERCONDITION: Struct = Struct { name: "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v2.HorizontalPodAutoscalerConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1505,7 +1505,7 @@ pub static API_AUTOSCALING_V2_METRICIDENTIFIER: Struct = Struct { name: "io.k8s.
     Field { name: "selector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_METRICSPEC: Struct = Struct { name: "io.k8s.api.autoscaling.v2.MetricSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v2.MetricSourceType", default: Some("\"\""), ..Field::BASE },
     Field { name: "object", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_OBJECTMETRICSOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "pods", number: 3, ty: Type::Struct(&API_AUTOSCALING_V2_PODSMETRICSOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resource", number: 4, ty: Type::Struct(&API_AUTOSCALING_V2_RESOURCEMETRICSOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1513,7 +1513,7 @@ pub static API_AUTOSCALING_V2_METRICSPEC: Struct = Struct { name: "io.k8s.api.au
     Field { name: "external", number: 5, ty: Type::Struct(&API_AUTOSCALING_V2_EXTERNALMETRICSOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_METRICSTATUS: Struct = Struct { name: "io.k8s.api.autoscaling.v2.MetricStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v2.MetricSourceType", default: Some("\"\""), ..Field::BASE },
     Field { name: "object", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_OBJECTMETRICSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "pods", number: 3, ty: Type::Struct(&API_AUTOSCALING_V2_PODSMETRICSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resource", number: 4, ty: Type::Struct(&API_AUTOSCALING_V2_RESOURCEMETRICSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1521,7 +1521,7 @@ pub static API_AUTOSCALING_V2_METRICSTATUS: Struct = Struct { name: "io.k8s.api.
     Field { name: "external", number: 5, ty: Type::Struct(&API_AUTOSCALING_V2_EXTERNALMETRICSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_METRICTARGET: Struct = Struct { name: "io.k8s.api.autoscaling.v2.MetricTarget", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v2.MetricTargetType", default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "averageValue", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "averageUtilization", number: 4, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1550,11 +1550,11 @@ pub static API_AUTOSCALING_V2_PODSMETRICSTATUS: Struct = Struct { name: "io.k8s.
     Field { name: "current", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICVALUESTATUS), omit: Omit::Never, required: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_RESOURCEMETRICSOURCE: Struct = Struct { name: "io.k8s.api.autoscaling.v2.ResourceMetricSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "target", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICTARGET), omit: Omit::Never, required: true, ..Field::BASE },
 ] };
 pub static API_AUTOSCALING_V2_RESOURCEMETRICSTATUS: Struct = Struct { name: "io.k8s.api.autoscaling.v2.ResourceMetricStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "current", number: 2, ty: Type::Struct(&API_AUTOSCALING_V2_METRICVALUESTATUS), omit: Omit::Never, required: true, ..Field::BASE },
 ] };
 pub static API_BATCH_V1_CRONJOB: Struct = Struct { name: "io.k8s.api.batch.v1.CronJob", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -1570,7 +1570,7 @@ pub static API_BATCH_V1_CRONJOBSPEC: Struct = Struct { name: "io.k8s.api.batch.v
     Field { name: "schedule", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "timeZone", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "startingDeadlineSeconds", number: 2, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "concurrencyPolicy", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "concurrencyPolicy", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.ConcurrencyPolicy", ..Field::BASE },
     Field { name: "suspend", number: 4, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "jobTemplate", number: 5, ty: Type::Struct(&API_BATCH_V1_JOBTEMPLATESPEC), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "successfulJobsHistoryLimit", number: 6, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1587,8 +1587,8 @@ pub static API_BATCH_V1_JOB: Struct = Struct { name: "io.k8s.api.batch.v1.Job", 
     Field { name: "status", number: 3, ty: Type::Struct(&API_BATCH_V1_JOBSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_BATCH_V1_JOBCONDITION: Struct = Struct { name: "io.k8s.api.batch.v1.JobCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.JobConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastProbeTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -1617,9 +1617,9 @@ pub static API_BATCH_V1_JOBSPEC: Struct = Struct { name: "io.k8s.api.batch.v1.Jo
     Field { name: "manualSelector", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "template", number: 6, ty: Type::Struct(&API_CORE_V1_PODTEMPLATESPEC), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "ttlSecondsAfterFinished", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "completionMode", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "completionMode", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.CompletionMode", ..Field::BASE },
     Field { name: "suspend", number: 10, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "podReplacementPolicy", number: 14, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "podReplacementPolicy", number: 14, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PodReplacementPolicy", ..Field::BASE },
     Field { name: "managedBy", number: 15, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "scheduling", number: 17, ty: Type::Struct(&API_BATCH_V1_JOBSCHEDULINGCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -1645,15 +1645,15 @@ pub static API_BATCH_V1_PODFAILUREPOLICY: Struct = Struct { name: "io.k8s.api.ba
 ] };
 pub static API_BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT: Struct = Struct { name: "io.k8s.api.batch.v1.PodFailurePolicyOnExitCodesRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "containerName", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PodFailurePolicyOnExitCodesOperator", default: Some("\"\""), ..Field::BASE },
     Field { name: "values", number: 3, ty: Type::List(&Type::Int32), omit: Omit::Never, nilable: true, required: true, list: List::Set, ..Field::BASE },
 ] };
 pub static API_BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN: Struct = Struct { name: "io.k8s.api.batch.v1.PodFailurePolicyOnPodConditionsPattern", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PodConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_BATCH_V1_PODFAILUREPOLICYRULE: Struct = Struct { name: "io.k8s.api.batch.v1.PodFailurePolicyRule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "action", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "action", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PodFailurePolicyAction", default: Some("\"\""), ..Field::BASE },
     Field { name: "onExitCodes", number: 2, ty: Type::Struct(&API_BATCH_V1_PODFAILUREPOLICYONEXITCODESREQUIREMENT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "onPodConditions", number: 3, ty: Type::List(&Type::Struct(&API_BATCH_V1_PODFAILUREPOLICYONPODCONDITIONSPATTERN)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -1665,8 +1665,8 @@ pub static API_BATCH_V1_SUCCESSPOLICYRULE: Struct = Struct { name: "io.k8s.api.b
     Field { name: "succeededCount", number: 2, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_BATCH_V1_UNCOUNTEDTERMINATEDPODS: Struct = Struct { name: "io.k8s.api.batch.v1.UncountedTerminatedPods", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "succeeded", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
-    Field { name: "failed", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "succeeded", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]types.UID", list: List::Set, ..Field::BASE },
+    Field { name: "failed", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]types.UID", list: List::Set, ..Field::BASE },
 ] };
 pub static API_BATCH_V1BETA1_CRONJOB: Struct = Struct { name: "io.k8s.api.batch.v1beta1.CronJob", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -1681,7 +1681,7 @@ pub static API_BATCH_V1BETA1_CRONJOBSPEC: Struct = Struct { name: "io.k8s.api.ba
     Field { name: "schedule", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "timeZone", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "startingDeadlineSeconds", number: 2, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "concurrencyPolicy", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "concurrencyPolicy", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.ConcurrencyPolicy", ..Field::BASE },
     Field { name: "suspend", number: 4, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "jobTemplate", number: 5, ty: Type::Struct(&API_BATCH_V1BETA1_JOBTEMPLATESPEC), omit: Omit::Never, ..Field::BASE },
     Field { name: "successfulJobsHistoryLimit", number: 6, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1702,8 +1702,8 @@ pub static API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUEST: Struct = Struct { name
     Field { name: "status", number: 3, ty: Type::Struct(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION: Struct = Struct { name: "io.k8s.api.certificates.v1.CertificateSigningRequestCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 6, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.RequestConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 6, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "reason", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastUpdateTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
@@ -1717,11 +1717,11 @@ pub static API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSPEC: Struct = Struct { 
     Field { name: "request", number: 1, ty: Type::Bytes, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
     Field { name: "signerName", number: 7, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "expirationSeconds", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "usages", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "usages", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.KeyUsage", ..Field::BASE },
     Field { name: "username", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "uid", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "groups", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 6, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 6, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1.ExtraValue", ..Field::BASE },
 ] };
 pub static API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTSTATUS: Struct = Struct { name: "io.k8s.api.certificates.v1.CertificateSigningRequestStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&API_CERTIFICATES_V1_CERTIFICATESIGNINGREQUESTCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), ..Field::BASE },
@@ -1751,11 +1751,11 @@ pub static API_CERTIFICATES_V1_PODCERTIFICATEREQUESTLIST: Struct = Struct { name
 pub static API_CERTIFICATES_V1_PODCERTIFICATEREQUESTSPEC: Struct = Struct { name: "io.k8s.api.certificates.v1.PodCertificateRequestSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "signerName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "podName", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "podUID", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "podUID", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
     Field { name: "serviceAccountName", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "serviceAccountUID", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "nodeName", number: 6, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "nodeUID", number: 7, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "serviceAccountUID", number: 5, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
+    Field { name: "nodeName", number: 6, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.NodeName", default: Some("\"\""), ..Field::BASE },
+    Field { name: "nodeUID", number: 7, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
     Field { name: "maxExpirationSeconds", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, default: Some("86400"), ..Field::BASE },
     Field { name: "stubPKCS10Request", number: 12, ty: Type::Bytes, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
     Field { name: "unverifiedUserAnnotations", number: 11, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1785,8 +1785,8 @@ pub static API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUEST: Struct = Struct {
     Field { name: "status", number: 3, ty: Type::Struct(&API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUESTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUESTCONDITION: Struct = Struct { name: "io.k8s.api.certificates.v1beta1.CertificateSigningRequestCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 6, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.RequestConditionType", ..Field::BASE },
+    Field { name: "status", number: 6, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "reason", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastUpdateTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
@@ -1800,11 +1800,11 @@ pub static API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUESTSPEC: Struct = Stru
     Field { name: "request", number: 1, ty: Type::Bytes, omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "signerName", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "expirationSeconds", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "usages", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "usages", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.KeyUsage", ..Field::BASE },
     Field { name: "username", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "uid", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "groups", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "extra", number: 6, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "extra", number: 6, ty: Type::Map(&Type::Wrapped(&Type::String)), omit: Omit::Empty, nilable: true, go_type: "map[string]v1beta1.ExtraValue", ..Field::BASE },
 ] };
 pub static API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUESTSTATUS: Struct = Struct { name: "io.k8s.api.certificates.v1beta1.CertificateSigningRequestStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&API_CERTIFICATES_V1BETA1_CERTIFICATESIGNINGREQUESTCONDITION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -1834,11 +1834,11 @@ pub static API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUESTLIST: Struct = Struct {
 pub static API_CERTIFICATES_V1BETA1_PODCERTIFICATEREQUESTSPEC: Struct = Struct { name: "io.k8s.api.certificates.v1beta1.PodCertificateRequestSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "signerName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "podName", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "podUID", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "podUID", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
     Field { name: "serviceAccountName", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "serviceAccountUID", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "nodeName", number: 6, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "nodeUID", number: 7, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "serviceAccountUID", number: 5, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
+    Field { name: "nodeName", number: 6, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.NodeName", default: Some("\"\""), ..Field::BASE },
+    Field { name: "nodeUID", number: 7, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
     Field { name: "maxExpirationSeconds", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, default: Some("86400"), ..Field::BASE },
     Field { name: "pkixPublicKey", number: 9, ty: Type::Bytes, omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "proofOfPossession", number: 10, ty: Type::Bytes, omit: Omit::Never, nilable: true, ..Field::BASE },
@@ -1866,7 +1866,7 @@ pub static API_COORDINATION_V1_LEASESPEC: Struct = Struct { name: "io.k8s.api.co
     Field { name: "acquireTime", number: 3, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "renewTime", number: 4, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "leaseTransitions", number: 5, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.CoordinatedLeaseStrategy", ..Field::BASE },
     Field { name: "preferredHolder", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_COORDINATION_V1ALPHA2_LEASECANDIDATE: Struct = Struct { name: "io.k8s.api.coordination.v1alpha2.LeaseCandidate", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -1883,7 +1883,7 @@ pub static API_COORDINATION_V1ALPHA2_LEASECANDIDATESPEC: Struct = Struct { name:
     Field { name: "renewTime", number: 3, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "binaryVersion", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "emulationVersion", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
+    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.CoordinatedLeaseStrategy", ..Field::BASE },
 ] };
 pub static API_COORDINATION_V1BETA1_LEASE: Struct = Struct { name: "io.k8s.api.coordination.v1beta1.Lease", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -1903,7 +1903,7 @@ pub static API_COORDINATION_V1BETA1_LEASECANDIDATESPEC: Struct = Struct { name: 
     Field { name: "renewTime", number: 3, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "binaryVersion", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "emulationVersion", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
+    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.CoordinatedLeaseStrategy", ..Field::BASE },
 ] };
 pub static API_COORDINATION_V1BETA1_LEASELIST: Struct = Struct { name: "io.k8s.api.coordination.v1beta1.LeaseList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -1915,7 +1915,7 @@ pub static API_COORDINATION_V1BETA1_LEASESPEC: Struct = Struct { name: "io.k8s.a
     Field { name: "acquireTime", number: 3, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "renewTime", number: 4, ty: Type::MicroTime, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "leaseTransitions", number: 5, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "strategy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.CoordinatedLeaseStrategy", ..Field::BASE },
     Field { name: "preferredHolder", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_AWSELASTICBLOCKSTOREVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -1930,20 +1930,20 @@ pub static API_CORE_V1_AFFINITY: Struct = Struct { name: "io.k8s.api.core.v1.Aff
     Field { name: "podAntiAffinity", number: 3, ty: Type::Struct(&API_CORE_V1_PODANTIAFFINITY), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_APPARMORPROFILE: Struct = Struct { name: "io.k8s.api.core.v1.AppArmorProfile", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.AppArmorProfileType", default: Some("\"\""), ..Field::BASE },
     Field { name: "localhostProfile", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_ATTACHEDVOLUME: Struct = Struct { name: "io.k8s.api.core.v1.AttachedVolume", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.UniqueVolumeName", default: Some("\"\""), ..Field::BASE },
     Field { name: "devicePath", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_AZUREDISKVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.AzureDiskVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "diskName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "diskURI", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "cachingMode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, default: Some("\"ReadWrite\""), ..Field::BASE },
+    Field { name: "cachingMode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.AzureDataDiskCachingMode", default: Some("\"ReadWrite\""), ..Field::BASE },
     Field { name: "fsType", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, default: Some("\"ext4\""), ..Field::BASE },
     Field { name: "readOnly", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, default: Some("false"), ..Field::BASE },
-    Field { name: "kind", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, default: Some("\"Shared\""), ..Field::BASE },
+    Field { name: "kind", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.AzureDataDiskKind", default: Some("\"Shared\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_AZUREFILEPERSISTENTVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.AzureFilePersistentVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "secretName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -1980,8 +1980,8 @@ pub static API_CORE_V1_CSIVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core
     Field { name: "nodePublishSecretRef", number: 5, ty: Type::Struct(&API_CORE_V1_LOCALOBJECTREFERENCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_CAPABILITIES: Struct = Struct { name: "io.k8s.api.core.v1.Capabilities", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "add", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "drop", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "add", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.Capability", ..Field::BASE },
+    Field { name: "drop", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.Capability", ..Field::BASE },
 ] };
 pub static API_CORE_V1_CEPHFSPERSISTENTVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.CephFSPersistentVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "monitors", number: 1, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
@@ -2023,8 +2023,8 @@ pub static API_CORE_V1_CLUSTERTRUSTBUNDLEPROJECTION: Struct = Struct { name: "io
     Field { name: "user", number: 6, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_COMPONENTCONDITION: Struct = Struct { name: "io.k8s.api.core.v1.ComponentCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ComponentConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "error", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
@@ -2058,7 +2058,7 @@ pub static API_CORE_V1_CONFIGMAPLIST: Struct = Struct { name: "io.k8s.api.core.v
 pub static API_CORE_V1_CONFIGMAPNODECONFIGSOURCE: Struct = Struct { name: "io.k8s.api.core.v1.ConfigMapNodeConfigSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "namespace", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "name", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "uid", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "types.UID", ..Field::BASE },
     Field { name: "resourceVersion", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "kubeletConfigKey", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
@@ -2085,7 +2085,7 @@ pub static API_CORE_V1_CONTAINER: Struct = Struct { name: "io.k8s.api.core.v1.Co
     Field { name: "env", number: 7, ty: Type::List(&Type::Struct(&API_CORE_V1_ENVVAR)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "resources", number: 8, ty: Type::Struct(&API_CORE_V1_RESOURCEREQUIREMENTS), omit: Omit::Empty, ..Field::BASE },
     Field { name: "resizePolicy", number: 23, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERRESIZEPOLICY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "restartPolicy", number: 24, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "restartPolicy", number: 24, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ContainerRestartPolicy", ..Field::BASE },
     Field { name: "restartPolicyRules", number: 25, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERRESTARTRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "volumeMounts", number: 9, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUMEMOUNT)), omit: Omit::Empty, nilable: true, list: List::Map(&["mountPath"]), patch_strategy: "merge", patch_merge_key: "mountPath", ..Field::BASE },
     Field { name: "volumeDevices", number: 21, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUMEDEVICE)), omit: Omit::Empty, nilable: true, list: List::Map(&["devicePath"]), patch_strategy: "merge", patch_merge_key: "devicePath", ..Field::BASE },
@@ -2094,8 +2094,8 @@ pub static API_CORE_V1_CONTAINER: Struct = Struct { name: "io.k8s.api.core.v1.Co
     Field { name: "startupProbe", number: 22, ty: Type::Struct(&API_CORE_V1_PROBE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "lifecycle", number: 12, ty: Type::Struct(&API_CORE_V1_LIFECYCLE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "terminationMessagePath", number: 13, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "terminationMessagePolicy", number: 20, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "imagePullPolicy", number: 14, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "terminationMessagePolicy", number: 20, ty: Type::String, omit: Omit::Empty, go_type: "v1.TerminationMessagePolicy", ..Field::BASE },
+    Field { name: "imagePullPolicy", number: 14, ty: Type::String, omit: Omit::Empty, go_type: "v1.PullPolicy", ..Field::BASE },
     Field { name: "securityContext", number: 15, ty: Type::Struct(&API_CORE_V1_SECURITYCONTEXT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "stdin", number: 16, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "stdinOnce", number: 17, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
@@ -2114,19 +2114,19 @@ pub static API_CORE_V1_CONTAINERPORT: Struct = Struct { name: "io.k8s.api.core.v
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "hostPort", number: 2, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
     Field { name: "containerPort", number: 3, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
-    Field { name: "protocol", number: 4, ty: Type::String, omit: Omit::Empty, default: Some("\"TCP\""), ..Field::BASE },
+    Field { name: "protocol", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.Protocol", default: Some("\"TCP\""), ..Field::BASE },
     Field { name: "hostIP", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_CONTAINERRESIZEPOLICY: Struct = Struct { name: "io.k8s.api.core.v1.ContainerResizePolicy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "resourceName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "restartPolicy", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "resourceName", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
+    Field { name: "restartPolicy", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceResizeRestartPolicy", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_CONTAINERRESTARTRULE: Struct = Struct { name: "io.k8s.api.core.v1.ContainerRestartRule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "action", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
+    Field { name: "action", number: 1, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.ContainerRestartRuleAction", ..Field::BASE },
     Field { name: "exitCodes", number: 2, ty: Type::Struct(&API_CORE_V1_CONTAINERRESTARTRULEONEXITCODES), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_CONTAINERRESTARTRULEONEXITCODES: Struct = Struct { name: "io.k8s.api.core.v1.ContainerRestartRuleOnExitCodes", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "operator", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
+    Field { name: "operator", number: 1, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.ContainerRestartRuleOnExitCodesOperator", ..Field::BASE },
     Field { name: "values", number: 2, ty: Type::List(&Type::Int32), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
 ] };
 pub static API_CORE_V1_CONTAINERSTATE: Struct = Struct { name: "io.k8s.api.core.v1.ContainerState", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -2160,12 +2160,12 @@ pub static API_CORE_V1_CONTAINERSTATUS: Struct = Struct { name: "io.k8s.api.core
     Field { name: "imageID", number: 7, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "containerID", number: 8, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "started", number: 9, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocatedResources", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "allocatedResources", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "resources", number: 11, ty: Type::Struct(&API_CORE_V1_RESOURCEREQUIREMENTS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "volumeMounts", number: 12, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUMEMOUNTSTATUS)), omit: Omit::Empty, nilable: true, list: List::Map(&["mountPath"]), patch_strategy: "merge", patch_merge_key: "mountPath", ..Field::BASE },
     Field { name: "user", number: 13, ty: Type::Struct(&API_CORE_V1_CONTAINERUSER), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allocatedResourcesStatus", number: 14, ty: Type::List(&Type::Struct(&API_CORE_V1_RESOURCESTATUS)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
-    Field { name: "stopSignal", number: 15, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "stopSignal", number: 15, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Signal", ..Field::BASE },
 ] };
 pub static API_CORE_V1_CONTAINERUSER: Struct = Struct { name: "io.k8s.api.core.v1.ContainerUser", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "linux", number: 1, ty: Type::Struct(&API_CORE_V1_LINUXCONTAINERUSER), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2189,7 +2189,7 @@ pub static API_CORE_V1_DOWNWARDAPIVOLUMESOURCE: Struct = Struct { name: "io.k8s.
     Field { name: "defaultUser", number: 3, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_EMPTYDIRVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.EmptyDirVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "medium", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "medium", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.StorageMedium", ..Field::BASE },
     Field { name: "sizeLimit", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "mode", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -2202,7 +2202,7 @@ pub static API_CORE_V1_ENDPOINTADDRESS: Struct = Struct { name: "io.k8s.api.core
 pub static API_CORE_V1_ENDPOINTPORT: Struct = Struct { name: "io.k8s.api.core.v1.EndpointPort", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "port", number: 2, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
-    Field { name: "protocol", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "protocol", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "appProtocol", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_ENDPOINTSUBSET: Struct = Struct { name: "io.k8s.api.core.v1.EndpointSubset", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -2250,7 +2250,7 @@ pub static API_CORE_V1_EPHEMERALCONTAINERCOMMON: Struct = Struct { name: "io.k8s
     Field { name: "env", number: 7, ty: Type::List(&Type::Struct(&API_CORE_V1_ENVVAR)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "resources", number: 8, ty: Type::Struct(&API_CORE_V1_RESOURCEREQUIREMENTS), omit: Omit::Empty, ..Field::BASE },
     Field { name: "resizePolicy", number: 23, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERRESIZEPOLICY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "restartPolicy", number: 24, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "restartPolicy", number: 24, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ContainerRestartPolicy", ..Field::BASE },
     Field { name: "restartPolicyRules", number: 25, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERRESTARTRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "volumeMounts", number: 9, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUMEMOUNT)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "mountPath", ..Field::BASE },
     Field { name: "volumeDevices", number: 21, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUMEDEVICE)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "devicePath", ..Field::BASE },
@@ -2259,8 +2259,8 @@ pub static API_CORE_V1_EPHEMERALCONTAINERCOMMON: Struct = Struct { name: "io.k8s
     Field { name: "startupProbe", number: 22, ty: Type::Struct(&API_CORE_V1_PROBE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "lifecycle", number: 12, ty: Type::Struct(&API_CORE_V1_LIFECYCLE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "terminationMessagePath", number: 13, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "terminationMessagePolicy", number: 20, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "imagePullPolicy", number: 14, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "terminationMessagePolicy", number: 20, ty: Type::String, omit: Omit::Empty, go_type: "v1.TerminationMessagePolicy", ..Field::BASE },
+    Field { name: "imagePullPolicy", number: 14, ty: Type::String, omit: Omit::Empty, go_type: "v1.PullPolicy", ..Field::BASE },
     Field { name: "securityContext", number: 15, ty: Type::Struct(&API_CORE_V1_SECURITYCONTEXT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "stdin", number: 16, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "stdinOnce", number: 17, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
@@ -2345,7 +2345,7 @@ pub static API_CORE_V1_GCEPERSISTENTDISKVOLUMESOURCE: Struct = Struct { name: "i
 pub static API_CORE_V1_GRPCACTION: Struct = Struct { name: "io.k8s.api.core.v1.GRPCAction", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "port", number: 1, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
     Field { name: "service", number: 2, ty: Type::String, omit: Omit::Never, nilable: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "mode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "mode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.GRPCProbeMode", ..Field::BASE },
 ] };
 pub static API_CORE_V1_GITREPOVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.GitRepoVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "repository", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -2367,9 +2367,9 @@ pub static API_CORE_V1_HTTPGETACTION: Struct = Struct { name: "io.k8s.api.core.v
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "port", number: 2, ty: Type::IntOrString, omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "host", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "scheme", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "scheme", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.URIScheme", ..Field::BASE },
     Field { name: "httpHeaders", number: 5, ty: Type::List(&Type::Struct(&API_CORE_V1_HTTPHEADER)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "protocol", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "protocol", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.HTTPProtocol", ..Field::BASE },
 ] };
 pub static API_CORE_V1_HTTPHEADER: Struct = Struct { name: "io.k8s.api.core.v1.HTTPHeader", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -2384,7 +2384,7 @@ pub static API_CORE_V1_HOSTIP: Struct = Struct { name: "io.k8s.api.core.v1.HostI
 ] };
 pub static API_CORE_V1_HOSTPATHVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.HostPathVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "type", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "type", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.HostPathType", ..Field::BASE },
 ] };
 pub static API_CORE_V1_ISCSIPERSISTENTVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.ISCSIPersistentVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "targetPortal", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -2414,7 +2414,7 @@ pub static API_CORE_V1_ISCSIVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.co
 ] };
 pub static API_CORE_V1_IMAGEVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.ImageVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "reference", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "pullPolicy", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "pullPolicy", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.PullPolicy", ..Field::BASE },
 ] };
 pub static API_CORE_V1_IMAGEVOLUMESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.ImageVolumeStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "imageRef", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
@@ -2428,7 +2428,7 @@ pub static API_CORE_V1_KEYTOPATH: Struct = Struct { name: "io.k8s.api.core.v1.Ke
 pub static API_CORE_V1_LIFECYCLE: Struct = Struct { name: "io.k8s.api.core.v1.Lifecycle", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "postStart", number: 1, ty: Type::Struct(&API_CORE_V1_LIFECYCLEHANDLER), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "preStop", number: 2, ty: Type::Struct(&API_CORE_V1_LIFECYCLEHANDLER), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "stopSignal", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "stopSignal", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Signal", ..Field::BASE },
 ] };
 pub static API_CORE_V1_LIFECYCLEHANDLER: Struct = Struct { name: "io.k8s.api.core.v1.LifecycleHandler", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "exec", number: 1, ty: Type::Struct(&API_CORE_V1_EXECACTION), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2441,12 +2441,12 @@ pub static API_CORE_V1_LIMITRANGE: Struct = Struct { name: "io.k8s.api.core.v1.L
     Field { name: "spec", number: 2, ty: Type::Struct(&API_CORE_V1_LIMITRANGESPEC), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_LIMITRANGEITEM: Struct = Struct { name: "io.k8s.api.core.v1.LimitRangeItem", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "max", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "min", number: 3, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "default", number: 4, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "defaultRequest", number: 5, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "maxLimitRequestRatio", number: 6, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.LimitType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "max", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "min", number: 3, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "default", number: 4, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "defaultRequest", number: 5, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "maxLimitRequestRatio", number: 6, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_CORE_V1_LIMITRANGELIST: Struct = Struct { name: "io.k8s.api.core.v1.LimitRangeList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -2467,7 +2467,7 @@ pub static API_CORE_V1_LIST: Struct = Struct { name: "io.k8s.api.core.v1.List", 
 pub static API_CORE_V1_LOADBALANCERINGRESS: Struct = Struct { name: "io.k8s.api.core.v1.LoadBalancerIngress", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "ip", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "hostname", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "ipMode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "ipMode", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.LoadBalancerIPMode", ..Field::BASE },
     Field { name: "ports", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_PORTSTATUS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_LOADBALANCERSTATUS: Struct = Struct { name: "io.k8s.api.core.v1.LoadBalancerStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -2482,7 +2482,7 @@ pub static API_CORE_V1_LOCALVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.co
 ] };
 pub static API_CORE_V1_MODIFYVOLUMESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.ModifyVolumeStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "targetVolumeAttributesClassName", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PersistentVolumeClaimModifyVolumeStatus", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_NFSVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.NFSVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "server", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -2495,8 +2495,8 @@ pub static API_CORE_V1_NAMESPACE: Struct = Struct { name: "io.k8s.api.core.v1.Na
     Field { name: "status", number: 3, ty: Type::Struct(&API_CORE_V1_NAMESPACESTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NAMESPACECONDITION: Struct = Struct { name: "io.k8s.api.core.v1.NamespaceCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.NamespaceConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2506,10 +2506,10 @@ pub static API_CORE_V1_NAMESPACELIST: Struct = Struct { name: "io.k8s.api.core.v
     Field { name: "items", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_NAMESPACE)), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NAMESPACESPEC: Struct = Struct { name: "io.k8s.api.core.v1.NamespaceSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "finalizers", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "finalizers", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.FinalizerName", ..Field::BASE },
 ] };
 pub static API_CORE_V1_NAMESPACESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.NamespaceStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.NamespacePhase", ..Field::BASE },
     Field { name: "conditions", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_NAMESPACECONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODE: Struct = Struct { name: "io.k8s.api.core.v1.Node", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -2518,7 +2518,7 @@ pub static API_CORE_V1_NODE: Struct = Struct { name: "io.k8s.api.core.v1.Node", 
     Field { name: "status", number: 3, ty: Type::Struct(&API_CORE_V1_NODESTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODEADDRESS: Struct = Struct { name: "io.k8s.api.core.v1.NodeAddress", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.NodeAddressType", default: Some("\"\""), ..Field::BASE },
     Field { name: "address", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODEAFFINITY: Struct = Struct { name: "io.k8s.api.core.v1.NodeAffinity", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -2526,11 +2526,11 @@ pub static API_CORE_V1_NODEAFFINITY: Struct = Struct { name: "io.k8s.api.core.v1
     Field { name: "preferredDuringSchedulingIgnoredDuringExecution", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_PREFERREDSCHEDULINGTERM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODEALLOCATABLEMAPPEDRESOURCES: Struct = Struct { name: "io.k8s.api.core.v1.NodeAllocatableMappedResources", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "quantity", number: 2, ty: Type::Quantity, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODEALLOCATABLEOVERHEADRESOURCES: Struct = Struct { name: "io.k8s.api.core.v1.NodeAllocatableOverheadResources", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "perPod", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "perContainer", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -2541,8 +2541,8 @@ pub static API_CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS: Struct = Struct { nam
     Field { name: "overhead", number: 5, ty: Type::List(&Type::Struct(&API_CORE_V1_NODEALLOCATABLEOVERHEADRESOURCES)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODECONDITION: Struct = Struct { name: "io.k8s.api.core.v1.NodeCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.NodeConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastHeartbeatTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2586,7 +2586,7 @@ pub static API_CORE_V1_NODESELECTOR: Struct = Struct { name: "io.k8s.api.core.v1
 ] };
 pub static API_CORE_V1_NODESELECTORREQUIREMENT: Struct = Struct { name: "io.k8s.api.core.v1.NodeSelectorRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.NodeSelectorOperator", default: Some("\"\""), ..Field::BASE },
     Field { name: "values", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODESELECTORTERM: Struct = Struct { name: "io.k8s.api.core.v1.NodeSelectorTerm", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
@@ -2604,15 +2604,15 @@ pub static API_CORE_V1_NODESPEC: Struct = Struct { name: "io.k8s.api.core.v1.Nod
     Field { name: "podPreemptionPolicy", number: 8, ty: Type::Struct(&API_CORE_V1_NODEPODPREEMPTIONPOLICY), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_NODESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.NodeStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "capacity", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocatable", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "phase", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "capacity", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "allocatable", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "phase", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.NodePhase", ..Field::BASE },
     Field { name: "conditions", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_NODECONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
     Field { name: "addresses", number: 5, ty: Type::List(&Type::Struct(&API_CORE_V1_NODEADDRESS)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
     Field { name: "daemonEndpoints", number: 6, ty: Type::Struct(&API_CORE_V1_NODEDAEMONENDPOINTS), omit: Omit::Empty, ..Field::BASE },
     Field { name: "nodeInfo", number: 7, ty: Type::Struct(&API_CORE_V1_NODESYSTEMINFO), omit: Omit::Empty, ..Field::BASE },
     Field { name: "images", number: 8, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERIMAGE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumesInUse", number: 9, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumesInUse", number: 9, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.UniqueVolumeName", ..Field::BASE },
     Field { name: "volumesAttached", number: 10, ty: Type::List(&Type::Struct(&API_CORE_V1_ATTACHEDVOLUME)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "config", number: 11, ty: Type::Struct(&API_CORE_V1_NODECONFIGSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "runtimeHandlers", number: 12, ty: Type::List(&Type::Struct(&API_CORE_V1_NODERUNTIMEHANDLER)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2644,7 +2644,7 @@ pub static API_CORE_V1_OBJECTREFERENCE: Struct = Struct { name: "io.k8s.api.core
     Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "name", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "types.UID", ..Field::BASE },
     Field { name: "apiVersion", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "resourceVersion", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "fieldPath", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2660,8 +2660,8 @@ pub static API_CORE_V1_PERSISTENTVOLUMECLAIM: Struct = Struct { name: "io.k8s.ap
     Field { name: "status", number: 3, ty: Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIMSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PERSISTENTVOLUMECLAIMCONDITION: Struct = Struct { name: "io.k8s.api.core.v1.PersistentVolumeClaimCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PersistentVolumeClaimConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastProbeTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2672,23 +2672,23 @@ pub static API_CORE_V1_PERSISTENTVOLUMECLAIMLIST: Struct = Struct { name: "io.k8
     Field { name: "items", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIM)), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PERSISTENTVOLUMECLAIMSPEC: Struct = Struct { name: "io.k8s.api.core.v1.PersistentVolumeClaimSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "accessModes", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "accessModes", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.PersistentVolumeAccessMode", ..Field::BASE },
     Field { name: "selector", number: 4, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "resources", number: 2, ty: Type::Struct(&API_CORE_V1_VOLUMERESOURCEREQUIREMENTS), omit: Omit::Empty, ..Field::BASE },
     Field { name: "volumeName", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "storageClassName", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeMode", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumeMode", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeMode", ..Field::BASE },
     Field { name: "dataSource", number: 7, ty: Type::Struct(&API_CORE_V1_TYPEDLOCALOBJECTREFERENCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "dataSourceRef", number: 8, ty: Type::Struct(&API_CORE_V1_TYPEDOBJECTREFERENCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "volumeAttributesClassName", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PERSISTENTVOLUMECLAIMSTATUS: Struct = Struct { name: "io.k8s.api.core.v1.PersistentVolumeClaimStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "accessModes", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.PersistentVolumeClaimPhase", ..Field::BASE },
+    Field { name: "accessModes", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.PersistentVolumeAccessMode", ..Field::BASE },
+    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "conditions", number: 4, ty: Type::List(&Type::Struct(&API_CORE_V1_PERSISTENTVOLUMECLAIMCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
-    Field { name: "allocatedResources", number: 5, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocatedResourceStatuses", number: 7, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "allocatedResources", number: 5, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "allocatedResourceStatuses", number: 7, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, granular: true, go_type: "map[v1.ResourceName]v1.ClaimResourceStatus", ..Field::BASE },
     Field { name: "currentVolumeAttributesClassName", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "modifyVolumeStatus", number: 9, ty: Type::Struct(&API_CORE_V1_MODIFYVOLUMESTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "healthStatus", number: 10, ty: Type::Struct(&API_CORE_V1_VOLUMEHEALTHSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2730,19 +2730,19 @@ pub static API_CORE_V1_PERSISTENTVOLUMESOURCE: Struct = Struct { name: "io.k8s.a
     Field { name: "csi", number: 22, ty: Type::Struct(&API_CORE_V1_CSIPERSISTENTVOLUMESOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PERSISTENTVOLUMESPEC: Struct = Struct { name: "io.k8s.api.core.v1.PersistentVolumeSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "capacity", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "capacity", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "PersistentVolumeSource", number: 2, ty: Type::Struct(&API_CORE_V1_PERSISTENTVOLUMESOURCE), omit: Omit::Never, inline: true, ..Field::BASE },
-    Field { name: "accessModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "claimRef", number: 4, ty: Type::Struct(&API_CORE_V1_OBJECTREFERENCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "persistentVolumeReclaimPolicy", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "accessModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.PersistentVolumeAccessMode", ..Field::BASE },
+    Field { name: "claimRef", number: 4, ty: Type::Struct(&API_CORE_V1_OBJECTREFERENCE), omit: Omit::Empty, nilable: true, granular: true, ..Field::BASE },
+    Field { name: "persistentVolumeReclaimPolicy", number: 5, ty: Type::String, omit: Omit::Empty, go_type: "v1.PersistentVolumeReclaimPolicy", ..Field::BASE },
     Field { name: "storageClassName", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "mountOptions", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeMode", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumeMode", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeMode", ..Field::BASE },
     Field { name: "nodeAffinity", number: 9, ty: Type::Struct(&API_CORE_V1_VOLUMENODEAFFINITY), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "volumeAttributesClassName", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PERSISTENTVOLUMESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.PersistentVolumeStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.PersistentVolumePhase", ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastPhaseTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2790,9 +2790,9 @@ pub static API_CORE_V1_PODCERTIFICATEPROJECTION: Struct = Struct { name: "io.k8s
     Field { name: "user", number: 8, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODCONDITION: Struct = Struct { name: "io.k8s.api.core.v1.PodCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PodConditionType", default: Some("\"\""), ..Field::BASE },
     Field { name: "observedGeneration", number: 7, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastProbeTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2839,7 +2839,7 @@ pub static API_CORE_V1_PODLOGOPTIONS: Struct = Struct { name: "io.k8s.api.core.v
     Field { name: "stream", number: 10, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODOS: Struct = Struct { name: "io.k8s.api.core.v1.PodOS", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.OSName", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODPORTFORWARDOPTIONS: Struct = Struct { name: "io.k8s.api.core.v1.PodPortForwardOptions", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "ports", number: 1, ty: Type::List(&Type::Int32), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2848,7 +2848,7 @@ pub static API_CORE_V1_PODPROXYOPTIONS: Struct = Struct { name: "io.k8s.api.core
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODREADINESSGATE: Struct = Struct { name: "io.k8s.api.core.v1.PodReadinessGate", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "conditionType", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "conditionType", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PodConditionType", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODRESOURCECLAIM: Struct = Struct { name: "io.k8s.api.core.v1.PodResourceClaim", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -2872,23 +2872,23 @@ pub static API_CORE_V1_PODSECURITYCONTEXT: Struct = Struct { name: "io.k8s.api.c
     Field { name: "runAsGroup", number: 6, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "runAsNonRoot", number: 3, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "supplementalGroups", number: 4, ty: Type::List(&Type::Int64), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "supplementalGroupsPolicy", number: 12, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "supplementalGroupsPolicy", number: 12, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.SupplementalGroupsPolicy", ..Field::BASE },
     Field { name: "fsGroup", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "sysctls", number: 7, ty: Type::List(&Type::Struct(&API_CORE_V1_SYSCTL)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "fsGroupChangePolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "fsGroupChangePolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PodFSGroupChangePolicy", ..Field::BASE },
     Field { name: "seccompProfile", number: 10, ty: Type::Struct(&API_CORE_V1_SECCOMPPROFILE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "appArmorProfile", number: 11, ty: Type::Struct(&API_CORE_V1_APPARMORPROFILE), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "seLinuxChangePolicy", number: 13, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "seLinuxChangePolicy", number: 13, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PodSELinuxChangePolicy", ..Field::BASE },
 ] };
 pub static API_CORE_V1_PODSPEC: Struct = Struct { name: "io.k8s.api.core.v1.PodSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "volumes", number: 1, ty: Type::List(&Type::Struct(&API_CORE_V1_VOLUME)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge,retainKeys", patch_merge_key: "name", ..Field::BASE },
     Field { name: "initContainers", number: 20, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINER)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "containers", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINER)), omit: Omit::Never, nilable: true, required: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
     Field { name: "ephemeralContainers", number: 34, ty: Type::List(&Type::Struct(&API_CORE_V1_EPHEMERALCONTAINER)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge", patch_merge_key: "name", ..Field::BASE },
-    Field { name: "restartPolicy", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "restartPolicy", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.RestartPolicy", ..Field::BASE },
     Field { name: "terminationGracePeriodSeconds", number: 4, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "activeDeadlineSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "dnsPolicy", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "dnsPolicy", number: 6, ty: Type::String, omit: Omit::Empty, go_type: "v1.DNSPolicy", ..Field::BASE },
     Field { name: "nodeSelector", number: 7, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, atomic_map: true, ..Field::BASE },
     Field { name: "serviceAccountName", number: 8, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "serviceAccount", number: 9, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2912,8 +2912,8 @@ pub static API_CORE_V1_PODSPEC: Struct = Struct { name: "io.k8s.api.core.v1.PodS
     Field { name: "readinessGates", number: 28, ty: Type::List(&Type::Struct(&API_CORE_V1_PODREADINESSGATE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "runtimeClassName", number: 29, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "enableServiceLinks", number: 30, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 31, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "overhead", number: 32, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 31, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PreemptionPolicy", ..Field::BASE },
+    Field { name: "overhead", number: 32, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "topologySpreadConstraints", number: 33, ty: Type::List(&Type::Struct(&API_CORE_V1_TOPOLOGYSPREADCONSTRAINT)), omit: Omit::Empty, nilable: true, list: List::Map(&["topologyKey", "whenUnsatisfiable"]), patch_strategy: "merge", patch_merge_key: "topologyKey", ..Field::BASE },
     Field { name: "setHostnameAsFQDN", number: 35, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "os", number: 36, ty: Type::Struct(&API_CORE_V1_PODOS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -2927,7 +2927,7 @@ pub static API_CORE_V1_PODSPEC: Struct = Struct { name: "io.k8s.api.core.v1.PodS
 ] };
 pub static API_CORE_V1_PODSTATUS: Struct = Struct { name: "io.k8s.api.core.v1.PodStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "observedGeneration", number: 17, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "phase", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.PodPhase", ..Field::BASE },
     Field { name: "conditions", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_PODCONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -2939,12 +2939,12 @@ pub static API_CORE_V1_PODSTATUS: Struct = Struct { name: "io.k8s.api.core.v1.Po
     Field { name: "startTime", number: 7, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "initContainerStatuses", number: 10, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERSTATUS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "containerStatuses", number: 8, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERSTATUS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "qosClass", number: 9, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "qosClass", number: 9, ty: Type::String, omit: Omit::Empty, go_type: "v1.PodQOSClass", ..Field::BASE },
     Field { name: "ephemeralContainerStatuses", number: 13, ty: Type::List(&Type::Struct(&API_CORE_V1_CONTAINERSTATUS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "resize", number: 14, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "resize", number: 14, ty: Type::String, omit: Omit::Empty, go_type: "v1.PodResizeStatus", ..Field::BASE },
     Field { name: "resourceClaimStatuses", number: 15, ty: Type::List(&Type::Struct(&API_CORE_V1_PODRESOURCECLAIMSTATUS)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), patch_strategy: "merge,retainKeys", patch_merge_key: "name", ..Field::BASE },
     Field { name: "extendedResourceClaimStatus", number: 18, ty: Type::Struct(&API_CORE_V1_PODEXTENDEDRESOURCECLAIMSTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocatedResources", number: 19, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "allocatedResources", number: 19, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "resources", number: 20, ty: Type::Struct(&API_CORE_V1_RESOURCEREQUIREMENTS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeAllocatableResourceClaimStatuses", number: 21, ty: Type::List(&Type::Struct(&API_CORE_V1_NODEALLOCATABLERESOURCECLAIMSTATUS)), omit: Omit::Empty, nilable: true, list: List::Map(&["resourceClaimName"]), patch_strategy: "merge", patch_merge_key: "resourceClaimName", ..Field::BASE },
     Field { name: "volumeHealth", number: 22, ty: Type::List(&Type::Struct(&API_CORE_V1_PODVOLUMEHEALTH)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
@@ -2968,7 +2968,7 @@ pub static API_CORE_V1_PODVOLUMEHEALTH: Struct = Struct { name: "io.k8s.api.core
 ] };
 pub static API_CORE_V1_PORTSTATUS: Struct = Struct { name: "io.k8s.api.core.v1.PortStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "port", number: 1, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.Protocol", default: Some("\"\""), ..Field::BASE },
     Field { name: "error", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_PORTWORXVOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.PortworxVolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3039,8 +3039,8 @@ pub static API_CORE_V1_REPLICATIONCONTROLLER: Struct = Struct { name: "io.k8s.ap
     Field { name: "status", number: 3, ty: Type::Struct(&API_CORE_V1_REPLICATIONCONTROLLERSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_REPLICATIONCONTROLLERCONDITION: Struct = Struct { name: "io.k8s.api.core.v1.ReplicationControllerCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ReplicationControllerConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3073,8 +3073,8 @@ pub static API_CORE_V1_RESOURCEFIELDSELECTOR: Struct = Struct { name: "io.k8s.ap
     Field { name: "divisor", number: 3, ty: Type::Quantity, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCEHEALTH: Struct = Struct { name: "io.k8s.api.core.v1.ResourceHealth", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "resourceID", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "health", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "resourceID", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceID", default: Some("\"\""), ..Field::BASE },
+    Field { name: "health", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.ResourceHealthStatus", ..Field::BASE },
     Field { name: "message", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCEQUOTA: Struct = Struct { name: "io.k8s.api.core.v1.ResourceQuota", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -3087,21 +3087,21 @@ pub static API_CORE_V1_RESOURCEQUOTALIST: Struct = Struct { name: "io.k8s.api.co
     Field { name: "items", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_RESOURCEQUOTA)), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCEQUOTASPEC: Struct = Struct { name: "io.k8s.api.core.v1.ResourceQuotaSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "hard", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "scopes", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "hard", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "scopes", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.ResourceQuotaScope", ..Field::BASE },
     Field { name: "scopeSelector", number: 3, ty: Type::Struct(&API_CORE_V1_SCOPESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCEQUOTASTATUS: Struct = Struct { name: "io.k8s.api.core.v1.ResourceQuotaStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "hard", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "used", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "hard", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "used", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCEREQUIREMENTS: Struct = Struct { name: "io.k8s.api.core.v1.ResourceRequirements", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "limits", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "requests", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "limits", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "requests", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
     Field { name: "claims", number: 3, ty: Type::List(&Type::Struct(&API_CORE_V1_RESOURCECLAIM)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
 ] };
 pub static API_CORE_V1_RESOURCESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.ResourceStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceName", default: Some("\"\""), ..Field::BASE },
     Field { name: "resources", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_RESOURCEHEALTH)), omit: Omit::Empty, nilable: true, list: List::Map(&["resourceID"]), ..Field::BASE },
 ] };
 pub static API_CORE_V1_SELINUXOPTIONS: Struct = Struct { name: "io.k8s.api.core.v1.SELinuxOptions", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3138,12 +3138,12 @@ pub static API_CORE_V1_SCOPESELECTOR: Struct = Struct { name: "io.k8s.api.core.v
     Field { name: "matchExpressions", number: 1, ty: Type::List(&Type::Struct(&API_CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_SCOPEDRESOURCESELECTORREQUIREMENT: Struct = Struct { name: "io.k8s.api.core.v1.ScopedResourceSelectorRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "scopeName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "scopeName", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceQuotaScope", default: Some("\"\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ScopeSelectorOperator", default: Some("\"\""), ..Field::BASE },
     Field { name: "values", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_SECCOMPPROFILE: Struct = Struct { name: "io.k8s.api.core.v1.SeccompProfile", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.SeccompProfileType", default: Some("\"\""), ..Field::BASE },
     Field { name: "localhostProfile", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_SECRET: Struct = Struct { name: "io.k8s.api.core.v1.Secret", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -3151,7 +3151,7 @@ pub static API_CORE_V1_SECRET: Struct = Struct { name: "io.k8s.api.core.v1.Secre
     Field { name: "immutable", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "data", number: 2, ty: Type::Map(&Type::Bytes), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "stringData", number: 4, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "type", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.SecretType", ..Field::BASE },
 ] };
 pub static API_CORE_V1_SECRETENVSOURCE: Struct = Struct { name: "io.k8s.api.core.v1.SecretEnvSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "LocalObjectReference", number: 1, ty: Type::Struct(&API_CORE_V1_LOCALOBJECTREFERENCE), omit: Omit::Never, inline: true, ..Field::BASE },
@@ -3192,7 +3192,7 @@ pub static API_CORE_V1_SECURITYCONTEXT: Struct = Struct { name: "io.k8s.api.core
     Field { name: "runAsNonRoot", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "readOnlyRootFilesystem", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowPrivilegeEscalation", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "procMount", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "procMount", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ProcMountType", ..Field::BASE },
     Field { name: "seccompProfile", number: 11, ty: Type::Struct(&API_CORE_V1_SECCOMPPROFILE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "appArmorProfile", number: 12, ty: Type::Struct(&API_CORE_V1_APPARMORPROFILE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -3226,7 +3226,7 @@ pub static API_CORE_V1_SERVICELIST: Struct = Struct { name: "io.k8s.api.core.v1.
 ] };
 pub static API_CORE_V1_SERVICEPORT: Struct = Struct { name: "io.k8s.api.core.v1.ServicePort", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, default: Some("\"TCP\""), ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.Protocol", default: Some("\"TCP\""), ..Field::BASE },
     Field { name: "appProtocol", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "port", number: 3, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
     Field { name: "targetPort", number: 4, ty: Type::IntOrString, omit: Omit::Empty, ..Field::BASE },
@@ -3240,21 +3240,21 @@ pub static API_CORE_V1_SERVICESPEC: Struct = Struct { name: "io.k8s.api.core.v1.
     Field { name: "selector", number: 2, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, atomic_map: true, ..Field::BASE },
     Field { name: "clusterIP", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "clusterIPs", number: 18, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "type", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.ServiceType", ..Field::BASE },
     Field { name: "externalIPs", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "sessionAffinity", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "sessionAffinity", number: 7, ty: Type::String, omit: Omit::Empty, go_type: "v1.ServiceAffinity", ..Field::BASE },
     Field { name: "loadBalancerIP", number: 8, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "loadBalancerSourceRanges", number: 9, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "externalName", number: 10, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "externalTrafficPolicy", number: 11, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "externalTrafficPolicy", number: 11, ty: Type::String, omit: Omit::Empty, go_type: "v1.ServiceExternalTrafficPolicy", ..Field::BASE },
     Field { name: "healthCheckNodePort", number: 12, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
     Field { name: "publishNotReadyAddresses", number: 13, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "sessionAffinityConfig", number: 14, ty: Type::Struct(&API_CORE_V1_SESSIONAFFINITYCONFIG), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "ipFamilies", number: 19, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "ipFamilyPolicy", number: 17, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "ipFamilies", number: 19, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.IPFamily", ..Field::BASE },
+    Field { name: "ipFamilyPolicy", number: 17, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.IPFamilyPolicy", ..Field::BASE },
     Field { name: "allocateLoadBalancerNodePorts", number: 20, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "loadBalancerClass", number: 21, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "internalTrafficPolicy", number: 22, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "internalTrafficPolicy", number: 22, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.ServiceInternalTrafficPolicy", ..Field::BASE },
     Field { name: "trafficDistribution", number: 23, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_SERVICESTATUS: Struct = Struct { name: "io.k8s.api.core.v1.ServiceStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3292,14 +3292,14 @@ pub static API_CORE_V1_TCPSOCKETACTION: Struct = Struct { name: "io.k8s.api.core
 pub static API_CORE_V1_TAINT: Struct = Struct { name: "io.k8s.api.core.v1.Taint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.TaintEffect", default: Some("\"\""), ..Field::BASE },
     Field { name: "timeAdded", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_TOLERATION: Struct = Struct { name: "io.k8s.api.core.v1.Toleration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.TolerationOperator", ..Field::BASE },
     Field { name: "value", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.TaintEffect", ..Field::BASE },
     Field { name: "tolerationSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_TOPOLOGYSELECTORLABELREQUIREMENT: Struct = Struct { name: "io.k8s.api.core.v1.TopologySelectorLabelRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3312,11 +3312,11 @@ pub static API_CORE_V1_TOPOLOGYSELECTORTERM: Struct = Struct { name: "io.k8s.api
 pub static API_CORE_V1_TOPOLOGYSPREADCONSTRAINT: Struct = Struct { name: "io.k8s.api.core.v1.TopologySpreadConstraint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "maxSkew", number: 1, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
     Field { name: "topologyKey", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "whenUnsatisfiable", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "whenUnsatisfiable", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.UnsatisfiableConstraintAction", default: Some("\"\""), ..Field::BASE },
     Field { name: "labelSelector", number: 4, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "minDomains", number: 5, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "nodeAffinityPolicy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "nodeTaintsPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "nodeAffinityPolicy", number: 6, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.NodeInclusionPolicy", ..Field::BASE },
+    Field { name: "nodeTaintsPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.NodeInclusionPolicy", ..Field::BASE },
     Field { name: "matchLabelKeys", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_TYPEDLOCALOBJECTREFERENCE: Struct = Struct { name: "io.k8s.api.core.v1.TypedLocalObjectReference", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3339,7 +3339,7 @@ pub static API_CORE_V1_VOLUMEDEVICE: Struct = Struct { name: "io.k8s.api.core.v1
     Field { name: "devicePath", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_CORE_V1_VOLUMEHEALTHCONDITION: Struct = Struct { name: "io.k8s.api.core.v1.VolumeHealthCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.VolumeHealthStatusType", default: Some("\"\""), ..Field::BASE },
     Field { name: "reason", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
@@ -3350,10 +3350,10 @@ pub static API_CORE_V1_VOLUMEHEALTHSTATUS: Struct = Struct { name: "io.k8s.api.c
 pub static API_CORE_V1_VOLUMEMOUNT: Struct = Struct { name: "io.k8s.api.core.v1.VolumeMount", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "readOnly", number: 2, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "recursiveReadOnly", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "recursiveReadOnly", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.RecursiveReadOnlyMode", ..Field::BASE },
     Field { name: "mountPath", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "subPath", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "mountPropagation", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "mountPropagation", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.MountPropagationMode", ..Field::BASE },
     Field { name: "subPathExpr", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "bindMountOptions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
 ] };
@@ -3361,7 +3361,7 @@ pub static API_CORE_V1_VOLUMEMOUNTSTATUS: Struct = Struct { name: "io.k8s.api.co
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "mountPath", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "readOnly", number: 3, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "recursiveReadOnly", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "recursiveReadOnly", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.RecursiveReadOnlyMode", ..Field::BASE },
     Field { name: "volumeStatus", number: 5, ty: Type::Struct(&API_CORE_V1_VOLUMESTATUS), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_VOLUMENODEAFFINITY: Struct = Struct { name: "io.k8s.api.core.v1.VolumeNodeAffinity", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3376,8 +3376,8 @@ pub static API_CORE_V1_VOLUMEPROJECTION: Struct = Struct { name: "io.k8s.api.cor
     Field { name: "podCertificate", number: 6, ty: Type::Struct(&API_CORE_V1_PODCERTIFICATEPROJECTION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_CORE_V1_VOLUMERESOURCEREQUIREMENTS: Struct = Struct { name: "io.k8s.api.core.v1.VolumeResourceRequirements", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "limits", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "requests", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "limits", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
+    Field { name: "requests", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_CORE_V1_VOLUMESOURCE: Struct = Struct { name: "io.k8s.api.core.v1.VolumeSource", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "hostPath", number: 1, ty: Type::Struct(&API_CORE_V1_HOSTPATHVOLUMESOURCE), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -3451,13 +3451,13 @@ pub static API_DISCOVERY_V1_ENDPOINTHINTS: Struct = Struct { name: "io.k8s.api.d
 ] };
 pub static API_DISCOVERY_V1_ENDPOINTPORT: Struct = Struct { name: "io.k8s.api.discovery.v1.EndpointPort", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "port", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "appProtocol", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_DISCOVERY_V1_ENDPOINTSLICE: Struct = Struct { name: "io.k8s.api.discovery.v1.EndpointSlice", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
-    Field { name: "addressType", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "addressType", number: 4, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.AddressType", default: Some("\"\""), ..Field::BASE },
     Field { name: "endpoints", number: 2, ty: Type::List(&Type::Struct(&API_DISCOVERY_V1_ENDPOINT)), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "ports", number: 3, ty: Type::List(&Type::Struct(&API_DISCOVERY_V1_ENDPOINTPORT)), omit: Omit::Never, nilable: true, ..Field::BASE },
 ] };
@@ -3491,13 +3491,13 @@ pub static API_DISCOVERY_V1BETA1_ENDPOINTHINTS: Struct = Struct { name: "io.k8s.
 ] };
 pub static API_DISCOVERY_V1BETA1_ENDPOINTPORT: Struct = Struct { name: "io.k8s.api.discovery.v1beta1.EndpointPort", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "port", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "appProtocol", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_DISCOVERY_V1BETA1_ENDPOINTSLICE: Struct = Struct { name: "io.k8s.api.discovery.v1beta1.EndpointSlice", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
-    Field { name: "addressType", number: 4, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "addressType", number: 4, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.AddressType", ..Field::BASE },
     Field { name: "endpoints", number: 2, ty: Type::List(&Type::Struct(&API_DISCOVERY_V1BETA1_ENDPOINT)), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "ports", number: 3, ty: Type::List(&Type::Struct(&API_DISCOVERY_V1BETA1_ENDPOINTPORT)), omit: Omit::Never, nilable: true, ..Field::BASE },
 ] };
@@ -3567,8 +3567,8 @@ pub static API_EXTENSIONS_V1BETA1_DAEMONSET: Struct = Struct { name: "io.k8s.api
     Field { name: "status", number: 3, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_DAEMONSETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_DAEMONSETCONDITION: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.DaemonSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.DaemonSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3598,7 +3598,7 @@ pub static API_EXTENSIONS_V1BETA1_DAEMONSETSTATUS: Struct = Struct { name: "io.k
     Field { name: "conditions", number: 10, ty: Type::List(&Type::Struct(&API_EXTENSIONS_V1BETA1_DAEMONSETCONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_DAEMONSETUPDATESTRATEGY: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.DaemonSetUpdateStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DaemonSetUpdateStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_ROLLINGUPDATEDAEMONSET), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_DEPLOYMENT: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.Deployment", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -3607,8 +3607,8 @@ pub static API_EXTENSIONS_V1BETA1_DEPLOYMENT: Struct = Struct { name: "io.k8s.ap
     Field { name: "status", number: 3, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_DEPLOYMENTSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_DEPLOYMENTCONDITION: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.DeploymentCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.DeploymentConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastUpdateTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 7, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3646,12 +3646,12 @@ pub static API_EXTENSIONS_V1BETA1_DEPLOYMENTSTATUS: Struct = Struct { name: "io.
     Field { name: "collisionCount", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_DEPLOYMENTSTRATEGY: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.DeploymentStrategy", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeploymentStrategyType", ..Field::BASE },
     Field { name: "rollingUpdate", number: 2, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_ROLLINGUPDATEDEPLOYMENT), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_HTTPINGRESSPATH: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.HTTPIngressPath", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PathType", ..Field::BASE },
     Field { name: "backend", number: 2, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_INGRESSBACKEND), omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_HTTPINGRESSRULEVALUE: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.HTTPIngressRuleValue", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3685,7 +3685,7 @@ pub static API_EXTENSIONS_V1BETA1_INGRESSLOADBALANCERSTATUS: Struct = Struct { n
 ] };
 pub static API_EXTENSIONS_V1BETA1_INGRESSPORTSTATUS: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.IngressPortStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "port", number: 1, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "error", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_INGRESSRULE: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.IngressRule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3730,7 +3730,7 @@ pub static API_EXTENSIONS_V1BETA1_NETWORKPOLICYPEER: Struct = Struct { name: "io
     Field { name: "ipBlock", number: 3, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_IPBLOCK), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_NETWORKPOLICYPORT: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.NetworkPolicyPort", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "protocol", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "protocol", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "port", number: 2, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "endPort", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -3738,7 +3738,7 @@ pub static API_EXTENSIONS_V1BETA1_NETWORKPOLICYSPEC: Struct = Struct { name: "io
     Field { name: "podSelector", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Never, ..Field::BASE },
     Field { name: "ingress", number: 2, ty: Type::List(&Type::Struct(&API_EXTENSIONS_V1BETA1_NETWORKPOLICYINGRESSRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "egress", number: 3, ty: Type::List(&Type::Struct(&API_EXTENSIONS_V1BETA1_NETWORKPOLICYEGRESSRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "policyTypes", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "policyTypes", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.PolicyType", ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_REPLICASET: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.ReplicaSet", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -3746,8 +3746,8 @@ pub static API_EXTENSIONS_V1BETA1_REPLICASET: Struct = Struct { name: "io.k8s.ap
     Field { name: "status", number: 3, ty: Type::Struct(&API_EXTENSIONS_V1BETA1_REPLICASETSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_EXTENSIONS_V1BETA1_REPLICASETCONDITION: Struct = Struct { name: "io.k8s.api.extensions.v1beta1.ReplicaSetCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.ReplicaSetConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3800,7 +3800,7 @@ pub static API_FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION: Struct = Struct 
     Field { name: "lendablePercent", number: 2, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_FLOWDISTINGUISHERMETHOD: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.FlowDistinguisherMethod", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.FlowDistinguisherMethodType", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_FLOWSCHEMA: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.FlowSchema", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -3808,8 +3808,8 @@ pub static API_FLOWCONTROL_V1_FLOWSCHEMA: Struct = Struct { name: "io.k8s.api.fl
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1_FLOWSCHEMASTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_FLOWSCHEMACONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.FlowSchemaCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.FlowSchemaConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3831,7 +3831,7 @@ pub static API_FLOWCONTROL_V1_GROUPSUBJECT: Struct = Struct { name: "io.k8s.api.
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_LIMITRESPONSE: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.LimitResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.LimitResponseType", default: Some("\"\""), ..Field::BASE },
     Field { name: "queuing", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1_QUEUINGCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.LimitedPriorityLevelConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3855,8 +3855,8 @@ pub static API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATION: Struct = Struct { name
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONCONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, required: true, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, required: true, go_type: "v1.PriorityLevelConfigurationConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3869,7 +3869,7 @@ pub static API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONREFERENCE: Struct = Stru
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_PRIORITYLEVELCONFIGURATIONSPEC: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.PriorityLevelEnablement", default: Some("\"\""), ..Field::BASE },
     Field { name: "limited", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1_LIMITEDPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "exempt", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1_EXEMPTPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -3893,7 +3893,7 @@ pub static API_FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT: Struct = Struct { name: "io
     Field { name: "name", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1_SUBJECT: Struct = Struct { name: "io.k8s.api.flowcontrol.v1.Subject", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.SubjectKind", default: Some("\"\""), ..Field::BASE },
     Field { name: "user", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1_USERSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "group", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1_GROUPSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceAccount", number: 4, ty: Type::Struct(&API_FLOWCONTROL_V1_SERVICEACCOUNTSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -3906,7 +3906,7 @@ pub static API_FLOWCONTROL_V1BETA1_EXEMPTPRIORITYLEVELCONFIGURATION: Struct = St
     Field { name: "lendablePercent", number: 2, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_FLOWDISTINGUISHERMETHOD: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.FlowDistinguisherMethod", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.FlowDistinguisherMethodType", ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_FLOWSCHEMA: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.FlowSchema", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -3914,8 +3914,8 @@ pub static API_FLOWCONTROL_V1BETA1_FLOWSCHEMA: Struct = Struct { name: "io.k8s.a
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_FLOWSCHEMASTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_FLOWSCHEMACONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.FlowSchemaCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.FlowSchemaConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3937,7 +3937,7 @@ pub static API_FLOWCONTROL_V1BETA1_GROUPSUBJECT: Struct = Struct { name: "io.k8s
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_LIMITRESPONSE: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.LimitResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.LimitResponseType", ..Field::BASE },
     Field { name: "queuing", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_QUEUINGCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_LIMITEDPRIORITYLEVELCONFIGURATION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.LimitedPriorityLevelConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -3961,8 +3961,8 @@ pub static API_FLOWCONTROL_V1BETA1_PRIORITYLEVELCONFIGURATION: Struct = Struct {
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_PRIORITYLEVELCONFIGURATIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_PRIORITYLEVELCONFIGURATIONCONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.PriorityLevelConfigurationCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.PriorityLevelConfigurationConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -3975,7 +3975,7 @@ pub static API_FLOWCONTROL_V1BETA1_PRIORITYLEVELCONFIGURATIONREFERENCE: Struct =
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_PRIORITYLEVELCONFIGURATIONSPEC: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.PriorityLevelConfigurationSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.PriorityLevelEnablement", ..Field::BASE },
     Field { name: "limited", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_LIMITEDPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "exempt", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_EXEMPTPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -3999,7 +3999,7 @@ pub static API_FLOWCONTROL_V1BETA1_SERVICEACCOUNTSUBJECT: Struct = Struct { name
     Field { name: "name", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA1_SUBJECT: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta1.Subject", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.SubjectKind", ..Field::BASE },
     Field { name: "user", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_USERSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "group", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_GROUPSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceAccount", number: 4, ty: Type::Struct(&API_FLOWCONTROL_V1BETA1_SERVICEACCOUNTSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4012,7 +4012,7 @@ pub static API_FLOWCONTROL_V1BETA2_EXEMPTPRIORITYLEVELCONFIGURATION: Struct = St
     Field { name: "lendablePercent", number: 2, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_FLOWDISTINGUISHERMETHOD: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.FlowDistinguisherMethod", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.FlowDistinguisherMethodType", ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_FLOWSCHEMA: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.FlowSchema", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4020,8 +4020,8 @@ pub static API_FLOWCONTROL_V1BETA2_FLOWSCHEMA: Struct = Struct { name: "io.k8s.a
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_FLOWSCHEMASTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_FLOWSCHEMACONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.FlowSchemaCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.FlowSchemaConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -4043,7 +4043,7 @@ pub static API_FLOWCONTROL_V1BETA2_GROUPSUBJECT: Struct = Struct { name: "io.k8s
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_LIMITRESPONSE: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.LimitResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.LimitResponseType", ..Field::BASE },
     Field { name: "queuing", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_QUEUINGCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_LIMITEDPRIORITYLEVELCONFIGURATION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.LimitedPriorityLevelConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4067,8 +4067,8 @@ pub static API_FLOWCONTROL_V1BETA2_PRIORITYLEVELCONFIGURATION: Struct = Struct {
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_PRIORITYLEVELCONFIGURATIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_PRIORITYLEVELCONFIGURATIONCONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.PriorityLevelConfigurationCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.PriorityLevelConfigurationConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -4081,7 +4081,7 @@ pub static API_FLOWCONTROL_V1BETA2_PRIORITYLEVELCONFIGURATIONREFERENCE: Struct =
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_PRIORITYLEVELCONFIGURATIONSPEC: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.PriorityLevelConfigurationSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.PriorityLevelEnablement", ..Field::BASE },
     Field { name: "limited", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_LIMITEDPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "exempt", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_EXEMPTPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -4105,7 +4105,7 @@ pub static API_FLOWCONTROL_V1BETA2_SERVICEACCOUNTSUBJECT: Struct = Struct { name
     Field { name: "name", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA2_SUBJECT: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta2.Subject", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta2.SubjectKind", ..Field::BASE },
     Field { name: "user", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_USERSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "group", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_GROUPSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceAccount", number: 4, ty: Type::Struct(&API_FLOWCONTROL_V1BETA2_SERVICEACCOUNTSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4118,7 +4118,7 @@ pub static API_FLOWCONTROL_V1BETA3_EXEMPTPRIORITYLEVELCONFIGURATION: Struct = St
     Field { name: "lendablePercent", number: 2, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_FLOWDISTINGUISHERMETHOD: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.FlowDistinguisherMethod", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta3.FlowDistinguisherMethodType", ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_FLOWSCHEMA: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.FlowSchema", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4126,8 +4126,8 @@ pub static API_FLOWCONTROL_V1BETA3_FLOWSCHEMA: Struct = Struct { name: "io.k8s.a
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_FLOWSCHEMASTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_FLOWSCHEMACONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.FlowSchemaCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta3.FlowSchemaConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta3.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -4149,7 +4149,7 @@ pub static API_FLOWCONTROL_V1BETA3_GROUPSUBJECT: Struct = Struct { name: "io.k8s
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_LIMITRESPONSE: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.LimitResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta3.LimitResponseType", ..Field::BASE },
     Field { name: "queuing", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_QUEUINGCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_LIMITEDPRIORITYLEVELCONFIGURATION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.LimitedPriorityLevelConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4173,8 +4173,8 @@ pub static API_FLOWCONTROL_V1BETA3_PRIORITYLEVELCONFIGURATION: Struct = Struct {
     Field { name: "status", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_PRIORITYLEVELCONFIGURATIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_PRIORITYLEVELCONFIGURATIONCONDITION: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.PriorityLevelConfigurationCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1beta3.PriorityLevelConfigurationConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta3.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -4187,7 +4187,7 @@ pub static API_FLOWCONTROL_V1BETA3_PRIORITYLEVELCONFIGURATIONREFERENCE: Struct =
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_PRIORITYLEVELCONFIGURATIONSPEC: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.PriorityLevelConfigurationSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta3.PriorityLevelEnablement", ..Field::BASE },
     Field { name: "limited", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_LIMITEDPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "exempt", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_EXEMPTPRIORITYLEVELCONFIGURATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -4211,7 +4211,7 @@ pub static API_FLOWCONTROL_V1BETA3_SERVICEACCOUNTSUBJECT: Struct = Struct { name
     Field { name: "name", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_FLOWCONTROL_V1BETA3_SUBJECT: Struct = Struct { name: "io.k8s.api.flowcontrol.v1beta3.Subject", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta3.SubjectKind", ..Field::BASE },
     Field { name: "user", number: 2, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_USERSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "group", number: 3, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_GROUPSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "serviceAccount", number: 4, ty: Type::Struct(&API_FLOWCONTROL_V1BETA3_SERVICEACCOUNTSUBJECT), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4248,7 +4248,7 @@ pub static API_LIFECYCLE_V1ALPHA1_EVICTIONLIST: Struct = Struct { name: "io.k8s.
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_EVICTIONPODREFERENCE: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.EvictionPodReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_EVICTIONREQUEST: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.EvictionRequest", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4261,12 +4261,12 @@ pub static API_LIFECYCLE_V1ALPHA1_EVICTIONREQUESTLIST: Struct = Struct { name: "
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_EVICTIONREQUESTPODREFERENCE: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.EvictionRequestPodReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_EVICTIONREQUESTSPEC: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.EvictionRequestSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "target", number: 1, ty: Type::Struct(&API_LIFECYCLE_V1ALPHA1_EVICTIONREQUESTTARGET), omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "requester", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "intent", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "intent", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.EvictionRequestIntent", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_EVICTIONREQUESTSTATUS: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.EvictionRequestStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_CONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
@@ -4290,7 +4290,7 @@ pub static API_LIFECYCLE_V1ALPHA1_EVICTIONTARGET: Struct = Struct { name: "io.k8
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_REQUESTER: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.Requester", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "intent", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "intent", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.RequesterIntent", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_LIFECYCLE_V1ALPHA1_RESPONDERSTATUS: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.ResponderStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -4303,11 +4303,11 @@ pub static API_LIFECYCLE_V1ALPHA1_RESPONDERSTATUS: Struct = Struct { name: "io.k
 pub static API_LIFECYCLE_V1ALPHA1_TARGETRESPONDER: Struct = Struct { name: "io.k8s.api.lifecycle.v1alpha1.TargetResponder", atomic: true, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "priority", number: 2, ty: Type::Int32, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
-    Field { name: "state", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "state", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha1.ResponderStateType", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1_HTTPINGRESSPATH: Struct = Struct { name: "io.k8s.api.networking.v1.HTTPIngressPath", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
+    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Never, nilable: true, required: true, go_type: "v1.PathType", ..Field::BASE },
     Field { name: "backend", number: 2, ty: Type::Struct(&API_NETWORKING_V1_INGRESSBACKEND), omit: Omit::Never, required: true, ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1_HTTPINGRESSRULEVALUE: Struct = Struct { name: "io.k8s.api.networking.v1.HTTPIngressRuleValue", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4370,7 +4370,7 @@ pub static API_NETWORKING_V1_INGRESSLOADBALANCERSTATUS: Struct = Struct { name: 
 ] };
 pub static API_NETWORKING_V1_INGRESSPORTSTATUS: Struct = Struct { name: "io.k8s.api.networking.v1.IngressPortStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "port", number: 1, ty: Type::Int32, omit: Omit::Never, required: true, default: Some("0"), ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.Protocol", default: Some("\"\""), ..Field::BASE },
     Field { name: "error", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1_INGRESSRULE: Struct = Struct { name: "io.k8s.api.networking.v1.IngressRule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4419,7 +4419,7 @@ pub static API_NETWORKING_V1_NETWORKPOLICYPEER: Struct = Struct { name: "io.k8s.
     Field { name: "ipBlock", number: 3, ty: Type::Struct(&API_NETWORKING_V1_IPBLOCK), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1_NETWORKPOLICYPORT: Struct = Struct { name: "io.k8s.api.networking.v1.NetworkPolicyPort", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "protocol", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "protocol", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "port", number: 2, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "endPort", number: 3, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -4427,7 +4427,7 @@ pub static API_NETWORKING_V1_NETWORKPOLICYSPEC: Struct = Struct { name: "io.k8s.
     Field { name: "podSelector", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Never, ..Field::BASE },
     Field { name: "ingress", number: 2, ty: Type::List(&Type::Struct(&API_NETWORKING_V1_NETWORKPOLICYINGRESSRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "egress", number: 3, ty: Type::List(&Type::Struct(&API_NETWORKING_V1_NETWORKPOLICYEGRESSRULE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "policyTypes", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "policyTypes", number: 4, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.PolicyType", ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1_PARENTREFERENCE: Struct = Struct { name: "io.k8s.api.networking.v1.ParentReference", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "group", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -4456,7 +4456,7 @@ pub static API_NETWORKING_V1_SERVICECIDRSTATUS: Struct = Struct { name: "io.k8s.
 ] };
 pub static API_NETWORKING_V1BETA1_HTTPINGRESSPATH: Struct = Struct { name: "io.k8s.api.networking.v1beta1.HTTPIngressPath", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "path", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "pathType", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PathType", ..Field::BASE },
     Field { name: "backend", number: 2, ty: Type::Struct(&API_NETWORKING_V1BETA1_INGRESSBACKEND), omit: Omit::Never, ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1BETA1_HTTPINGRESSRULEVALUE: Struct = Struct { name: "io.k8s.api.networking.v1beta1.HTTPIngressRuleValue", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4516,7 +4516,7 @@ pub static API_NETWORKING_V1BETA1_INGRESSLOADBALANCERSTATUS: Struct = Struct { n
 ] };
 pub static API_NETWORKING_V1BETA1_INGRESSPORTSTATUS: Struct = Struct { name: "io.k8s.api.networking.v1beta1.IngressPortStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "port", number: 1, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
-    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "protocol", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1.Protocol", ..Field::BASE },
     Field { name: "error", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_NETWORKING_V1BETA1_INGRESSRULE: Struct = Struct { name: "io.k8s.api.networking.v1beta1.IngressRule", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4561,7 +4561,7 @@ pub static API_NETWORKING_V1BETA1_SERVICECIDRSTATUS: Struct = Struct { name: "io
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_CONDITION)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
 ] };
 pub static API_NODE_V1_OVERHEAD: Struct = Struct { name: "io.k8s.api.node.v1.Overhead", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_NODE_V1_RUNTIMECLASS: Struct = Struct { name: "io.k8s.api.node.v1.RuntimeClass", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4578,7 +4578,7 @@ pub static API_NODE_V1_SCHEDULING: Struct = Struct { name: "io.k8s.api.node.v1.S
     Field { name: "tolerations", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_TOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_NODE_V1ALPHA1_OVERHEAD: Struct = Struct { name: "io.k8s.api.node.v1alpha1.Overhead", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_NODE_V1ALPHA1_RUNTIMECLASS: Struct = Struct { name: "io.k8s.api.node.v1alpha1.RuntimeClass", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4598,7 +4598,7 @@ pub static API_NODE_V1ALPHA1_SCHEDULING: Struct = Struct { name: "io.k8s.api.nod
     Field { name: "tolerations", number: 2, ty: Type::List(&Type::Struct(&API_CORE_V1_TOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_NODE_V1BETA1_OVERHEAD: Struct = Struct { name: "io.k8s.api.node.v1beta1.Overhead", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "podFixed", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static API_NODE_V1BETA1_RUNTIMECLASS: Struct = Struct { name: "io.k8s.api.node.v1beta1.RuntimeClass", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -4631,7 +4631,7 @@ pub static API_POLICY_V1_PODDISRUPTIONBUDGETSPEC: Struct = Struct { name: "io.k8
     Field { name: "minAvailable", number: 1, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "selector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, patch_strategy: "replace", ..Field::BASE },
     Field { name: "maxUnavailable", number: 3, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "unhealthyPodEvictionPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "unhealthyPodEvictionPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.UnhealthyPodEvictionPolicyType", ..Field::BASE },
 ] };
 pub static API_POLICY_V1_PODDISRUPTIONBUDGETSTATUS: Struct = Struct { name: "io.k8s.api.policy.v1.PodDisruptionBudgetStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "observedGeneration", number: 1, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
@@ -4659,7 +4659,7 @@ pub static API_POLICY_V1BETA1_PODDISRUPTIONBUDGETSPEC: Struct = Struct { name: "
     Field { name: "minAvailable", number: 1, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "selector", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "maxUnavailable", number: 3, ty: Type::IntOrString, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "unhealthyPodEvictionPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "unhealthyPodEvictionPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.UnhealthyPodEvictionPolicyType", ..Field::BASE },
 ] };
 pub static API_POLICY_V1BETA1_PODDISRUPTIONBUDGETSTATUS: Struct = Struct { name: "io.k8s.api.policy.v1beta1.PodDisruptionBudgetStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "observedGeneration", number: 1, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
@@ -4866,7 +4866,7 @@ pub static API_RESOURCE_V1_CAPACITYREQUESTPOLICYRANGE: Struct = Struct { name: "
     Field { name: "step", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_CAPACITYREQUIREMENTS: Struct = Struct { name: "io.k8s.api.resource.v1.CapacityRequirements", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1.QualifiedName]resource.Quantity", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_COUNTER: Struct = Struct { name: "io.k8s.api.resource.v1.Counter", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "value", number: 1, ty: Type::Quantity, omit: Omit::Never, required: true, ..Field::BASE },
@@ -4877,8 +4877,8 @@ pub static API_RESOURCE_V1_COUNTERSET: Struct = Struct { name: "io.k8s.api.resou
 ] };
 pub static API_RESOURCE_V1_DEVICE: Struct = Struct { name: "io.k8s.api.resource.v1.Device", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "attributes", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "attributes", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, go_type: "map[v1.QualifiedName]v1.DeviceAttribute", ..Field::BASE },
+    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, go_type: "map[v1.QualifiedName]v1.DeviceCapacity", ..Field::BASE },
     Field { name: "consumesCounters", number: 4, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICECOUNTERCONSUMPTION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeName", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeSelector", number: 6, ty: Type::Struct(&API_CORE_V1_NODESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4888,10 +4888,10 @@ pub static API_RESOURCE_V1_DEVICE: Struct = Struct { name: "io.k8s.api.resource.
     Field { name: "bindingConditions", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowMultipleAllocations", number: 12, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, go_type: "map[v1.ResourceName]v1.NodeAllocatableResource", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICEALLOCATIONCONFIGURATION: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceAllocationConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.AllocationConfigSource", default: Some("\"\""), ..Field::BASE },
     Field { name: "requests", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "DeviceConfiguration", number: 3, ty: Type::Struct(&API_RESOURCE_V1_DEVICECONFIGURATION), omit: Omit::Never, inline: true, ..Field::BASE },
 ] };
@@ -4943,8 +4943,8 @@ pub static API_RESOURCE_V1_DEVICECONFIGURATION: Struct = Struct { name: "io.k8s.
 ] };
 pub static API_RESOURCE_V1_DEVICECONSTRAINT: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceConstraint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "requests", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FullyQualifiedName", ..Field::BASE },
+    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FullyQualifiedName", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICECOUNTERCONSUMPTION: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceCounterConsumption", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "counterSet", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -4952,7 +4952,7 @@ pub static API_RESOURCE_V1_DEVICECOUNTERCONSUMPTION: Struct = Struct { name: "io
     Field { name: "compatibilityGroups", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICEDERIVEDATTRIBUTE: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceDerivedAttribute", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.FullyQualifiedName", default: Some("\"\""), ..Field::BASE },
     Field { name: "expression", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICEREQUEST: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -4969,9 +4969,9 @@ pub static API_RESOURCE_V1_DEVICEREQUESTALLOCATIONRESULT: Struct = Struct { name
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingConditions", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "types.UID", ..Field::BASE },
+    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1.QualifiedName]resource.Quantity", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICESELECTOR: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceSelector", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "cel", number: 1, ty: Type::Struct(&API_RESOURCE_V1_CELDEVICESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4980,7 +4980,7 @@ pub static API_RESOURCE_V1_DEVICESUBREQUEST: Struct = Struct { name: "io.k8s.api
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "deviceClassName", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 3, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 5, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "capacity", number: 7, ty: Type::Struct(&API_RESOURCE_V1_CAPACITYREQUIREMENTS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -4989,7 +4989,7 @@ pub static API_RESOURCE_V1_DEVICESUBREQUEST: Struct = Struct { name: "io.k8s.api
 pub static API_RESOURCE_V1_DEVICETAINT: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceTaint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.DeviceTaintEffect", default: Some("\"\""), ..Field::BASE },
     Field { name: "timeAdded", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_DEVICETAINTRULE: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceTaintRule", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -5015,15 +5015,15 @@ pub static API_RESOURCE_V1_DEVICETAINTSELECTOR: Struct = Struct { name: "io.k8s.
 ] };
 pub static API_RESOURCE_V1_DEVICETOLERATION: Struct = Struct { name: "io.k8s.api.resource.v1.DeviceToleration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, default: Some("\"Equal\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.DeviceTolerationOperator", default: Some("\"Equal\""), ..Field::BASE },
     Field { name: "value", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.DeviceTaintEffect", ..Field::BASE },
     Field { name: "tolerationSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_EXACTDEVICEREQUEST: Struct = Struct { name: "io.k8s.api.resource.v1.ExactDeviceRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "deviceClassName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 2, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 4, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "adminAccess", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5036,7 +5036,7 @@ pub static API_RESOURCE_V1_NETWORKDEVICEDATA: Struct = Struct { name: "io.k8s.ap
     Field { name: "hardwareAddress", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_NODEALLOCATABLEMAPPING: Struct = Struct { name: "io.k8s.api.resource.v1.NodeAllocatableMapping", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.QualifiedName", ..Field::BASE },
     Field { name: "capacityMultiplier", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "deviceMultiplier", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -5061,7 +5061,7 @@ pub static API_RESOURCE_V1_RESOURCECLAIMCONSUMERREFERENCE: Struct = Struct { nam
     Field { name: "apiGroup", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "resource", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "name", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1_RESOURCECLAIMLIST: Struct = Struct { name: "io.k8s.api.resource.v1.ResourceClaimList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -5109,13 +5109,13 @@ pub static API_RESOURCE_V1_RESOURCESLICESPEC: Struct = Struct { name: "io.k8s.ap
     Field { name: "devices", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_DEVICE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "perDeviceNodeSelection", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "sharedCounters", number: 8, ty: Type::List(&Type::Struct(&API_RESOURCE_V1_COUNTERSET)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FullyQualifiedName", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1ALPHA3_DEVICETAINT: Struct = Struct { name: "io.k8s.api.resource.v1alpha3.DeviceTaint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1alpha3.DeviceTaintEffect", default: Some("\"\""), ..Field::BASE },
     Field { name: "timeAdded", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1ALPHA3_DEVICETAINTRULE: Struct = Struct { name: "io.k8s.api.resource.v1alpha3.DeviceTaintRule", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -5205,8 +5205,8 @@ pub static API_RESOURCE_V1BETA1_ALLOCATIONRESULT: Struct = Struct { name: "io.k8
     Field { name: "allocationTimestamp", number: 5, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_BASICDEVICE: Struct = Struct { name: "io.k8s.api.resource.v1beta1.BasicDevice", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "attributes", number: 1, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "capacity", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "attributes", number: 1, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, go_type: "map[v1beta1.QualifiedName]v1beta1.DeviceAttribute", ..Field::BASE },
+    Field { name: "capacity", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, go_type: "map[v1beta1.QualifiedName]v1beta1.DeviceCapacity", ..Field::BASE },
     Field { name: "consumesCounters", number: 3, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICECOUNTERCONSUMPTION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeName", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeSelector", number: 5, ty: Type::Struct(&API_CORE_V1_NODESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5216,7 +5216,7 @@ pub static API_RESOURCE_V1BETA1_BASICDEVICE: Struct = Struct { name: "io.k8s.api
     Field { name: "bindingConditions", number: 9, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowMultipleAllocations", number: 11, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA1_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, go_type: "map[v1.ResourceName]v1beta1.NodeAllocatableResource", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_CELDEVICESELECTOR: Struct = Struct { name: "io.k8s.api.resource.v1beta1.CELDeviceSelector", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "expression", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -5232,7 +5232,7 @@ pub static API_RESOURCE_V1BETA1_CAPACITYREQUESTPOLICYRANGE: Struct = Struct { na
     Field { name: "step", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_CAPACITYREQUIREMENTS: Struct = Struct { name: "io.k8s.api.resource.v1beta1.CapacityRequirements", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1beta1.QualifiedName]resource.Quantity", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_COUNTER: Struct = Struct { name: "io.k8s.api.resource.v1beta1.Counter", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "value", number: 1, ty: Type::Quantity, omit: Omit::Never, required: true, ..Field::BASE },
@@ -5246,7 +5246,7 @@ pub static API_RESOURCE_V1BETA1_DEVICE: Struct = Struct { name: "io.k8s.api.reso
     Field { name: "basic", number: 2, ty: Type::Struct(&API_RESOURCE_V1BETA1_BASICDEVICE), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICEALLOCATIONCONFIGURATION: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceAllocationConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta1.AllocationConfigSource", default: Some("\"\""), ..Field::BASE },
     Field { name: "requests", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "DeviceConfiguration", number: 3, ty: Type::Struct(&API_RESOURCE_V1BETA1_DEVICECONFIGURATION), omit: Omit::Never, inline: true, ..Field::BASE },
 ] };
@@ -5298,8 +5298,8 @@ pub static API_RESOURCE_V1BETA1_DEVICECONFIGURATION: Struct = Struct { name: "io
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICECONSTRAINT: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceConstraint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "requests", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FullyQualifiedName", ..Field::BASE },
+    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FullyQualifiedName", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICECOUNTERCONSUMPTION: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceCounterConsumption", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "counterSet", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -5307,14 +5307,14 @@ pub static API_RESOURCE_V1BETA1_DEVICECOUNTERCONSUMPTION: Struct = Struct { name
     Field { name: "compatibilityGroups", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICEDERIVEDATTRIBUTE: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceDerivedAttribute", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta1.FullyQualifiedName", default: Some("\"\""), ..Field::BASE },
     Field { name: "expression", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICEREQUEST: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "deviceClassName", number: 2, ty: Type::String, omit: Omit::Never, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 3, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 5, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "adminAccess", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "firstAvailable", number: 7, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICESUBREQUEST)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5331,9 +5331,9 @@ pub static API_RESOURCE_V1BETA1_DEVICEREQUESTALLOCATIONRESULT: Struct = Struct {
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingConditions", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "types.UID", ..Field::BASE },
+    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1beta1.QualifiedName]resource.Quantity", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICESELECTOR: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceSelector", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "cel", number: 1, ty: Type::Struct(&API_RESOURCE_V1BETA1_CELDEVICESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5342,7 +5342,7 @@ pub static API_RESOURCE_V1BETA1_DEVICESUBREQUEST: Struct = Struct { name: "io.k8
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "deviceClassName", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 3, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 5, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "tolerations", number: 7, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "capacity", number: 8, ty: Type::Struct(&API_RESOURCE_V1BETA1_CAPACITYREQUIREMENTS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5351,14 +5351,14 @@ pub static API_RESOURCE_V1BETA1_DEVICESUBREQUEST: Struct = Struct { name: "io.k8
 pub static API_RESOURCE_V1BETA1_DEVICETAINT: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceTaint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta1.DeviceTaintEffect", default: Some("\"\""), ..Field::BASE },
     Field { name: "timeAdded", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_DEVICETOLERATION: Struct = Struct { name: "io.k8s.api.resource.v1beta1.DeviceToleration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, default: Some("\"Equal\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeviceTolerationOperator", default: Some("\"Equal\""), ..Field::BASE },
     Field { name: "value", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.DeviceTaintEffect", ..Field::BASE },
     Field { name: "tolerationSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_NETWORKDEVICEDATA: Struct = Struct { name: "io.k8s.api.resource.v1beta1.NetworkDeviceData", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -5367,7 +5367,7 @@ pub static API_RESOURCE_V1BETA1_NETWORKDEVICEDATA: Struct = Struct { name: "io.k
     Field { name: "hardwareAddress", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_NODEALLOCATABLEMAPPING: Struct = Struct { name: "io.k8s.api.resource.v1beta1.NodeAllocatableMapping", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.QualifiedName", ..Field::BASE },
     Field { name: "capacityMultiplier", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "deviceMultiplier", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -5392,7 +5392,7 @@ pub static API_RESOURCE_V1BETA1_RESOURCECLAIMCONSUMERREFERENCE: Struct = Struct 
     Field { name: "apiGroup", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "resource", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "name", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA1_RESOURCECLAIMLIST: Struct = Struct { name: "io.k8s.api.resource.v1beta1.ResourceClaimList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -5440,8 +5440,8 @@ pub static API_RESOURCE_V1BETA1_RESOURCESLICESPEC: Struct = Struct { name: "io.k
     Field { name: "devices", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_DEVICE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "perDeviceNodeSelection", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "sharedCounters", number: 8, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA1_COUNTERSET)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FullyQualifiedName", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_ALLOCATEDDEVICESTATUS: Struct = Struct { name: "io.k8s.api.resource.v1beta2.AllocatedDeviceStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "driver", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -5471,7 +5471,7 @@ pub static API_RESOURCE_V1BETA2_CAPACITYREQUESTPOLICYRANGE: Struct = Struct { na
     Field { name: "step", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_CAPACITYREQUIREMENTS: Struct = Struct { name: "io.k8s.api.resource.v1beta2.CapacityRequirements", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "requests", number: 1, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1beta2.QualifiedName]resource.Quantity", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_COUNTER: Struct = Struct { name: "io.k8s.api.resource.v1beta2.Counter", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "value", number: 1, ty: Type::Quantity, omit: Omit::Never, required: true, ..Field::BASE },
@@ -5482,8 +5482,8 @@ pub static API_RESOURCE_V1BETA2_COUNTERSET: Struct = Struct { name: "io.k8s.api.
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICE: Struct = Struct { name: "io.k8s.api.resource.v1beta2.Device", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "attributes", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "attributes", number: 2, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICEATTRIBUTE)), omit: Omit::Empty, nilable: true, go_type: "map[v1beta2.QualifiedName]v1beta2.DeviceAttribute", ..Field::BASE },
+    Field { name: "capacity", number: 3, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICECAPACITY)), omit: Omit::Empty, nilable: true, go_type: "map[v1beta2.QualifiedName]v1beta2.DeviceCapacity", ..Field::BASE },
     Field { name: "consumesCounters", number: 4, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICECOUNTERCONSUMPTION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeName", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nodeSelector", number: 6, ty: Type::Struct(&API_CORE_V1_NODESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5493,10 +5493,10 @@ pub static API_RESOURCE_V1BETA2_DEVICE: Struct = Struct { name: "io.k8s.api.reso
     Field { name: "bindingConditions", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowMultipleAllocations", number: 12, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "nodeAllocatableResources", number: 14, ty: Type::Map(&Type::Struct(&API_RESOURCE_V1BETA2_NODEALLOCATABLERESOURCE)), omit: Omit::Empty, nilable: true, go_type: "map[v1.ResourceName]v1beta2.NodeAllocatableResource", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICEALLOCATIONCONFIGURATION: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceAllocationConfiguration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "source", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta2.AllocationConfigSource", default: Some("\"\""), ..Field::BASE },
     Field { name: "requests", number: 2, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "DeviceConfiguration", number: 3, ty: Type::Struct(&API_RESOURCE_V1BETA2_DEVICECONFIGURATION), omit: Omit::Never, inline: true, ..Field::BASE },
 ] };
@@ -5548,8 +5548,8 @@ pub static API_RESOURCE_V1BETA2_DEVICECONFIGURATION: Struct = Struct { name: "io
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICECONSTRAINT: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceConstraint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "requests", number: 1, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "matchAttribute", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta2.FullyQualifiedName", ..Field::BASE },
+    Field { name: "distinctAttribute", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta2.FullyQualifiedName", ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICECOUNTERCONSUMPTION: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceCounterConsumption", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "counterSet", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -5557,7 +5557,7 @@ pub static API_RESOURCE_V1BETA2_DEVICECOUNTERCONSUMPTION: Struct = Struct { name
     Field { name: "compatibilityGroups", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICEDERIVEDATTRIBUTE: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceDerivedAttribute", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta2.FullyQualifiedName", default: Some("\"\""), ..Field::BASE },
     Field { name: "expression", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICEREQUEST: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -5574,9 +5574,9 @@ pub static API_RESOURCE_V1BETA2_DEVICEREQUESTALLOCATIONRESULT: Struct = Struct {
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingConditions", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "bindingFailureConditions", number: 8, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "shareID", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "types.UID", ..Field::BASE },
+    Field { name: "consumedCapacity", number: 10, ty: Type::Map(&Type::Quantity), omit: Omit::Empty, nilable: true, go_type: "map[v1beta2.QualifiedName]resource.Quantity", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 11, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta2.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICESELECTOR: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceSelector", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "cel", number: 1, ty: Type::Struct(&API_RESOURCE_V1BETA2_CELDEVICESELECTOR), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5585,7 +5585,7 @@ pub static API_RESOURCE_V1BETA2_DEVICESUBREQUEST: Struct = Struct { name: "io.k8
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "deviceClassName", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 3, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 5, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "capacity", number: 7, ty: Type::Struct(&API_RESOURCE_V1BETA2_CAPACITYREQUIREMENTS), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5594,7 +5594,7 @@ pub static API_RESOURCE_V1BETA2_DEVICESUBREQUEST: Struct = Struct { name: "io.k8
 pub static API_RESOURCE_V1BETA2_DEVICETAINT: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceTaint", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "effect", number: 3, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1beta2.DeviceTaintEffect", default: Some("\"\""), ..Field::BASE },
     Field { name: "timeAdded", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICETAINTRULE: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceTaintRule", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -5620,15 +5620,15 @@ pub static API_RESOURCE_V1BETA2_DEVICETAINTSELECTOR: Struct = Struct { name: "io
 ] };
 pub static API_RESOURCE_V1BETA2_DEVICETOLERATION: Struct = Struct { name: "io.k8s.api.resource.v1beta2.DeviceToleration", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, default: Some("\"Equal\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DeviceTolerationOperator", default: Some("\"Equal\""), ..Field::BASE },
     Field { name: "value", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "effect", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DeviceTaintEffect", ..Field::BASE },
     Field { name: "tolerationSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_EXACTDEVICEREQUEST: Struct = Struct { name: "io.k8s.api.resource.v1beta2.ExactDeviceRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "deviceClassName", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "selectors", number: 2, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICESELECTOR)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "allocationMode", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "allocationMode", number: 3, ty: Type::String, omit: Omit::Empty, go_type: "v1beta2.DeviceAllocationMode", ..Field::BASE },
     Field { name: "count", number: 4, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "adminAccess", number: 5, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "tolerations", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICETOLERATION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -5641,7 +5641,7 @@ pub static API_RESOURCE_V1BETA2_NETWORKDEVICEDATA: Struct = Struct { name: "io.k
     Field { name: "hardwareAddress", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_NODEALLOCATABLEMAPPING: Struct = Struct { name: "io.k8s.api.resource.v1beta2.NodeAllocatableMapping", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "capacityKey", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta2.QualifiedName", ..Field::BASE },
     Field { name: "capacityMultiplier", number: 2, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "deviceMultiplier", number: 3, ty: Type::Quantity, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -5666,7 +5666,7 @@ pub static API_RESOURCE_V1BETA2_RESOURCECLAIMCONSUMERREFERENCE: Struct = Struct 
     Field { name: "apiGroup", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "resource", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "name", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
 ] };
 pub static API_RESOURCE_V1BETA2_RESOURCECLAIMLIST: Struct = Struct { name: "io.k8s.api.resource.v1beta2.ResourceClaimList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -5714,15 +5714,15 @@ pub static API_RESOURCE_V1BETA2_RESOURCESLICESPEC: Struct = Struct { name: "io.k
     Field { name: "devices", number: 6, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_DEVICE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "perDeviceNodeSelection", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "sharedCounters", number: 8, ty: Type::List(&Type::Struct(&API_RESOURCE_V1BETA2_COUNTERSET)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "partitionTypeAttribute", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta2.FullyQualifiedName", ..Field::BASE },
+    Field { name: "skipNodeOperations", number: 10, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta2.SkipNodeOperation", list: List::Set, ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1_PRIORITYCLASS: Struct = Struct { name: "io.k8s.api.scheduling.v1.PriorityClass", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::Int32, omit: Omit::Never, default: Some("0"), ..Field::BASE },
     Field { name: "globalDefault", number: 3, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "description", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1_PRIORITYCLASSLIST: Struct = Struct { name: "io.k8s.api.scheduling.v1.PriorityClassList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -5767,7 +5767,7 @@ pub static API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUPSPEC: Struct = Struct { name
     Field { name: "disruptionMode", number: 5, ty: Type::Struct(&API_SCHEDULING_V1ALPHA3_COMPOSITEDISRUPTIONMODE), omit: Omit::Empty, nilable: true, default: Some("{\"single\":{}}"), ..Field::BASE },
     Field { name: "priorityClassName", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha3.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUPSTATUS: Struct = Struct { name: "io.k8s.api.scheduling.v1alpha3.CompositePodGroupStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_CONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
@@ -5779,7 +5779,7 @@ pub static API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUPTEMPLATE: Struct = Struct { 
     Field { name: "disruptionMode", number: 4, ty: Type::Struct(&API_SCHEDULING_V1ALPHA3_COMPOSITEDISRUPTIONMODE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "priorityClassName", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 6, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha3.PreemptionPolicy", ..Field::BASE },
     Field { name: "podGroupTemplates", number: 8, ty: Type::List(&Type::Struct(&API_SCHEDULING_V1ALPHA3_PODGROUPTEMPLATE)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
     Field { name: "compositePodGroupTemplates", number: 9, ty: Type::List(&Type::Struct(&API_SCHEDULING_V1ALPHA3_COMPOSITEPODGROUPTEMPLATE)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
 ] };
@@ -5824,7 +5824,7 @@ pub static API_SCHEDULING_V1ALPHA3_PODGROUPSPEC: Struct = Struct { name: "io.k8s
     Field { name: "disruptionMode", number: 6, ty: Type::Struct(&API_SCHEDULING_V1ALPHA3_DISRUPTIONMODE), omit: Omit::Empty, nilable: true, default: Some("{\"single\":{}}"), ..Field::BASE },
     Field { name: "priorityClassName", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha3.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1ALPHA3_PODGROUPSTATUS: Struct = Struct { name: "io.k8s.api.scheduling.v1alpha3.PodGroupStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_CONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
@@ -5838,7 +5838,7 @@ pub static API_SCHEDULING_V1ALPHA3_PODGROUPTEMPLATE: Struct = Struct { name: "io
     Field { name: "disruptionMode", number: 5, ty: Type::Struct(&API_SCHEDULING_V1ALPHA3_DISRUPTIONMODE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "priorityClassName", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1alpha3.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1ALPHA3_SINGLECOMPOSITEDISRUPTIONMODE: Struct = Struct { name: "io.k8s.api.scheduling.v1alpha3.SingleCompositeDisruptionMode", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
 ] };
@@ -5923,7 +5923,7 @@ pub static API_SCHEDULING_V1BETA1_COMPOSITEPODGROUPTEMPLATE: Struct = Struct { n
     Field { name: "disruptionMode", number: 4, ty: Type::Struct(&API_SCHEDULING_V1BETA1_COMPOSITEDISRUPTIONMODE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "priorityClassName", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 6, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PreemptionPolicy", ..Field::BASE },
     Field { name: "podGroupTemplates", number: 8, ty: Type::List(&Type::Struct(&API_SCHEDULING_V1BETA1_PODGROUPTEMPLATE)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
     Field { name: "compositePodGroupTemplates", number: 9, ty: Type::List(&Type::Struct(&API_SCHEDULING_V1BETA1_COMPOSITEPODGROUPTEMPLATE)), omit: Omit::Empty, nilable: true, list: List::Map(&["name"]), ..Field::BASE },
 ] };
@@ -5968,7 +5968,7 @@ pub static API_SCHEDULING_V1BETA1_PODGROUPSPEC: Struct = Struct { name: "io.k8s.
     Field { name: "disruptionMode", number: 6, ty: Type::Struct(&API_SCHEDULING_V1BETA1_DISRUPTIONMODE), omit: Omit::Empty, nilable: true, default: Some("{\"single\":{}}"), ..Field::BASE },
     Field { name: "priorityClassName", number: 7, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 8, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 9, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1BETA1_PODGROUPSTATUS: Struct = Struct { name: "io.k8s.api.scheduling.v1beta1.PodGroupStatus", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "conditions", number: 1, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_CONDITION)), omit: Omit::Empty, nilable: true, list: List::Map(&["type"]), patch_strategy: "merge", patch_merge_key: "type", ..Field::BASE },
@@ -5982,14 +5982,14 @@ pub static API_SCHEDULING_V1BETA1_PODGROUPTEMPLATE: Struct = Struct { name: "io.
     Field { name: "disruptionMode", number: 5, ty: Type::Struct(&API_SCHEDULING_V1BETA1_DISRUPTIONMODE), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "priorityClassName", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "priority", number: 7, ty: Type::Int32, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 8, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1BETA1_PRIORITYCLASS: Struct = Struct { name: "io.k8s.api.scheduling.v1beta1.PriorityClass", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "value", number: 2, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
     Field { name: "globalDefault", number: 3, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "description", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "preemptionPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "preemptionPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PreemptionPolicy", ..Field::BASE },
 ] };
 pub static API_SCHEDULING_V1BETA1_PRIORITYCLASSLIST: Struct = Struct { name: "io.k8s.api.scheduling.v1beta1.PriorityClassList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
@@ -6035,9 +6035,9 @@ pub static API_STORAGE_V1_CSIDRIVERLIST: Struct = Struct { name: "io.k8s.api.sto
 pub static API_STORAGE_V1_CSIDRIVERSPEC: Struct = Struct { name: "io.k8s.api.storage.v1.CSIDriverSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "attachRequired", number: 1, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "podInfoOnMount", number: 2, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeLifecycleModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, list: List::Set, ..Field::BASE },
+    Field { name: "volumeLifecycleModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1.VolumeLifecycleMode", list: List::Set, ..Field::BASE },
     Field { name: "storageCapacity", number: 4, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "fsGroupPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "fsGroupPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FSGroupPolicy", ..Field::BASE },
     Field { name: "tokenRequests", number: 6, ty: Type::List(&Type::Struct(&API_STORAGE_V1_TOKENREQUEST)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "requiresRepublish", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "seLinuxMount", number: 8, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -6081,10 +6081,10 @@ pub static API_STORAGE_V1_STORAGECLASS: Struct = Struct { name: "io.k8s.api.stor
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "provisioner", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "parameters", number: 3, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "reclaimPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reclaimPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeReclaimPolicy", ..Field::BASE },
     Field { name: "mountOptions", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowVolumeExpansion", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeBindingMode", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumeBindingMode", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.VolumeBindingMode", ..Field::BASE },
     Field { name: "allowedTopologies", number: 8, ty: Type::List(&Type::Struct(&API_CORE_V1_TOPOLOGYSELECTORTERM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1_STORAGECLASSLIST: Struct = Struct { name: "io.k8s.api.storage.v1.StorageClassList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -6096,11 +6096,11 @@ pub static API_STORAGE_V1_STORAGEHEALTH: Struct = Struct { name: "io.k8s.api.sto
     Field { name: "healthConditions", number: 2, ty: Type::List(&Type::Struct(&API_STORAGE_V1_STORAGEHEALTHCONDITION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1_STORAGEHEALTHCONDITION: Struct = Struct { name: "io.k8s.api.storage.v1.StorageHealthCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.StorageHealthStatusType", default: Some("\"\""), ..Field::BASE },
     Field { name: "reason", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "accessMode", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeMode", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "accessMode", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeAccessMode", ..Field::BASE },
+    Field { name: "volumeMode", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeMode", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1_TOKENREQUEST: Struct = Struct { name: "io.k8s.api.storage.v1.TokenRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -6208,9 +6208,9 @@ pub static API_STORAGE_V1BETA1_CSIDRIVERLIST: Struct = Struct { name: "io.k8s.ap
 pub static API_STORAGE_V1BETA1_CSIDRIVERSPEC: Struct = Struct { name: "io.k8s.api.storage.v1beta1.CSIDriverSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "attachRequired", number: 1, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "podInfoOnMount", number: 2, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeLifecycleModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumeLifecycleModes", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, go_type: "[]v1beta1.VolumeLifecycleMode", ..Field::BASE },
     Field { name: "storageCapacity", number: 4, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "fsGroupPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "fsGroupPolicy", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FSGroupPolicy", ..Field::BASE },
     Field { name: "tokenRequests", number: 6, ty: Type::List(&Type::Struct(&API_STORAGE_V1BETA1_TOKENREQUEST)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "requiresRepublish", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "seLinuxMount", number: 8, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -6254,10 +6254,10 @@ pub static API_STORAGE_V1BETA1_STORAGECLASS: Struct = Struct { name: "io.k8s.api
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "provisioner", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "parameters", number: 3, ty: Type::Map(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "reclaimPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reclaimPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeReclaimPolicy", ..Field::BASE },
     Field { name: "mountOptions", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "allowVolumeExpansion", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeBindingMode", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "volumeBindingMode", number: 7, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.VolumeBindingMode", ..Field::BASE },
     Field { name: "allowedTopologies", number: 8, ty: Type::List(&Type::Struct(&API_CORE_V1_TOPOLOGYSELECTORTERM)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1BETA1_STORAGECLASSLIST: Struct = Struct { name: "io.k8s.api.storage.v1beta1.StorageClassList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -6269,11 +6269,11 @@ pub static API_STORAGE_V1BETA1_STORAGEHEALTH: Struct = Struct { name: "io.k8s.ap
     Field { name: "healthConditions", number: 2, ty: Type::List(&Type::Struct(&API_STORAGE_V1BETA1_STORAGEHEALTHCONDITION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1BETA1_STORAGEHEALTHCONDITION: Struct = Struct { name: "io.k8s.api.storage.v1beta1.StorageHealthCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "status", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.StorageHealthStatusType", ..Field::BASE },
     Field { name: "reason", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "accessMode", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "volumeMode", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "accessMode", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeAccessMode", ..Field::BASE },
+    Field { name: "volumeMode", number: 5, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.PersistentVolumeMode", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 6, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static API_STORAGE_V1BETA1_TOKENREQUEST: Struct = Struct { name: "io.k8s.api.storage.v1beta1.TokenRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -6354,12 +6354,12 @@ pub static API_STORAGEMIGRATION_V1BETA1_STORAGEVERSIONMIGRATIONSTATUS: Struct = 
     Field { name: "resourceVersion", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CONVERSIONREQUEST: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ConversionRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "desiredAPIVersion", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "objects", number: 3, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CONVERSIONRESPONSE: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ConversionResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "convertedObjects", number: 2, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "result", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUS), omit: Omit::Never, ..Field::BASE },
 ] };
@@ -6376,7 +6376,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCECOLUM
     Field { name: "jsonPath", number: 6, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceConversion", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "strategy", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "strategy", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConversionStrategyType", default: Some("\"\""), ..Field::BASE },
     Field { name: "webhook", number: 2, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_WEBHOOKCONVERSION), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITION: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -6385,8 +6385,8 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFIN
     Field { name: "status", number: 3, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONCONDITION: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.CustomResourceDefinitionConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6407,7 +6407,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFIN
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONSPEC: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionSpec", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "group", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "names", number: 3, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONNAMES), omit: Omit::Never, required: true, ..Field::BASE },
-    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ResourceScope", default: Some("\"\""), ..Field::BASE },
     Field { name: "versions", number: 7, ty: Type::List(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCEDEFINITIONVERSION)), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
     Field { name: "conversion", number: 9, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_CUSTOMRESOURCECONVERSION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "preserveUnknownFields", number: 10, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
@@ -6449,7 +6449,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_EXTERNALDOCUMENTATI
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "id", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "$schema", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "$schema", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.JSONSchemaURL", ..Field::BASE },
     Field { name: "$ref", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "description", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "type", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6479,9 +6479,9 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS: St
     Field { name: "properties", number: 29, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "additionalProperties", number: 30, ty: Type::SchemaOrBool(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "patternProperties", number: 31, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "dependencies", number: 32, ty: Type::Map(&Type::SchemaOrStrings(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "dependencies", number: 32, ty: Type::Map(&Type::SchemaOrStrings(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, go_type: "v1.JSONSchemaDependencies", ..Field::BASE },
     Field { name: "additionalItems", number: 33, ty: Type::SchemaOrBool(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "definitions", number: 34, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "definitions", number: 34, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, go_type: "v1.JSONSchemaDefinitions", ..Field::BASE },
     Field { name: "externalDocs", number: 35, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_EXTERNALDOCUMENTATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "example", number: 36, ty: Type::Json, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nullable", number: 37, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
@@ -6491,7 +6491,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_JSONSCHEMAPROPS: St
     Field { name: "x-kubernetes-list-map-keys", number: 41, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "x-kubernetes-list-type", number: 42, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "x-kubernetes-map-type", number: 43, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "x-kubernetes-validations", number: 44, ty: Type::Wrapped(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_VALIDATIONRULE)), omit: Omit::Empty, nilable: true, list: List::Map(&["rule"]), patch_strategy: "merge", patch_merge_key: "rule", ..Field::BASE },
+    Field { name: "x-kubernetes-validations", number: 44, ty: Type::Wrapped(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_VALIDATIONRULE)), omit: Omit::Empty, nilable: true, go_type: "v1.ValidationRules", list: List::Map(&["rule"]), patch_strategy: "merge", patch_merge_key: "rule", ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_SELECTABLEFIELD: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.SelectableField", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "jsonPath", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -6506,7 +6506,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_VALIDATIONRULE: Str
     Field { name: "rule", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "messageExpression", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.FieldValueErrorReason", ..Field::BASE },
     Field { name: "fieldPath", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "optionalOldSelf", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -6520,12 +6520,12 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1_WEBHOOKCONVERSION: 
     Field { name: "conversionReviewVersions", number: 3, ty: Type::List(&Type::String), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CONVERSIONREQUEST: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.ConversionRequest", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "desiredAPIVersion", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "objects", number: 3, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CONVERSIONRESPONSE: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.ConversionResponse", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Never, go_type: "types.UID", ..Field::BASE },
     Field { name: "convertedObjects", number: 2, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, ..Field::BASE },
     Field { name: "result", number: 3, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUS), omit: Omit::Never, ..Field::BASE },
 ] };
@@ -6542,7 +6542,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCE
     Field { name: "JSONPath", number: 6, ty: Type::String, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCECONVERSION: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.CustomResourceConversion", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "strategy", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "strategy", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.ConversionStrategyType", ..Field::BASE },
     Field { name: "webhookClientConfig", number: 2, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_WEBHOOKCLIENTCONFIG), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "conversionReviewVersions", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -6552,8 +6552,8 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCE
     Field { name: "status", number: 3, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCEDEFINITIONSTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCEDEFINITIONCONDITION: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.CustomResourceDefinitionCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.CustomResourceDefinitionConditionType", ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.ConditionStatus", ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6575,7 +6575,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCE
     Field { name: "group", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "version", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "names", number: 3, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCEDEFINITIONNAMES), omit: Omit::Never, ..Field::BASE },
-    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "scope", number: 4, ty: Type::String, omit: Omit::Never, go_type: "v1beta1.ResourceScope", ..Field::BASE },
     Field { name: "validation", number: 5, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCEVALIDATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "subresources", number: 6, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCESUBRESOURCES), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "versions", number: 7, ty: Type::List(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_CUSTOMRESOURCEDEFINITIONVERSION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
@@ -6621,7 +6621,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_EXTERNALDOCUME
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.JSONSchemaProps", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "id", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "$schema", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "$schema", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1beta1.JSONSchemaURL", ..Field::BASE },
     Field { name: "$ref", number: 3, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "description", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "type", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6651,9 +6651,9 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROP
     Field { name: "properties", number: 29, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "additionalProperties", number: 30, ty: Type::SchemaOrBool(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "patternProperties", number: 31, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "dependencies", number: 32, ty: Type::Map(&Type::SchemaOrStrings(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "dependencies", number: 32, ty: Type::Map(&Type::SchemaOrStrings(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, go_type: "v1beta1.JSONSchemaDependencies", ..Field::BASE },
     Field { name: "additionalItems", number: 33, ty: Type::SchemaOrBool(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS), omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "definitions", number: 34, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "definitions", number: 34, ty: Type::Map(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROPS)), omit: Omit::Empty, nilable: true, go_type: "v1beta1.JSONSchemaDefinitions", ..Field::BASE },
     Field { name: "externalDocs", number: 35, ty: Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_EXTERNALDOCUMENTATION), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "example", number: 36, ty: Type::Json, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "nullable", number: 37, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
@@ -6663,7 +6663,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_JSONSCHEMAPROP
     Field { name: "x-kubernetes-list-map-keys", number: 41, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "x-kubernetes-list-type", number: 42, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "x-kubernetes-map-type", number: 43, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "x-kubernetes-validations", number: 44, ty: Type::Wrapped(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_VALIDATIONRULE)), omit: Omit::Empty, nilable: true, patch_strategy: "merge", patch_merge_key: "rule", ..Field::BASE },
+    Field { name: "x-kubernetes-validations", number: 44, ty: Type::Wrapped(&Type::Struct(&APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_VALIDATIONRULE)), omit: Omit::Empty, nilable: true, go_type: "v1beta1.ValidationRules", patch_strategy: "merge", patch_merge_key: "rule", ..Field::BASE },
 ] };
 pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_SELECTABLEFIELD: Struct = Struct { name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1.SelectableField", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "jsonPath", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
@@ -6678,7 +6678,7 @@ pub static APIEXTENSIONS_APISERVER_PKG_APIS_APIEXTENSIONS_V1BETA1_VALIDATIONRULE
     Field { name: "rule", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "messageExpression", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1beta1.FieldValueErrorReason", ..Field::BASE },
     Field { name: "fieldPath", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "optionalOldSelf", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -6703,7 +6703,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_APIRESOURCE: Struct = Struct { name: "i
     Field { name: "group", number: 8, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "version", number: 9, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "kind", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "verbs", number: 4, ty: Type::Wrapped(&Type::String), omit: Omit::Never, nilable: true, required: true, ..Field::BASE },
+    Field { name: "verbs", number: 4, ty: Type::Wrapped(&Type::String), omit: Omit::Never, nilable: true, required: true, go_type: "v1.Verbs", ..Field::BASE },
     Field { name: "shortNames", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "categories", number: 7, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "storageVersionHash", number: 10, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6718,7 +6718,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_APIVERSIONS: Struct = Struct { name: "i
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_CONDITION: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.Condition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "observedGeneration", number: 3, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "lastTransitionTime", number: 4, ty: Type::Time, omit: Omit::Never, required: true, ..Field::BASE },
     Field { name: "reason", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
@@ -6733,13 +6733,13 @@ pub static APIMACHINERY_PKG_APIS_META_V1_DELETEOPTIONS: Struct = Struct { name: 
     Field { name: "gracePeriodSeconds", number: 1, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "preconditions", number: 2, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_PRECONDITIONS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "orphanDependents", number: 3, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
-    Field { name: "propagationPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "propagationPolicy", number: 4, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "v1.DeletionPropagation", ..Field::BASE },
     Field { name: "dryRun", number: 5, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "ignoreStoreReadErrorWithClusterBreakingPotential", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_FIELDSELECTORREQUIREMENT: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.FieldSelectorRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.FieldSelectorOperator", default: Some("\"\""), ..Field::BASE },
     Field { name: "values", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_GETOPTIONS: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.GetOptions", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
@@ -6769,7 +6769,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_LABELSELECTOR: Struct = Struct { name: 
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_LABELSELECTORREQUIREMENT: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "key", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "operator", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.LabelSelectorOperator", default: Some("\"\""), ..Field::BASE },
     Field { name: "values", number: 3, ty: Type::List(&Type::String), omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_LISTMETA: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -6785,7 +6785,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_LISTOPTIONS: Struct = Struct { name: "i
     Field { name: "watch", number: 3, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "allowWatchBookmarks", number: 9, ty: Type::Bool, omit: Omit::Empty, ..Field::BASE },
     Field { name: "resourceVersion", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "resourceVersionMatch", number: 10, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "resourceVersionMatch", number: 10, ty: Type::String, omit: Omit::Empty, go_type: "v1.ResourceVersionMatch", ..Field::BASE },
     Field { name: "timeoutSeconds", number: 5, ty: Type::Int64, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "limit", number: 7, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "continue", number: 8, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6794,7 +6794,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_LISTOPTIONS: Struct = Struct { name: "i
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_MANAGEDFIELDSENTRY: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "manager", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "operation", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "operation", number: 2, ty: Type::String, omit: Omit::Empty, go_type: "v1.ManagedFieldsOperationType", ..Field::BASE },
     Field { name: "apiVersion", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "time", number: 4, ty: Type::Time, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "fieldsType", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6806,7 +6806,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA: Struct = Struct { name: "io
     Field { name: "generateName", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "namespace", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "selfLink", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "uid", number: 5, ty: Type::String, omit: Omit::Empty, go_type: "types.UID", ..Field::BASE },
     Field { name: "resourceVersion", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "generation", number: 7, ty: Type::Int64, omit: Omit::Empty, ..Field::BASE },
     Field { name: "creationTimestamp", number: 8, ty: Type::Time, omit: Omit::Zero, ..Field::BASE },
@@ -6822,7 +6822,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_OWNERREFERENCE: Struct = Struct { name:
     Field { name: "apiVersion", number: 5, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "kind", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
     Field { name: "name", number: 3, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "uid", number: 4, ty: Type::String, omit: Omit::Never, required: true, go_type: "types.UID", default: Some("\"\""), ..Field::BASE },
     Field { name: "controller", number: 6, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "blockOwnerDeletion", number: 7, ty: Type::Bool, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
@@ -6840,7 +6840,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_PATCHOPTIONS: Struct = Struct { name: "
     Field { name: "fieldValidation", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_PRECONDITIONS: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
+    Field { name: "uid", number: 1, ty: Type::String, omit: Omit::Empty, nilable: true, go_type: "types.UID", ..Field::BASE },
     Field { name: "resourceVersion", number: 2, ty: Type::String, omit: Omit::Empty, nilable: true, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_SERVERADDRESSBYCLIENTCIDR: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.ServerAddressByClientCIDR", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
@@ -6854,12 +6854,12 @@ pub static APIMACHINERY_PKG_APIS_META_V1_STATUS: Struct = Struct { name: "io.k8s
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "status", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, go_type: "v1.StatusReason", ..Field::BASE },
     Field { name: "details", number: 5, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUSDETAILS), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "code", number: 6, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_STATUSCAUSE: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.StatusCause", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "reason", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "reason", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.CauseType", ..Field::BASE },
     Field { name: "message", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "field", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
@@ -6867,7 +6867,7 @@ pub static APIMACHINERY_PKG_APIS_META_V1_STATUSDETAILS: Struct = Struct { name: 
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "group", number: 2, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "kind", number: 3, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
-    Field { name: "uid", number: 6, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "uid", number: 6, ty: Type::String, omit: Omit::Empty, go_type: "types.UID", ..Field::BASE },
     Field { name: "causes", number: 4, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_STATUSCAUSE)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "retryAfterSeconds", number: 5, ty: Type::Int32, omit: Omit::Empty, ..Field::BASE },
 ] };
@@ -6884,16 +6884,16 @@ pub static APIMACHINERY_PKG_APIS_META_V1_TABLECOLUMNDEFINITION: Struct = Struct 
     Field { name: "priority", number: 0, ty: Type::Int32, omit: Omit::Never, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_TABLEOPTIONS: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.TableOptions", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
-    Field { name: "includeObject", number: 1, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
+    Field { name: "includeObject", number: 1, ty: Type::String, omit: Omit::Empty, go_type: "v1.IncludeObjectPolicy", ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_TABLEROW: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.TableRow", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "cells", number: 0, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, ..Field::BASE },
+    Field { name: "cells", number: 0, ty: Type::List(&Type::RawExtension), omit: Omit::Never, nilable: true, go_type: "[]interface {}", ..Field::BASE },
     Field { name: "conditions", number: 0, ty: Type::List(&Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_TABLEROWCONDITION)), omit: Omit::Empty, nilable: true, ..Field::BASE },
     Field { name: "object", number: 0, ty: Type::RawExtension, omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static APIMACHINERY_PKG_APIS_META_V1_TABLEROWCONDITION: Struct = Struct { name: "io.k8s.apimachinery.pkg.apis.meta.v1.TableRowCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 0, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "status", number: 0, ty: Type::String, omit: Omit::Never, ..Field::BASE },
+    Field { name: "type", number: 0, ty: Type::String, omit: Omit::Never, go_type: "v1.RowConditionType", ..Field::BASE },
+    Field { name: "status", number: 0, ty: Type::String, omit: Omit::Never, go_type: "v1.ConditionStatus", ..Field::BASE },
     Field { name: "reason", number: 0, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 0, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
 ] };
@@ -6929,8 +6929,8 @@ pub static KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICE: Struct = Stru
     Field { name: "status", number: 3, ty: Type::Struct(&KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICESTATUS), omit: Omit::Empty, ..Field::BASE },
 ] };
 pub static KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_APISERVICECONDITION: Struct = Struct { name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceCondition", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
-    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
-    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, default: Some("\"\""), ..Field::BASE },
+    Field { name: "type", number: 1, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.APIServiceConditionType", default: Some("\"\""), ..Field::BASE },
+    Field { name: "status", number: 2, ty: Type::String, omit: Omit::Never, required: true, go_type: "v1.ConditionStatus", default: Some("\"\""), ..Field::BASE },
     Field { name: "lastTransitionTime", number: 3, ty: Type::Time, omit: Omit::Empty, ..Field::BASE },
     Field { name: "reason", number: 4, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
     Field { name: "message", number: 5, ty: Type::String, omit: Omit::Empty, ..Field::BASE },
@@ -6958,13 +6958,13 @@ pub static KUBE_AGGREGATOR_PKG_APIS_APIREGISTRATION_V1_SERVICEREFERENCE: Struct 
 ] };
 pub static METRICS_PKG_APIS_METRICS_V1BETA1_CONTAINERMETRICS: Struct = Struct { name: "io.k8s.metrics.pkg.apis.metrics.v1beta1.ContainerMetrics", atomic: false, kinded: false, open: false, index: Index::new(), fields: &[
     Field { name: "name", number: 1, ty: Type::String, omit: Omit::Never, ..Field::BASE },
-    Field { name: "usage", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Never, nilable: true, ..Field::BASE },
+    Field { name: "usage", number: 2, ty: Type::Map(&Type::Quantity), omit: Omit::Never, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static METRICS_PKG_APIS_METRICS_V1BETA1_NODEMETRICS: Struct = Struct { name: "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_OBJECTMETA), omit: Omit::Empty, ..Field::BASE },
     Field { name: "timestamp", number: 2, ty: Type::Time, omit: Omit::Never, ..Field::BASE },
     Field { name: "window", number: 3, ty: Type::Duration, omit: Omit::Never, ..Field::BASE },
-    Field { name: "usage", number: 4, ty: Type::Map(&Type::Quantity), omit: Omit::Never, nilable: true, ..Field::BASE },
+    Field { name: "usage", number: 4, ty: Type::Map(&Type::Quantity), omit: Omit::Never, nilable: true, go_type: "v1.ResourceList", ..Field::BASE },
 ] };
 pub static METRICS_PKG_APIS_METRICS_V1BETA1_NODEMETRICSLIST: Struct = Struct { name: "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetricsList", atomic: false, kinded: true, open: false, index: Index::new(), fields: &[
     Field { name: "metadata", number: 1, ty: Type::Struct(&APIMACHINERY_PKG_APIS_META_V1_LISTMETA), omit: Omit::Empty, ..Field::BASE },

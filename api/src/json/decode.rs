@@ -9,6 +9,7 @@ use std::fmt::{self, Write as _};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::scan;
 use crate::facts::{Field, Omit, Struct, Type};
 use crate::value::{Map, Str, Value};
 
@@ -46,7 +47,7 @@ pub fn decode(text: &[u8], ty: &'static Struct, strictness: Strictness) -> Resul
     match value {
         Ok(Value::Map(value)) => Ok(Decoded { value, strict: context.strict.into_inner() }),
         Ok(_) => Ok(Decoded { value: Map::new(), strict: context.strict.into_inner() }),
-        Err(error) => Err(context.explain(error)),
+        Err(error) => Err(context.explain(text, &error)),
     }
 }
 
@@ -58,8 +59,21 @@ pub fn decode_any(text: &[u8], strictness: Strictness) -> Result<(Value, Vec<Str
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     match value {
         Ok(value) => Ok((value, context.strict.into_inner())),
-        Err(error) => Err(context.explain(error)),
+        Err(error) => Err(context.explain(text, &error)),
     }
+}
+
+/// Decodes one value of a type.
+pub fn decode_type(text: &[u8], ty: &'static Type) -> Result<Value, Error> {
+    let context = Context::new(Strictness::Lenient);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Seed { ty: Expect::Type(ty), context: &context }.deserialize(&mut deserializer);
+    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| context.explain(text, &error))
+}
+
+/// How Go's reflection prints a type whose name is not among the facts.
+pub fn go_type(ty: &'static Type) -> String {
+    printed(Expect::Type(ty))
 }
 
 /// What is expected at a place.
@@ -70,6 +84,7 @@ enum Expect {
     Type(&'static Type),
 }
 
+#[derive(Clone)]
 enum Step {
     Name(Str),
     /// Of a map: Go's type errors do not name it.
@@ -83,7 +98,12 @@ struct Context {
     structs: RefCell<Vec<&'static Struct>>,
     strict: RefCell<Vec<String>>,
     type_error: RefCell<Option<String>>,
+    /// Where the number stands whose text the type error is to show.
+    number_at: RefCell<Option<Vec<Step>>>,
 }
+
+/// Stands in a type error for a number as it was sent, which a decoded number does not tell.
+const AS_SENT: &str = "\u{0}";
 
 impl Context {
     fn new(strictness: Strictness) -> Self {
@@ -93,6 +113,7 @@ impl Context {
             structs: RefCell::default(),
             strict: RefCell::default(),
             type_error: RefCell::default(),
+            number_at: RefCell::default(),
         }
     }
 
@@ -138,7 +159,17 @@ impl Context {
 
     /// Go's UnmarshalTypeError text.
     fn mismatch<E: serde::de::Error>(&self, found: &str, ty: Expect) -> E {
-        let wanted = go_type(ty);
+        if matches!(ty, Expect::Type(Type::Quantity)) {
+            // It reads any text for itself.
+            let read = crate::quantity::canonical(found);
+            return self.fail(read.err().map_or_else(String::new, |error| error.to_string()));
+        }
+        let wanted = match ty {
+            // These read a part of themselves with the decoder, which tells of that part's type.
+            Expect::Type(Type::Time | Type::MicroTime | Type::Duration) => "string".to_owned(),
+            Expect::Type(Type::IntOrString) => "int32".to_owned(),
+            ty => self.declared_type().unwrap_or_else(|| printed(ty)),
+        };
         let path = self.path_text(false);
         let text = match self.structs.borrow().last() {
             Some(parent) if !path.is_empty() => format!(
@@ -150,30 +181,58 @@ impl Context {
         self.fail(text)
     }
 
+    /// The name of the type in Go, when it has one that the facts tell of its field.
+    fn declared_type(&self) -> Option<String> {
+        let (path, structs) = (self.path.borrow(), self.structs.borrow());
+        let at = path.iter().rposition(|step| matches!(step, Step::Name(_)))?;
+        let Step::Name(name) = &path[at] else { return None };
+        let declared = structs.last()?.field(name)?.go_type;
+        let within = path[at + 1..].iter().try_fold(declared, |ty, step| match step {
+            Step::Index(_) => ty.strip_prefix("[]"),
+            _ => ty.strip_prefix("map[")?.split_once(']').map(|(_, member)| member),
+        })?;
+        (!within.is_empty()).then(|| within.to_owned())
+    }
+
+    fn number_as_sent<E: serde::de::Error>(&self, ty: Expect) -> E {
+        *self.number_at.borrow_mut() = Some(self.path.borrow().clone());
+        self.mismatch(&format!("number {AS_SENT}"), ty)
+    }
+
     fn fail<E: serde::de::Error>(&self, text: String) -> E {
         let error = E::custom(&text);
         self.type_error.borrow_mut().get_or_insert(text);
         error
     }
 
-    fn explain(&self, error: serde_json::Error) -> Error {
-        match self.type_error.borrow_mut().take() {
-            Some(text) => Error(text),
-            None => Error(go_syntax_error(&error)),
+    fn explain(&self, text: &[u8], error: &serde_json::Error) -> Error {
+        if let Err(why) = scan::check(text) {
+            return Error(why);
+        }
+        let told = self.type_error.borrow_mut().take().unwrap_or_else(|| format!("invalid JSON: {error}"));
+        match self.number_at.borrow_mut().take() {
+            Some(path) => {
+                let number = std::str::from_utf8(text).ok().and_then(|text| piece(text, &path)).unwrap_or_default();
+                Error(told.replace(AS_SENT, number))
+            }
+            None => Error(told),
         }
     }
 }
 
-/// The nearest of Go's texts to a syntax error.
-fn go_syntax_error(error: &serde_json::Error) -> String {
-    match error.classify() {
-        serde_json::error::Category::Eof => "unexpected end of JSON input".into(),
-        _ => format!("invalid JSON: {error}"),
-    }
+/// The text of the value at a path.
+fn piece<'t>(text: &'t str, path: &[Step]) -> Option<&'t str> {
+    let found = path.iter().try_fold(text, |text, step| match step {
+        Step::Name(name) | Step::Key(name) => {
+            scan::members(text)?.into_iter().rev().find(|member| member.0 == *name).map(|member| member.1)
+        }
+        Step::Index(at) => scan::elements(text)?.get(*at).copied(),
+    })?;
+    Some(found.trim())
 }
 
 /// How Go's reflection prints the type.
-fn go_type(ty: Expect) -> String {
+fn printed(ty: Expect) -> String {
     match ty {
         Expect::Any => "interface {}".into(),
         Expect::Struct(structure) => qualified(structure),
@@ -187,8 +246,8 @@ fn go_type(ty: Expect) -> String {
             Type::String => "string".into(),
             Type::Bytes => "[]uint8".into(),
             Type::Struct(structure) => qualified(structure),
-            Type::List(inner) | Type::Wrapped(inner) => format!("[]{}", go_type(Expect::Type(inner))),
-            Type::Map(inner) => format!("map[string]{}", go_type(Expect::Type(inner))),
+            Type::List(inner) | Type::Wrapped(inner) => format!("[]{}", printed(Expect::Type(inner))),
+            Type::Map(inner) => format!("map[string]{}", printed(Expect::Type(inner))),
             Type::Time => "v1.Time".into(),
             Type::MicroTime => "v1.MicroTime".into(),
             Type::Duration => "v1.Duration".into(),
@@ -257,8 +316,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         match self.ty {
             Expect::Any | Expect::Type(Type::Json | Type::Float64) => Ok(Value::Float(number)),
             Expect::Type(Type::Quantity) => self.quantity(&number.to_string()),
-            Expect::Type(Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64) => {
-                Err(self.context.mismatch(&format!("number {number}"), self.ty))
+            Expect::Type(Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::IntOrString) => {
+                Err(self.context.number_as_sent(self.ty))
             }
             ty => Err(self.context.mismatch("number", ty)),
         }
@@ -391,7 +450,7 @@ impl Seed<'_> {
                     match found.iter_mut().find(|entry| entry.0 == order) {
                         Some(entry) => {
                             self.context.note("duplicate", field.name);
-                            entry.2 = value;
+                            decode_over(&mut entry.2, value, &field.ty);
                         }
                         None => found.push((order, field, value)),
                     }
@@ -420,6 +479,29 @@ impl Seed<'_> {
         }
         entries.sort();
         Ok(Value::Map(entries))
+    }
+}
+
+/// What Go holds of a field that comes twice: maps and structs are decoded into what is there.
+fn decode_over(first: &mut Value, second: Value, ty: &'static Type) {
+    match (ty, first, second) {
+        (Type::Struct(_), _, Value::Null) => {}
+        (Type::Struct(inner), Value::Map(map), Value::Map(more)) => {
+            for (name, value) in more {
+                let field = inner.field(&name);
+                match (map.get_mut(&name), field) {
+                    (Some(there), Some(field)) => decode_over(there, value, &field.ty),
+                    _ => map.set(name, value),
+                }
+            }
+        }
+        (Type::Map(_), Value::Map(map), Value::Map(more)) => {
+            for (name, value) in more {
+                map.set(name, value);
+            }
+            map.sort();
+        }
+        (_, first, second) => *first = second,
     }
 }
 
@@ -488,6 +570,11 @@ fn illegal_base64(text: &str, error: &base64::DecodeError) -> String {
     format!("illegal base64 data at input byte {at}")
 }
 
+/// The zero value of a type as JSON has it.
+pub(super) fn zero_of(ty: &'static Type) -> Value {
+    zero(Expect::Type(ty))
+}
+
 /// What Go holds where JSON says null in a list or map.
 fn zero(ty: Expect) -> Value {
     match ty {
@@ -534,7 +621,15 @@ const KEEPS_EMPTY: &[(&str, &str)] = &[("io.k8s.api.autoscaling.v2.HPAScalingRul
 /// The canonical value of a field, or `None` when JSON output leaves it out.
 fn field_value(field: &'static Field, value: Option<Value>) -> Option<Value> {
     let value = value.filter(|value| !value.is_null());
-    let omitted = match (&value, field.omit) {
+    if is_left_out(field, value.as_ref()) {
+        return None;
+    }
+    Some(value.unwrap_or_else(|| if field.nilable { Value::Null } else { zero(Expect::Type(&field.ty)) }))
+}
+
+/// Whether JSON output leaves the field out, with a value that is not null or without one.
+pub(super) fn is_left_out(field: &'static Field, value: Option<&Value>) -> bool {
+    match (value, field.omit) {
         (None, _) => !field.always_in_json(),
         (Some(_), Omit::Never) => false,
         (Some(value), _) if field.nilable => {
@@ -542,9 +637,5 @@ fn field_value(field: &'static Field, value: Option<Value>) -> Option<Value> {
         }
         (Some(value), Omit::Empty) => !field.ty.is_go_struct() && value.is_zero(),
         (Some(value), Omit::Zero) => value.is_zero(),
-    };
-    if omitted {
-        return None;
     }
-    Some(value.unwrap_or_else(|| if field.nilable { Value::Null } else { zero(Expect::Type(&field.ty)) }))
 }

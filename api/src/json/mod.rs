@@ -1,9 +1,12 @@
 //! JSON codec over the object value, directed by a kind's facts.
 
+mod complete;
 mod decode;
 mod encode;
+pub mod scan;
 
+pub use complete::{complete, zero};
 pub(crate) use decode::canonical;
-pub use decode::{Decoded, Error, Strictness, decode, decode_any};
+pub use decode::{Decoded, Error, Strictness, decode, decode_any, decode_type, go_type};
 pub use encode::{encode, encode_pretty, encode_value};
 pub(crate) use encode::{name, string};

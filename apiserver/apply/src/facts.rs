@@ -19,7 +19,10 @@ pub(crate) fn atom(ty: &'static Type, field: Option<&'static Field>) -> Atom<'st
         Type::Json | Type::SchemaOrBool(_) | Type::SchemaOrArray(_) | Type::SchemaOrStrings(_) => {
             any(Ref::Deduced, false)
         }
-        Type::Struct(inner) => structure(inner, inner.atomic || field.is_some_and(|field| field.atomic_map)),
+        Type::Struct(inner) => {
+            let related = field.map(|field| (field.atomic_map, field.granular));
+            structure(inner, related.map_or(inner.atomic, |(atomic, granular)| atomic || inner.atomic && !granular))
+        }
         Type::List(element) | Type::Wrapped(element) => {
             let relation = field.map_or(Relation::Atomic, |field| relation(field.list));
             Atom { list: Some(List { relation, element: Ref::Type(element) }), ..Atom::default() }

@@ -193,12 +193,9 @@ pub(crate) fn validate_self_subject_access_review(spec: &SelfSubjectAccessReview
     problems
 }
 
-/// Validates a LocalSubjectAccessReview, which asks about its own namespace only.
-pub(crate) fn validate_local_subject_access_review(
-    spec: &SubjectAccessReviewSpec,
-    namespace: &str,
-) -> Vec<FieldProblem> {
-    let mut problems = validate_subject_access_review(spec);
+/// What a LocalSubjectAccessReview must not ask beside: it is about its own namespace only.
+pub(crate) fn validate_locality(spec: &SubjectAccessReviewSpec, namespace: &str) -> Vec<FieldProblem> {
+    let mut problems = Vec::new();
     if let Some(asked) = spec.resource_attributes.as_ref().filter(|asked| text(&asked.namespace) != namespace) {
         let field = "spec.resourceAttributes.namespace";
         problems.push(FieldProblem::invalid(field, &quote(text(&asked.namespace)), "must match metadata.namespace"));
@@ -429,7 +426,7 @@ mod tests {
         for (value, want) in cases {
             assert_eq!(show(validate_subject_access_review(&spec(value.clone()))), want, "{value}");
         }
-        let local = |value: Value, namespace| show(validate_local_subject_access_review(&spec(value), namespace));
+        let local = |value: Value, namespace| show(validate_locality(&spec(value), namespace));
         assert_eq!(local(json!({"user": "u", "resourceAttributes": resource}), "ns"), "");
         assert_eq!(
             local(json!({"user": "u", "resourceAttributes": resource}), "other"),

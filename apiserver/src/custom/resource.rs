@@ -69,6 +69,10 @@ impl Custom {
 }
 
 impl Strategy for Custom {
+    fn knows_finalizers(&self) -> bool {
+        false
+    }
+
     fn settle(&self, object: &mut Map) -> Result<Vec<String>, String> {
         let unknown = self.coerce(object, Malformed::Refuse, false)?;
         Ok(unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect())

@@ -18,7 +18,7 @@ const SET_ORDER: &str = "$setElementOrder";
 enum Wrong {
     /// The patch has a bad form: 400.
     Form(&'static str),
-    /// 422
+    /// 422, and the client is not told why.
     ListOfLists,
     /// What upstream gives no status: 500.
     Other(String),
@@ -33,12 +33,7 @@ type Merged<T> = Result<T, Wrong>;
 pub(crate) fn apply(original: &Map, patch: &Map, ty: &'static Struct) -> Result<Map, Status> {
     merge(original, patch, Some(ty)).map_err(|wrong| match wrong {
         Wrong::Form(why) => Status::bad_request(why),
-        Wrong::ListOfLists => Status {
-            code: 422,
-            reason: "Invalid",
-            message: "the server rejected our request due to an error in our request".into(),
-            ..Status::default()
-        },
+        Wrong::ListOfLists => Status::unprocessable(),
         Wrong::Other(message) => Status { code: 500, message, ..Status::default() },
     })
 }
@@ -74,6 +69,10 @@ fn merge_field(result: &mut Map, name: &str, value: &Value, ty: Option<&'static 
         }
         (Some(Value::Map(base)), Value::Map(inner)) => {
             let field = lookup(ty, name)?;
+            if let (Some(Type::RawExtension), Some((name, _))) = (field.map(|field| &field.ty), inner.iter().next()) {
+                let text = format!("unable to find api field in struct RawExtension for the json field {name:?}");
+                return Err(Wrong::Other(text));
+            }
             let replaces = field.is_some_and(|field| strategy(field) == "replace");
             if replaces { value.clone() } else { Value::Map(merge(base, inner, field.and_then(struct_of))?) }
         }
@@ -348,7 +347,7 @@ fn go_value(value: &Value) -> String {
         Value::Null => "<nil>".into(),
         Value::Bool(is) => is.to_string(),
         Value::Int(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
+        Value::Float(number) => api::field::go_float(*number),
         Value::String(text) => text.to_string(),
         Value::List(items) => go_list(items),
         Value::Map(map) => go_map(map),
@@ -359,7 +358,8 @@ fn go_list(items: &[Value]) -> String {
     format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" "))
 }
 
-fn go_map(map: &Map) -> String {
+/// As Go's `%v` shows a map.
+pub(crate) fn go_map(map: &Map) -> String {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
     let entries: Vec<_> = entries.iter().map(|(name, value)| format!("{name}:{}", go_value(value))).collect();

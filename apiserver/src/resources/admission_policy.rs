@@ -14,8 +14,16 @@ use super::check;
 use super::simple::Simple;
 use crate::admission::expression::compile::{Age, Compiler, Failure, Uses};
 use crate::admission::expression::mutation::{JSON_PATCH_TYPE, OBJECT_TYPE};
+use crate::strategy::MetaCheck;
 
-const BASE: Simple = Simple { generation: true, unconditional: false, recheck: false, ..Simple::BASE };
+const BASE: Simple = Simple {
+    generation: true,
+    unconditional: false,
+    recheck: false,
+    meta: &[MetaCheck::Whole],
+    knows_finalizers: false,
+    ..Simple::BASE
+};
 
 pub(super) const VALIDATING_POLICY: Simple = Simple {
     default: default_policy,

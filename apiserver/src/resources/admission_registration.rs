@@ -11,8 +11,16 @@ use super::admission_policy::compiled;
 use super::check;
 use super::simple::Simple;
 use crate::admission::expression::compile::{Compiler, Uses};
+use crate::strategy::MetaCheck;
 
-const BASE: Simple = Simple { generation: true, unconditional: false, recheck: false, ..Simple::BASE };
+const BASE: Simple = Simple {
+    generation: true,
+    unconditional: false,
+    recheck: false,
+    meta: &[MetaCheck::Whole],
+    knows_finalizers: false,
+    ..Simple::BASE
+};
 
 pub(super) const VALIDATING_WEBHOOKS: Simple = Simple {
     default: |object| default_webhooks(object, false),

@@ -19,6 +19,7 @@ const HTTPS_PORT: i64 = 443;
 const STATUSES: &[&str] = &["True", "False", "Unknown"];
 
 pub(super) const API_SERVICE: Simple = Simple {
+    knows_finalizers: false,
     unconditional: false,
     name: |name, _| names::is_path_segment_name(name),
     default: |object| {

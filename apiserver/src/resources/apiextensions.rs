@@ -24,6 +24,10 @@ pub(crate) fn served(item: &Item, storage: &Storage) -> Map {
 pub(crate) struct Definition;
 
 impl Strategy for Definition {
+    fn knows_finalizers(&self) -> bool {
+        false
+    }
+
     fn default(&self, object: &mut Map) {
         definition::apply_defaults(object);
     }

@@ -7,6 +7,7 @@ use super::check;
 use super::simple::Simple;
 
 pub(super) const LEASE: Simple = Simple {
+    knows_finalizers: false,
     creates: true,
     unconditional: false,
     create: |_, object| drop_gated(object, Map::EMPTY),

@@ -12,6 +12,7 @@ use super::core::pod::tolerations;
 use super::simple::Simple;
 
 pub(super) const RUNTIME_CLASS: Simple = Simple {
+    knows_finalizers: false,
     creates: true,
     unconditional: false,
     check: class,

@@ -4,7 +4,7 @@
 use api::field::Errors;
 use api::value::Map;
 
-use crate::strategy::{Context, Generation, Strategy};
+use crate::strategy::{Context, Generation, MetaCheck, Strategy};
 
 /// A strategy as data.
 pub(crate) struct Simple {
@@ -16,6 +16,10 @@ pub(crate) struct Simple {
     pub(crate) creates: bool,
     /// Selectable fields: names, each the path of a text, number or flag.
     pub(crate) fields: &'static [&'static str],
+    /// See [`Strategy::meta_checks`], of the resource itself.
+    pub(crate) meta: &'static [MetaCheck],
+    /// See [`Strategy::knows_finalizers`].
+    pub(crate) knows_finalizers: bool,
     /// What is wrong with a name, or with a generateName prefix.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
     pub(crate) default: fn(&mut Map),
@@ -47,6 +51,8 @@ impl Simple {
         unconditional: true,
         creates: false,
         fields: &[],
+        meta: &[MetaCheck::Update],
+        knows_finalizers: true,
         name: api::names::name_is_dns_subdomain,
         default: |_| {},
         completes_on_read: false,
@@ -124,6 +130,14 @@ impl Strategy for Simple {
 
     fn warnings(&self, object: &Map, old: Option<&Map>) -> Vec<String> {
         (self.warn)(object, old)
+    }
+
+    fn meta_checks(&self, subresource: &str) -> &'static [MetaCheck] {
+        if subresource.is_empty() { self.meta } else { &[MetaCheck::Update] }
+    }
+
+    fn knows_finalizers(&self) -> bool {
+        self.knows_finalizers
     }
 
     fn generation(&self) -> Generation {

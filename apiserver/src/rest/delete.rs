@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api::field::{self, Path};
+use api::json::{self, Strictness};
 use api::object::Meta;
 use api::status::{self, Status};
 use api::value::{Map, Value};
@@ -57,17 +58,17 @@ impl Options {
     pub(crate) fn of_object(object: &Map) -> Result<Self, Status> {
         let preconditions = object.map("preconditions");
         let text = |name: &str| preconditions.and_then(|p| p.get(name)).and_then(Value::as_str).map(str::to_string);
-        let dry_run: Vec<_> = object.list("dryRun").iter().filter_map(Value::as_str).collect();
         let options = Options {
             grace_seconds: object.i64("gracePeriodSeconds"),
             uid: text("uid"),
             resource_version: text("resourceVersion"),
             orphan: object.bool("orphanDependents"),
             propagation: object.get("propagationPolicy").and_then(Value::as_str).map(str::to_string),
-            dry_run: options::check_dry_run(&dry_run, "DeleteOptions")?,
+            dry_run: !object.list("dryRun").is_empty(),
             ignore_read_error: object.bool(IGNORE_READ_ERROR) == Some(true),
         };
-        options.check()?;
+        let dry_run: Vec<_> = object.list("dryRun").iter().filter_map(Value::as_str).collect();
+        options.check(&dry_run)?;
         Ok(options)
     }
 
@@ -98,17 +99,18 @@ impl Options {
         object
     }
 
-    fn check(&self) -> Result<(), Status> {
-        let path = Path::new("propagationPolicy");
-        let mut errors = match (&self.propagation, self.orphan) {
-            (Some(policy), Some(_)) => {
-                vec![field::invalid(&path, policy, "orphanDependents and deletionPropagation cannot be both set")]
+    fn check(&self, dry_run: &[&str]) -> Result<(), Status> {
+        let (path, mut errors) = (Path::new("propagationPolicy"), field::Errors::new());
+        if let Some(policy) = &self.propagation {
+            if self.orphan.is_some() {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(field::invalid(&path, policy, why));
             }
-            (Some(policy), None) if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") => {
-                vec![field::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"])]
+            if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
+                errors.push(field::not_supported(&path, policy, &["Foreground", "Background", "Orphan", "nil"]));
             }
-            _ => Vec::new(),
-        };
+        }
+        options::check_dry_run(dry_run, &mut errors);
         if self.ignore_read_error {
             errors.extend(self.unsafe_with());
         }
@@ -144,7 +146,7 @@ impl Call<'_> {
                 Some(_) => negotiate::body_format(headers)?,
                 None => negotiate::Format::Json,
             };
-            let object = decode_options(&bytes, format, self.entry.facts.group, self.entry.facts.version)?;
+            let object = decode_options(&bytes, format)?;
             if let Some(record) = self.audit {
                 record.requested(None, || of_upstream(&object));
             }
@@ -152,7 +154,7 @@ impl Call<'_> {
         }
         let query = &self.info.query;
         let mut object = Map::new();
-        if let Ok(seconds) = query.get("gracePeriodSeconds").parse::<i64>() {
+        if let Some(seconds) = options::number(query, "gracePeriodSeconds")? {
             object.set("gracePeriodSeconds", seconds);
         }
         if query.has("orphanDependents") {
@@ -430,18 +432,25 @@ fn mark_deleting(object: &mut Map, now: &str) {
     object.meta_mut().set("deletionGracePeriodSeconds", 0i64);
 }
 
-/// DeleteOptions may come as of the resource's own group and version, or as `v1`.
-fn decode_options(bytes: &[u8], format: negotiate::Format, group: &str, version: &str) -> Result<Map, Status> {
+/// DeleteOptions may come as of any group and version (handlers/delete.go).
+fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<Map, Status> {
     let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
         .ok_or_else(|| Status::internal("no DeleteOptions"))?;
-    let kinds = [(group, version), ("", "v1"), ("meta.k8s.io", "v1")];
-    let mut last = None;
-    for (group, version) in kinds {
-        let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
-        match codec::decode(bytes, format, expected, FieldValidation::Ignore) {
-            Ok((object, _)) => return Ok(object),
-            Err(status) => last.get_or_insert(status),
-        };
+    let expected = Expected { group: "", version: "v1", kind: "DeleteOptions", ty, hooks: &Plain };
+    let text = match format {
+        negotiate::Format::Protobuf => return Ok(codec::decode(bytes, format, expected, FieldValidation::Ignore)?.0),
+        negotiate::Format::Yaml => {
+            api::yaml::to_json(bytes).map_err(|error| Status::bad_request(error.to_string()))?.into()
+        }
+        negotiate::Format::Json => std::borrow::Cow::Borrowed(bytes),
+    };
+    let (api_version, kind) = codec::type_meta(&text).map_err(Status::bad_request)?;
+    if !matches!(kind.as_str(), "" | "DeleteOptions") {
+        let version = if api_version.is_empty() { "v1" } else { api_version.as_str() };
+        let place = "in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:29\"";
+        let why = format!("no kind \"{kind}\" is registered for version \"{version}\" {place}");
+        return Err(Status::bad_request(why));
     }
-    Err(last.unwrap_or_else(|| Status::bad_request("unable to decode DeleteOptions")))
+    let decoded = json::decode(&text, ty, Strictness::Lenient);
+    decoded.map(|decoded| decoded.value).map_err(|error| Status::bad_request(error.to_string()))
 }

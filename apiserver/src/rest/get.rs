@@ -7,6 +7,11 @@ use super::{Call, options, show};
 use crate::registry::{Storage, relative_key};
 use crate::respond::Body;
 
+/// What is no revision is no error that upstream has a status for.
+fn revision(text: &str) -> Result<u64, Status> {
+    options::revision_of_query(text).map_err(|message| Status { code: 500, message, ..Status::default() })
+}
+
 impl Call<'_> {
     /// The object of the path: the store's, or with a resourceVersion the cache's once it is that new.
     pub(crate) async fn get(&self) -> Result<Response<Body>, Status> {
@@ -19,7 +24,7 @@ impl Call<'_> {
         }
         match self.info.query.get("resourceVersion") {
             "" => drop(self.hub().fresh().await?),
-            text => match options::parse_revision(text)? {
+            text => match revision(text)? {
                 0 => {}
                 revision => drop(self.hub().wait(revision).await?),
             },

@@ -8,27 +8,22 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use api::facts::{Resource, split_api_version};
-use api::field::{self, Errors, Path};
 use api::json::{self, Strictness};
 use api::object::{Meta, set_kind};
 use api::status::Status;
 use api::value::{Map, Value};
 use apply::manager::{self, FieldManager};
-use apply::path::Element;
 use apply::schema::Ref;
-use apply::set::{Filter, Set, Step};
+use apply::set::{Filter, Set};
 use apply::updater::Versions;
 use http::{HeaderMap, header};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::Call;
+use super::{Call, options};
 use crate::hub::Hub;
 use crate::negotiate::Format;
 use crate::registry::Entry;
 use crate::request::Query;
-
-/// Longest name of a field manager, in bytes (apimachinery metav1 validation: FieldManagerMaxLength).
-const MANAGER_BYTES_MAX: usize = 128;
 
 /// The versions of a resource, for owners that wrote through another than the request's.
 struct Kinds<'a> {
@@ -84,12 +79,12 @@ fn waited(from: &Entry, to: &Entry, object: &Map, hub: &Hub) -> Option<Map> {
 }
 
 /// One version of one type: the kind of a subresource.
-pub(crate) struct One {
-    pub(crate) version: &'static str,
+pub(crate) struct One<'v> {
+    pub(crate) version: &'v str,
     pub(crate) ty: &'static api::facts::Struct,
 }
 
-impl Versions for One {
+impl Versions for One<'_> {
     fn schema(&self, version: &str) -> Option<Ref<'_>> {
         (version == self.version).then_some(Ref::Struct(self.ty))
     }
@@ -102,21 +97,26 @@ impl Versions for One {
 impl Call<'_> {
     /// Calls `act` with the field manager of the request's path.
     fn with_manager<T>(&self, act: impl FnOnce(&FieldManager<'_>) -> T) -> T {
-        let versions = Kinds { hub: self.hub(), entry: self.entry };
-        let ignored = reset(self.entry.facts, &self.info.subresource);
+        let expected = self.entry.expected(&self.info.subresource);
+        let own = Kinds { hub: self.hub(), entry: self.entry };
+        let version = api::facts::api_version(expected.group, expected.version);
+        let other = One { version: &version, ty: expected.ty };
+        let is_own = expected.kind == self.entry.facts.kind;
+        let ignored = reset(self.entry.facts, &self.info.subresource).filter(|_| is_own);
         act(&FieldManager {
-            versions: &versions,
-            version: &self.entry.api_version,
-            kind: self.entry.facts.kind,
+            versions: if is_own { &own as &dyn Versions } else { &other },
+            version: &version,
+            kind: expected.kind,
             subresource: &self.info.subresource,
             ignored: ignored.as_ref(),
             now: &self.now,
         })
     }
 
-    /// An object of the kind with nothing but what Go always writes.
+    /// An object of the kind that the path takes, with nothing but what Go always writes.
     fn new_object(&self) -> Map {
-        empty(self.entry.facts.ty, &self.entry.api_version, self.entry.facts.kind)
+        let expected = self.entry.expected(&self.info.subresource);
+        empty(expected.ty, &api::facts::api_version(expected.group, expected.version), expected.kind)
     }
 
     /// Sets the managedFields of an object that is about to be written; an empty `live` is none.
@@ -142,7 +142,19 @@ impl Call<'_> {
 
     /// The merged tree as an object of the kind, with its defaults.
     fn structured(&self, config: &Map, merged: &Map) -> Result<Map, Status> {
-        let decoded = json::decode(&json::encode(merged), self.entry.facts.ty, Strictness::Lenient);
+        let mut merged = merged.clone();
+        let facts = self.entry.facts;
+        let fits = match facts.ty.open {
+            true => Ok(()),
+            false => crate::patch::unstructured::fit(&mut merged, facts.ty).map_err(|why| {
+                let of = format!("{}/{}, Kind={}", facts.group, facts.version, facts.kind);
+                format!("unable to convert unstructured object to {of}: {why}")
+            }),
+        };
+        let decoded = fits.and_then(|()| {
+            let decoded = json::decode(&json::encode(&merged), facts.ty, Strictness::Lenient);
+            decoded.map_err(|error| error.to_string())
+        });
         let decoded = decoded.map_err(|error| {
             let (meta, kind) = (config.map("metadata").unwrap_or(Map::EMPTY), self.entry.facts.kind);
             let (group, version) = (self.entry.facts.group, self.entry.facts.version);
@@ -160,8 +172,7 @@ impl Call<'_> {
 
 /// An object of a type with nothing but what Go always writes.
 pub(crate) fn empty(ty: &'static api::facts::Struct, version: &str, kind: &str) -> Map {
-    let decoded = json::decode(b"{}", ty, Strictness::Lenient);
-    let mut object = decoded.map(|decoded| decoded.value).unwrap_or_default();
+    let mut object = json::zero(ty);
     set_kind(&mut object, version, kind);
     object
 }
@@ -177,39 +188,13 @@ pub(crate) fn manager_name(query: &Query, headers: &HeaderMap) -> String {
 /// The printable part of a User-Agent before its first slash.
 fn prefix_of_agent(agent: &str) -> String {
     let mut name = String::new();
-    for character in agent.split('/').next().unwrap_or("").chars().filter(|c| is_print(*c)) {
-        if name.len() + character.len_utf8() > MANAGER_BYTES_MAX {
+    for character in agent.split('/').next().unwrap_or("").chars().filter(|c| options::is_print(*c)) {
+        if name.len() + character.len_utf8() > options::MANAGER_BYTES_MAX {
             break;
         }
         name.push(character);
     }
     name
-}
-
-/// Nearly Go's unicode.IsPrint: no controls, and of the white space only the plain space.
-fn is_print(character: char) -> bool {
-    character == ' ' || !(character.is_control() || character.is_whitespace())
-}
-
-/// Checks the parameters of a write that have to do with owners; `apply` is `None` for writes that are no patch.
-pub(crate) fn check_options(query: &Query, kind: &str, apply: Option<bool>) -> Result<(), Status> {
-    let mut errors = Errors::new();
-    let (path, name) = (Path::new("fieldManager"), query.get("fieldManager"));
-    match apply {
-        Some(true) if name.is_empty() => errors.push(field::required(&path, "is required for apply patch")),
-        Some(false) if query.has("force") => {
-            errors.push(field::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
-        }
-        _ => {}
-    }
-    if name.len() > MANAGER_BYTES_MAX {
-        errors.push(field::too_long(&path, MANAGER_BYTES_MAX));
-    }
-    for (at, character) in name.char_indices().filter(|(_, character)| !is_print(*character)) {
-        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(character));
-        errors.push(field::invalid(&path, name, why));
-    }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", kind, "", &errors)) }
 }
 
 /// An empty list of managedFields, which resets them, is lost in a canonical object: it is put back.
@@ -298,53 +283,20 @@ fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
         ("", "pods", "status") => {
             exclude(&[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]])
         }
-        ("", "pods", "ephemeralcontainers") => Some(Filter::Include(vec![steps(&["spec", "ephemeralContainers"])])),
-        ("", "pods", "resize") => {
-            let lists = ["containers", "initContainers"].into_iter();
-            let patterns =
-                lists.flat_map(|list| ["resources", "resizePolicy"].map(|field| steps(&["spec", list, "*", field])));
-            Some(Filter::Include(patterns.collect()))
-        }
         (group, plural, "status") if STATUS_RESETS_METADATA.contains(&(group, plural)) => {
             exclude(&[&["metadata"], &["spec"]])
         }
         (_, _, "status") => exclude(&[&["spec"]]),
+        ("", "namespaces", "finalize") => exclude(&[&["status"]]),
         (_, _, "") if facts.subresource("status").is_some() => exclude(&[&["status"]]),
+        // Others have strategies that reset fields, but their storage does not tell the field manager.
         _ => None,
     }
-}
-
-/// A pattern of field names; `*` is any element.
-fn steps(names: &[&str]) -> Vec<Step> {
-    names.iter().map(|name| if *name == "*" { Step::Any } else { Step::Is(Element::field(name)) }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(query: &str, apply: Option<bool>, want: Option<&str>) {
-        let got = check_options(&Query::parse(query), "PatchOptions", apply).err().map(|status| status.message);
-        assert_eq!(got.as_deref(), want, "{query}");
-    }
-
-    #[test]
-    fn options() {
-        check("", Some(false), None);
-        check("fieldManager=a", Some(true), None);
-        let required =
-            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#;
-        check("", Some(true), Some(required));
-        let forbidden =
-            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#;
-        check("force=true", Some(false), Some(forbidden));
-        let long = format!("fieldManager={}", "x".repeat(129));
-        let too_long =
-            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Too long: may not be more than 128 bytes"#;
-        check(&long, Some(false), Some(too_long));
-        let bell = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Invalid value: \"a\\a\": invalid character U+0007 (at position 1)";
-        check("fieldManager=a%07", Some(false), Some(bell));
-    }
 
     #[test]
     fn managers_are_named_after_the_client() {

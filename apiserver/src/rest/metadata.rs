@@ -8,26 +8,29 @@ use api::status::Status;
 use api::value::{Map, Value};
 
 use crate::registry::Entry;
+use crate::resources::common::NEGATIVE;
+use crate::strategy::MetaCheck;
 
 /// All annotations of an object together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
-/// Entries of one field manager's field set, in bytes of its name.
 const IMMUTABLE: &str = "field is immutable";
 
 pub(crate) const ORPHAN_FINALIZER: &str = "orphan";
 pub(crate) const FOREGROUND_FINALIZER: &str = "foregroundDeletion";
 
-/// The namespace of the object must be that of the path, which it takes when it has none.
+/// The namespace of the object must be that of the path, which it takes when it has none; where the path has none, the
+/// object loses its own (meta.go: EnsureObjectNamespaceMatchesRequestNamespace).
 pub(crate) fn match_namespace(object: &mut Map, namespace: &str) -> Result<(), Status> {
     let meta = object.meta_mut();
     let own = meta.str("namespace");
-    if own.is_empty() {
-        if !namespace.is_empty() {
-            insert(meta, "namespace", namespace);
-        }
+    if own == namespace {
         return Ok(());
     }
-    if own != namespace {
+    if namespace.is_empty() {
+        meta.remove("namespace");
+    } else if own.is_empty() {
+        insert(meta, "namespace", namespace);
+    } else {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
@@ -58,9 +61,6 @@ pub(crate) fn drop_system_fields(object: &mut Map) {
 pub(crate) fn fill_for_create(entry: &Entry, object: &mut Map, now: &str) {
     drop_system_fields(object);
     let meta = object.meta_mut();
-    for gone in ["resourceVersion", "generation"] {
-        meta.remove(gone);
-    }
     meta.set("uid", uuid::Uuid::new_v4().to_string());
     meta.set("creationTimestamp", now);
     if entry.strategy.generation() != crate::strategy::Generation::None {
@@ -73,7 +73,6 @@ pub(crate) fn fill_for_create(entry: &Entry, object: &mut Map, now: &str) {
 pub(crate) fn keep_for_update(object: &mut Map, old: &Map) {
     let from = old.meta();
     let meta = object.meta_mut();
-    meta.remove("selfLink");
     meta.remove("generation");
     if let Some(generation) = from.get("generation") {
         meta.set("generation", generation.clone());
@@ -93,12 +92,42 @@ pub(crate) fn keep_for_update(object: &mut Map, old: &Map) {
     order(meta);
 }
 
+/// Takes owners away that are there twice, with what the client is told of it
+/// (k8s.io/apiserver/pkg/endpoints/handlers/rest.go@v0.37.2: dedupOwnerReferencesAndAddWarning).
+pub(crate) fn drop_repeated_owners(object: &mut Map, admitted: bool) -> Option<String> {
+    let owners = object.meta().list("ownerReferences");
+    let is_repeated = |at: usize| owners[..at].contains(&owners[at]);
+    let repeated: Vec<usize> = (0..owners.len()).filter(|at| is_repeated(*at)).collect();
+    if repeated.is_empty() {
+        return None;
+    }
+    let uids: Vec<_> = repeated.iter().filter_map(|at| owners[*at].as_map()).map(|owner| owner.str("uid")).collect();
+    let when = if admitted { " after mutating admission happens" } else { "" };
+    let told = format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+         reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        uids.join(", ")
+    );
+    let kept = (0..owners.len()).filter(|at| !repeated.contains(at)).map(|at| owners[at].clone()).collect::<Vec<_>>();
+    object.meta_mut().set("ownerReferences", kept);
+    Some(told)
+}
+
 /// Everything wrong with the metadata of a new object.
 pub(crate) fn validate(entry: &Entry, object: &Map) -> Errors {
+    let mut errors = validate_whole(entry, object, &|name, prefix| entry.strategy.name_errors(name, prefix));
+    validate_known_finalizers(entry, object, &mut errors);
+    errors
+}
+
+/// Whether a name is one; with the flag, it is the prefix of one.
+type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
+
+/// What any object must not have (objectmeta.go: ValidateObjectMetaAccessor).
+fn validate_whole(entry: &Entry, object: &Map, name_errors: NameRule<'_>) -> Errors {
     let path = Path::new("metadata");
     let meta = object.meta();
     let mut errors = Errors::new();
-    let name_errors = |name: &str, prefix| entry.strategy.name_errors(name, prefix);
     let generate = meta.str("generateName");
     if !generate.is_empty() {
         let path = path.child("generateName");
@@ -111,8 +140,47 @@ pub(crate) fn validate(entry: &Entry, object: &Map) -> Errors {
         errors.extend(name_errors(name, false).iter().map(|message| field::invalid(&at, name, message)));
     }
     validate_namespace(entry, meta, &path.child("namespace"), &mut errors);
+    validate_generation(meta, &path, &mut errors);
     validate_common(meta, &path, &mut errors);
+    validate_finalizers(meta, &path.child("finalizers"), &mut errors);
     errors
+}
+
+/// What stands for a name in a path.
+fn path_segment(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { names::is_path_segment_prefix(name) } else { names::is_path_segment_name(name) }
+}
+
+/// Kubernetes' own finalizers have no domain, all others have one.
+fn validate_known_finalizers(entry: &Entry, object: &Map, errors: &mut Errors) {
+    if entry.strategy.knows_finalizers() {
+        let path = Path::new("metadata").child("finalizers");
+        for (at, finalizer) in object.finalizers().enumerate() {
+            validate_known_finalizer(finalizer, &path.index(at), errors);
+        }
+    }
+}
+
+/// pkg/apis/core/validation/validation.go@v1.37.2: validateKubeFinalizerName
+fn validate_known_finalizer(finalizer: &str, path: &Path, errors: &mut Errors) {
+    let is_known = ["kubernetes", ORPHAN_FINALIZER, FOREGROUND_FINALIZER].contains(&finalizer);
+    if !finalizer.contains('/') && !is_known {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(field::invalid(path, finalizer, why));
+    }
+}
+
+/// What is wrong with a finalizer of Kubernetes' own.
+pub(crate) fn validate_finalizer(finalizer: &str, path: &Path, errors: &mut Errors) {
+    errors.extend(names::is_qualified_name(finalizer).iter().map(|message| field::invalid(path, finalizer, message)));
+    validate_known_finalizer(finalizer, path, errors);
+}
+
+fn validate_generation(meta: &Map, path: &Path, errors: &mut Errors) {
+    let generation = meta.i64("generation").unwrap_or(0);
+    if generation < 0 {
+        errors.push(field::invalid(&path.child("generation"), generation, NEGATIVE));
+    }
 }
 
 fn validate_namespace(entry: &Entry, meta: &Map, path: &Path, errors: &mut Errors) {
@@ -132,7 +200,6 @@ fn validate_common(meta: &Map, path: &Path, errors: &mut Errors) {
     validate_labels(meta.map("labels"), &path.child("labels"), errors);
     validate_annotations(meta.map("annotations"), &path.child("annotations"), errors);
     validate_owners(meta, &path.child("ownerReferences"), errors);
-    validate_finalizers(meta, &path.child("finalizers"), errors);
 }
 
 pub(crate) fn validate_labels(labels: Option<&Map>, path: &Path, errors: &mut Errors) {
@@ -164,11 +231,13 @@ fn validate_owners(meta: &Map, path: &Path, errors: &mut Errors) {
             let (_, version) = api::facts::split_api_version(api_version);
             api_version.matches('/').count() <= 1 && !version.is_empty()
         };
-        if !api_version.is_empty() && !version_ok {
+        if api_version.is_empty() {
+            errors.push(field::required(&path_at.child("apiVersion"), "must not be empty"));
+        } else if !version_ok {
             let why = "must be <group>/<version> or <version>";
             errors.push(field::invalid(&path_at.child("apiVersion"), api_version, why));
         }
-        for name in ["apiVersion", "kind", "name", "uid"] {
+        for name in ["kind", "name", "uid"] {
             if owner.str(name).is_empty() {
                 errors.push(field::required(&path_at.child(name), "must not be empty"));
             }
@@ -205,36 +274,152 @@ fn validate_finalizers(meta: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Everything wrong with a change of metadata.
-pub(crate) fn validate_update(object: &Map, old: &Map) -> Errors {
+/// Everything wrong with changed metadata, as often as upstream tells it: once for the object and once for the change,
+/// and again where the kind's own checks look there (update.go: validateCommonFields).
+pub(crate) fn validate_update(entry: &Entry, object: &Map, old: &Map, subresource: &str) -> Errors {
+    let mut errors = validate_whole(entry, object, &path_segment);
+    validate_change(object, old, &mut errors);
+    for check in entry.strategy.meta_checks(subresource) {
+        match check {
+            MetaCheck::Whole => errors.extend(validate(entry, object)),
+            MetaCheck::Update => {
+                validate_change(object, old, &mut errors);
+                validate_known_finalizers(entry, object, &mut errors);
+            }
+        }
+    }
+    errors
+}
+
+/// What is wrong with a change of metadata (objectmeta.go: ValidateObjectMetaAccessorUpdate).
+fn validate_change(object: &Map, old: &Map, errors: &mut Errors) {
     let path = Path::new("metadata");
     let (meta, from) = (object.meta(), old.meta());
-    let mut errors = Errors::new();
+    if from.contains("deletionTimestamp") {
+        validate_no_new_finalizers(meta, from, &path, errors);
+    }
+    validate_generation(meta, &path, errors);
+    let generation = meta.i64("generation").unwrap_or(0);
+    if generation < from.i64("generation").unwrap_or(0) {
+        errors.push(field::invalid(&path.child("generation"), generation, "must not be decremented"));
+    }
     for name in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (new, was) = (meta.get(name), from.get(name));
-        if new != was && !(is_unset(new) && is_unset(was)) {
+        // An explicit 0 is not nothing.
+        let is_same = new == was || name != "deletionGracePeriodSeconds" && is_unset(new) && is_unset(was);
+        if !is_same {
             let shown = new.cloned().unwrap_or_default();
             errors.push(field::invalid(&path.child(name), shown, IMMUTABLE));
         }
     }
-    if from.contains("deletionTimestamp") {
-        let had: Vec<_> = from.list("finalizers").iter().filter_map(Value::as_str).collect();
-        let mut extra: Vec<_> =
-            meta.list("finalizers").iter().filter_map(Value::as_str).filter(|f| !had.contains(f)).collect();
-        extra.sort_unstable();
-        if !extra.is_empty() {
-            let list: Vec<_> = extra.iter().map(|f| field::go_quote(f)).collect();
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                list.join(", ")
-            );
-            errors.push(field::forbidden(&path.child("finalizers"), why));
-        }
+    validate_common(meta, &path, errors);
+}
+
+fn validate_no_new_finalizers(meta: &Map, from: &Map, path: &Path, errors: &mut Errors) {
+    let had: Vec<_> = from.list("finalizers").iter().filter_map(Value::as_str).collect();
+    let mut extra: Vec<_> =
+        meta.list("finalizers").iter().filter_map(Value::as_str).filter(|f| !had.contains(f)).collect();
+    extra.sort_unstable();
+    extra.dedup();
+    if !extra.is_empty() {
+        let list: Vec<_> = extra.iter().map(|f| field::go_quote(f)).collect();
+        let why = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+            list.join(", ")
+        );
+        errors.push(field::forbidden(&path.child("finalizers"), why));
     }
-    validate_common(meta, &path, &mut errors);
-    errors
 }
 
 fn is_unset(value: Option<&Value>) -> bool {
     value.is_none_or(Value::is_zero)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+    use api::json::{Strictness, decode_any};
+
+    fn object(meta: &str) -> Map {
+        let text = format!("{{\"metadata\":{meta}}}");
+        let (value, _) = decode_any(text.as_bytes(), Strictness::Lenient).expect("JSON");
+        value.as_map().expect("an object").clone()
+    }
+
+    fn told(errors: &Errors) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn check_namespace(own: &str, of_path: &str, want: Option<&str>) {
+        let mut sent = object(&format!("{{\"namespace\":{own:?}}}"));
+        let got = match_namespace(&mut sent, of_path).ok().map(|()| sent.namespace().to_owned());
+        assert_eq!(got.as_deref(), want, "{own} {of_path}");
+    }
+
+    #[test]
+    fn the_namespace_is_that_of_the_path() {
+        check_namespace("", "a", Some("a"));
+        check_namespace("a", "a", Some("a"));
+        check_namespace("a", "", Some(""));
+        check_namespace("a", "b", None);
+    }
+
+    /// What upstream says of the metadata of an update of a ConfigMap and of a Lease.
+    fn check_update(plural: &str, group: &str, meta: &str, old: &str, want: &[(&str, usize)]) {
+        let entry = Registry::new(|_| true).get(group, "v1", plural).expect("an entry");
+        let name = r#"{"name":"a","namespace":"n""#;
+        let with = |meta: &str| object(&if meta.is_empty() { format!("{name}}}") } else { format!("{name},{meta}}}") });
+        let got = told(&validate_update(&entry, &with(meta), &with(old), ""));
+        let want: Vec<_> = want.iter().flat_map(|(text, times)| vec![(*text).to_owned(); *times]).collect();
+        assert_eq!(got, want, "{plural} {meta}");
+    }
+
+    #[test]
+    fn a_change_is_told_of_as_often_as_it_is_looked_at() {
+        let owner = r#""ownerReferences":[{"apiVersion":"v1","kind":"","name":"o","uid":"u"}]"#;
+        let kind = "metadata.ownerReferences[0].kind: Required value: must not be empty";
+        // In itself, as a change, and by the kind as a change and in itself.
+        check_update("configmaps", "", owner, "", &[(kind, 4)]);
+        check_update("limitranges", "", owner, "", &[(kind, 3)]);
+        check_update("leases", "coordination.k8s.io", owner, "", &[(kind, 3)]);
+        let known = "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it \
+                     fully qualified";
+        check_update("configmaps", "", r#""finalizers":["mine"]"#, "", &[(known, 2)]);
+        check_update("leases", "coordination.k8s.io", r#""finalizers":["mine"]"#, "", &[]);
+        let uid = "metadata.uid: Invalid value: \"b\": field is immutable";
+        check_update("configmaps", "", r#""uid":"b""#, r#""uid":"a""#, &[(uid, 2)]);
+        let grace = "metadata.deletionGracePeriodSeconds: Invalid value: 0: field is immutable";
+        check_update("configmaps", "", r#""deletionGracePeriodSeconds":0"#, "", &[(grace, 2)]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_new_object() {
+        let entry = Registry::new(|_| true).get("", "v1", "configmaps").expect("an entry");
+        let check = |meta: &str, want: &[&str]| assert_eq!(told(&validate(&entry, &object(meta))), want, "{meta}");
+        check(r#"{"name":"a","namespace":"n","generation":4,"finalizers":["orphan","a.io/b"]}"#, &[]);
+        check(
+            r#"{"name":"a","namespace":"n","generation":-1}"#,
+            &["metadata.generation: Invalid value: -1: must be greater than or equal to 0"],
+        );
+        check(
+            r#"{"name":"a","namespace":"n","ownerReferences":[{"kind":"K","name":"o","uid":"u"}]}"#,
+            &["metadata.ownerReferences[0].apiVersion: Required value: must not be empty"],
+        );
+        check(
+            "{}",
+            &["metadata.name: Required value: name or generateName is required", "metadata.namespace: Required value"],
+        );
+    }
+
+    #[test]
+    fn owners_are_there_once() {
+        let owner = r#"{"apiVersion":"v1","kind":"K","name":"o","uid":"u"}"#;
+        let other = r#"{"apiVersion":"v1","kind":"K","name":"p","uid":"u"}"#;
+        let mut sent = object(&format!("{{\"ownerReferences\":[{owner},{other},{owner}]}}"));
+        let told = drop_repeated_owners(&mut sent, false).expect("told");
+        assert!(told.ends_with("please fix your requests; duplicate UID(s) observed: u"), "{told}");
+        assert_eq!(sent.meta().list("ownerReferences").len(), 2);
+        assert_eq!(drop_repeated_owners(&mut sent, true), None);
+    }
 }

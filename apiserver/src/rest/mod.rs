@@ -136,6 +136,12 @@ impl Call<'_> {
     }
 }
 
+/// The storage's error of a precondition that does not hold
+/// (k8s.io/apiserver/pkg/storage/errors.go@v0.37.2: NewInvalidObjError).
+pub(crate) fn precondition_text(key: &str, why: &str) -> String {
+    format!("StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}")
+}
+
 /// The error of a stored object that cannot be decrypted or converted.
 pub(crate) fn corrupt_text(key: &str, why: &str) -> String {
     format!("StorageError: corrupt object, Code: 7, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: {why}")

@@ -2,10 +2,9 @@
 //! (k8s.io/apiserver/pkg/endpoints/handlers/patch.go@v0.37.2).
 
 use api::facts::Struct;
-use api::json;
-use api::object::Meta;
+use api::json::{self, Strictness};
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use bytes::Bytes;
 use http::{Response, header};
 use serde::de::IgnoredAny;
@@ -16,6 +15,9 @@ use crate::audit::Level;
 use crate::codec::{self, FieldValidation};
 use crate::patch;
 use crate::respond::Body;
+
+/// Operations in one patch (k8s.io/apiserver/pkg/endpoints/handlers/patch.go@v0.37.2: maxJSONPatchOperations).
+const OPERATIONS_MAX: usize = 10_000;
 
 /// How a patch body is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub(crate) struct Patch {
 impl Call<'_> {
     pub(crate) async fn patch(&self, body: Body) -> Result<Response<Body>, Status> {
         let patch = self.read_patch(body).await?;
-        let dry_run = options::dry_run(&self.info.query, "PatchOptions")?;
+        let dry_run = options::dry_run(&self.info.query);
         if patch.is_apply() {
             return self.apply(&patch, dry_run).await;
         }
@@ -49,6 +51,8 @@ impl Call<'_> {
             api::object::set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
             self.default(&mut object);
             self.track(&existing.object, &mut object);
+            metadata::match_namespace(&mut object, self.namespace())?;
+            self.check_name(&object)?;
             self.warn(strict);
             Ok(object)
         };
@@ -59,7 +63,6 @@ impl Call<'_> {
     /// Applies a configuration; an object that is not there is created.
     async fn apply(&self, patch: &Patch, dry_run: bool) -> Result<Response<Body>, Status> {
         let config = patch.config()?;
-        let name = &self.info.name;
         let duplicate = match patch.validation {
             FieldValidation::Ignore => None,
             _ => api::yaml::duplicate_key(&patch.text).map(|error| error.to_string()),
@@ -69,17 +72,8 @@ impl Call<'_> {
             if let Some(why) = duplicate.as_ref().filter(|_| patch.validation == FieldValidation::Strict) {
                 return Err(Status::bad_request(format!("error strict decoding YAML: {why}")));
             }
-            if object.name().is_empty() {
-                let text =
-                    format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
-                return Err(Status::bad_request(text));
-            }
             metadata::match_namespace(&mut object, self.namespace())?;
-            if object.name() != name {
-                let own = object.name();
-                let text = format!("the name of the object ({own}) does not match the name on the URL ({name})");
-                return Err(Status::bad_request(text));
-            }
+            self.check_name(&object)?;
             Ok(object)
         };
         self.warn(duplicate.clone());
@@ -90,13 +84,16 @@ impl Call<'_> {
     pub(crate) async fn read_patch(&self, body: Body) -> Result<Patch, Status> {
         let kind = self.patch_kind()?;
         let text = codec::read_body(body).await?;
-        managed::check_options(&self.info.query, "PatchOptions", Some(kind == Kind::Apply))?;
+        options::check_write(&self.info.query, "PatchOptions", Some(kind == Kind::Apply))?;
+        if kind != Kind::Apply && json::scan::check(&text).is_err() {
+            return Err(Status::bad_request("invalid JSON patch"));
+        }
         if let Some(record) = self.audit.filter(|record| record.level() >= Level::Request)
             && let Some(json) = as_json(kind, &text)
         {
             record.patched(&json);
         }
-        Ok(Patch { kind, text, validation: FieldValidation::of(&self.info.query)? })
+        Ok(Patch { kind, text, validation: FieldValidation::of(&self.info.query) })
     }
 
     fn patch_kind(&self) -> Result<Kind, Status> {
@@ -124,27 +121,144 @@ impl Call<'_> {
         object: &Map,
         ty: &'static Struct,
     ) -> Result<(Map, Vec<String>), Status> {
-        let (patched, mut strict) = apply(patch, object, ty)?;
-        let decoded = json::decode(&json::encode(&patched), ty, patch.validation.strictness());
-        let mut decoded = decoded.map_err(|error| self.unpatchable(&error.to_string()))?;
-        managed::copy_reset(&patched, &mut decoded.value);
-        strict.extend(decoded.strict);
+        let is_told = patch.validation != FieldValidation::Ignore;
+        let patched = match patch.kind {
+            Kind::Strategic => self.merged_strategically(patch, object, ty)?,
+            _ => self.patched_text(patch, object, ty)?,
+        };
+        let Patched { object: mut decoded, mut strict, shown } = patched;
         if ty.open {
-            let unknown = self.entry.strategy.settle(&mut decoded.value).map_err(|why| self.unpatchable(&why))?;
-            strict.extend(unknown.into_iter().filter(|_| patch.validation != FieldValidation::Ignore));
+            let unknown = self.entry.strategy.settle(&mut decoded).map_err(|why| unpatchable(&shown, &why))?;
+            strict.extend(unknown.into_iter().filter(|_| is_told));
         }
         if patch.validation == FieldValidation::Strict && !strict.is_empty() {
-            return Err(self.unpatchable(&format!("strict decoding error: {}", strict.join(", "))));
+            return Err(unpatchable(&shown, &format!("strict decoding error: {}", strict.join(", "))));
         }
-        Ok((decoded.value, if patch.validation == FieldValidation::Warn { strict } else { Vec::new() }))
+        Ok((decoded, if is_told { strict } else { Vec::new() }))
     }
 
-    /// What does not decode after patching is the patch's fault: 422 as upstream's applyPatchToObject.
-    fn unpatchable(&self, why: &str) -> Status {
-        let path = api::field::Path::new("patch");
-        let error = api::field::invalid(&path, "", why);
-        Status::invalid("", "", "", &[error])
+    /// The outcome of a JSON patch or merge patch, which are patches of texts (jsonPatcher).
+    fn patched_text(&self, patch: &Patch, object: &Map, ty: &'static Struct) -> Result<Patched, Status> {
+        let mut strict = strict_errors(patch)?;
+        let before = String::from_utf8_lossy(&json::encode(object)).into_owned();
+        let text = match patch.kind {
+            Kind::Json => apply_operations(&before, &patch.text)?,
+            _ => patch::merge::apply(&before, &String::from_utf8_lossy(&patch.text)).map_err(Status::bad_request)?,
+        };
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        let decoded = json::decode(&text, ty, patch.validation.strictness());
+        let mut decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let why = no_such_kind(&text, object, ty).unwrap_or_else(|| error.to_string());
+                return Err(unpatchable(&shown, &why));
+            }
+        };
+        let changed = |name: &str| decoded.value.get(name) != object.get(name);
+        if changed("kind") || changed("apiVersion") {
+            if let Some(why) = no_such_kind(&text, object, ty) {
+                return Err(unpatchable(&shown, &why));
+            }
+            if decoded.value.str("apiVersion").is_empty() {
+                // What has no version is read as upstream's internal type, which has none of the names.
+                decoded.value = Map::new();
+            }
+        }
+        if shown.contains("\"managedFields\":[]")
+            && let Ok((Value::Map(tree), _)) = json::decode_any(&text, Strictness::Lenient)
+        {
+            managed::copy_reset(&tree, &mut decoded.value);
+        }
+        strict.append(&mut decoded.strict);
+        Ok(Patched { object: decoded.value, strict, shown })
     }
+
+    /// The outcome of a strategic merge patch, which is one of trees (strategicPatchObject).
+    fn merged_strategically(&self, patch: &Patch, object: &Map, ty: &'static Struct) -> Result<Patched, Status> {
+        let strictness = patch.validation.strictness();
+        let (value, mut strict) =
+            json::decode_any(&patch.text, strictness).map_err(|error| Status::bad_request(error.to_string()))?;
+        let changes = match value {
+            Value::Map(changes) => changes,
+            Value::Null => Map::new(),
+            _ => return Err(Status::bad_request(no_map(&patch.text))),
+        };
+        let mut merged = patch::strategic::apply(object, &changes, ty)?;
+        let shown = patch::strategic::go_map(&changes);
+        patch::unstructured::fit(&mut merged, ty).map_err(|why| unpatchable(&shown, &why))?;
+        let decoded = json::decode(&json::encode(&merged), ty, strictness);
+        let mut decoded = decoded.map_err(|error| unpatchable(&shown, &error.to_string()))?;
+        managed::copy_reset(&merged, &mut decoded.value);
+        decoded.strict.sort();
+        strict.append(&mut decoded.strict);
+        Ok(Patched { object: decoded.value, strict, shown })
+    }
+}
+
+/// Why a text is not of the kind of `object` at all, if that is so; a custom resource has to say its kind.
+fn no_such_kind(text: &[u8], object: &Map, ty: &'static Struct) -> Option<String> {
+    let missing = |what: &str| Some(format!("Object '{what}' is missing in '{}'", String::from_utf8_lossy(text)));
+    let (wanted, of) = (object.str("kind"), object.str("apiVersion"));
+    match codec::type_meta(text) {
+        Err(why) => Some(why),
+        Ok((_, kind)) if kind.is_empty() && ty.open => missing("Kind"),
+        Ok((api_version, _)) if api_version.is_empty() && ty.open => missing("apiVersion"),
+        Ok((api_version, kind)) => {
+            let kind = if kind.is_empty() { wanted } else { kind.as_str() };
+            let api_version = if api_version.is_empty() { of } else { api_version.as_str() };
+            let is_same = (kind, api_version) == (wanted, of);
+            let group = api::facts::split_api_version(of).0;
+            if is_same { None } else { codec::unconvertible(kind, api_version, group, wanted) }
+        }
+    }
+}
+
+/// What a patch made of an object.
+struct Patched {
+    object: Map,
+    strict: Vec<String>,
+    /// The patch or the patched object as an error shows it.
+    shown: String,
+}
+
+/// What does not decode after patching is the patch's fault: 422 as upstream's applyPatchToObject.
+fn unpatchable(shown: &str, why: &str) -> Status {
+    let error = api::field::invalid(&api::field::Path::new("patch"), shown, why);
+    Status::invalid("", "", "", &[error])
+}
+
+/// What field validation has against the text of the patch itself (applyJSPatch).
+fn strict_errors(patch: &Patch) -> Result<Vec<String>, Status> {
+    if patch.validation == FieldValidation::Ignore {
+        return Ok(Vec::new());
+    }
+    let failed = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    if patch.kind == Kind::Json {
+        let strict = patch::json::strict_errors(&patch.text).map_err(failed)?;
+        return Ok(strict.into_iter().map(|why| format!("json patch {why}")).collect());
+    }
+    let (value, strict) =
+        json::decode_any(&patch.text, Strictness::Strict).map_err(|error| failed(error.to_string()))?;
+    match value {
+        Value::Map(_) | Value::Null => Ok(strict),
+        _ => Err(failed(no_map(&patch.text))),
+    }
+}
+
+fn no_map(text: &[u8]) -> String {
+    let found = json::scan::kind(std::str::from_utf8(text).unwrap_or_default());
+    format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")
+}
+
+fn apply_operations(before: &str, text: &[u8]) -> Result<Vec<u8>, Status> {
+    let operations = patch::json::operations(text).map_err(Status::bad_request)?;
+    if operations.len() > OPERATIONS_MAX {
+        let text =
+            format!("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}", operations.len());
+        return Err(Status::request_entity_too_large(&text));
+    }
+    // Why one cannot be made is not told.
+    patch::json::apply_to_text(before, &operations).map_err(|_| Status::unprocessable())
 }
 
 impl Patch {
@@ -164,21 +278,4 @@ fn as_json(kind: Kind, text: &Bytes) -> Option<Bytes> {
         Kind::Apply => api::yaml::to_json(text).ok().map(Bytes::from),
         _ => serde_json::from_slice::<IgnoredAny>(text).ok().map(|_| text.clone()),
     }
-}
-
-fn apply(patch: &Patch, object: &Map, ty: &'static Struct) -> Result<(Map, Vec<String>), Status> {
-    if patch.kind == Kind::Json {
-        return Ok((patch::json::apply(object, &patch.text)?, Vec::new()));
-    }
-    let (value, strict) = json::decode_any(&patch.text, patch.validation.strictness())
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    let Some(map) = value.as_map() else {
-        let text = "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}";
-        return Err(Status::bad_request(text));
-    };
-    let patched = match patch.kind {
-        Kind::Merge => patch::merge::apply(object, map),
-        _ => patch::strategic::apply(object, map, ty)?,
-    };
-    Ok((patched, strict))
 }

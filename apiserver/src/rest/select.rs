@@ -19,7 +19,7 @@ pub(crate) struct Selection {
 impl Selection {
     pub(crate) fn of(entry: &Entry, info: &Info) -> Result<Self, Status> {
         let labels = labels::Selector::parse(info.query.get("labelSelector"))
-            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+            .map_err(|error| Status::bad_request(error.to_string()))?;
         let fields = fields::Selector::parse(info.query.get("fieldSelector"))
             .map_err(|error| Status::bad_request(error.to_string()))?;
         let known = entry.strategy.field_names();

@@ -5,13 +5,14 @@
 //! a retry when the client named no resourceVersion, else a conflict.
 
 use api::field::{self, Path};
+use api::json;
 use api::object::Meta;
 use api::status::Status;
-use api::value::Map;
+use api::value::{Map, Value};
 use http::Response;
 use parking_lot::Mutex;
 
-use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, show, undecodable};
+use super::{Call, OPTIMISTIC_LOCK, managed, metadata, options, precondition_text, show, undecodable};
 use crate::admission::{Attributes, Operation};
 use crate::audit::{Annotations, Level};
 use crate::authz::{Decision, forbidden::Forbidden};
@@ -27,6 +28,8 @@ use crate::subresource::{self, Special, View};
 
 /// Names tried before a generateName conflict is given up (store.go: maxNameGenerationCreateAttempts).
 const GENERATE_NAME_ATTEMPTS_MAX: usize = 8;
+/// k8s.io/apiserver/pkg/storage/errors.go@v0.37.2: ErrResourceVersionSetOnCreate
+const REVISION_OF_NEW: &str = "resourceVersion should not be set on objects to be created";
 /// Races lost before an unconditional update gives up.
 const UPDATE_RETRIES_MAX: usize = 100;
 
@@ -50,8 +53,10 @@ impl Call<'_> {
     /// Decodes the body as the kind that the path expects.
     pub(crate) async fn body(&self, body: Body) -> Result<Map, Status> {
         let format = negotiate::body_format(self.headers)?;
-        let validation = FieldValidation::of(&self.info.query)?;
         let bytes = codec::read_body(body).await?;
+        let options = if self.info.verb == "update" { "UpdateOptions" } else { "CreateOptions" };
+        options::check_write(&self.info.query, options, None)?;
+        let validation = FieldValidation::of(&self.info.query);
         let (mut object, warnings) =
             codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
         self.warn(warnings);
@@ -77,8 +82,7 @@ impl Call<'_> {
     }
 
     pub(crate) async fn create(&self, body: Body) -> Result<Response<Body>, Status> {
-        managed::check_options(&self.info.query, "CreateOptions", None)?;
-        let dry_run = options::dry_run(&self.info.query, "CreateOptions")?;
+        let dry_run = options::dry_run(&self.info.query);
         let object = self.body(body).await?;
         let done = self.create_object(object, dry_run).await?;
         Ok(self.finish(done))
@@ -86,11 +90,18 @@ impl Call<'_> {
 
     /// Creates an object that was decoded; the name may have to be generated.
     pub(crate) async fn create_object(&self, mut object: Map, dry_run: bool) -> Result<Done, Status> {
-        metadata::match_namespace(&mut object, self.namespace())?;
-        self.default(&mut object);
-        metadata::drop_system_fields(&mut object);
-        self.track(Map::EMPTY, &mut object);
+        self.receive_new(&mut object)?;
         self.create_tracked(object, dry_run).await
+    }
+
+    /// What is done to an object that was sent to be created, be it stored then or only answered.
+    pub(crate) fn receive_new(&self, object: &mut Map) -> Result<(), Status> {
+        self.default(object);
+        metadata::drop_system_fields(object);
+        metadata::match_namespace(object, self.namespace())?;
+        self.warn(metadata::drop_repeated_owners(object, false));
+        self.track(Map::EMPTY, object);
+        Ok(())
     }
 
     /// Creates an object that has its defaults and its managedFields.
@@ -119,6 +130,7 @@ impl Call<'_> {
             return Err(Status::forbidden(self.entry.facts.group, self.entry.facts.plural, &name, why));
         }
         self.admit(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
+        self.warn(metadata::drop_repeated_owners(&mut object, true));
         // What a kind takes beside its object comes first: what it took is validated with the rest (store.go: BeginCreate).
         let begun = resources::begin(self.hub(), self.entry, &mut object, None, dry_run).await?;
         let outcome = self.create_begun(storage, object, dry_run).await;
@@ -129,6 +141,7 @@ impl Call<'_> {
     async fn create_begun(&self, storage: &Storage, mut object: Map, dry_run: bool) -> Result<Done, Status> {
         let name = object.name().to_string();
         self.prepare_for_create(&mut object);
+        json::complete(&mut object, self.entry.facts.ty);
         let mut errors = metadata::validate(self.entry, &object);
         errors.extend(self.entry.strategy.validate(&object));
         errors.extend(self.privileges(&object, false));
@@ -143,23 +156,49 @@ impl Call<'_> {
 
     async fn store_new(&self, storage: &Storage, object: &Map, dry_run: bool) -> Result<Map, Status> {
         let (namespace, name) = (self.namespace(), object.name());
-        let exists = || Status::already_exists(self.entry.facts.group, self.entry.facts.plural, name);
         if dry_run {
             return match self.hub().read(storage, namespace, name).await? {
-                Some(_) => Err(exists()),
+                Some((there, _)) => Err(self.exists_already(object, &there)),
                 None => Ok(object.clone()),
             };
         }
-        let stored = self.entry.stored(object, self.hub()).await?;
+        let mut object = object.clone();
+        let version = object.meta_mut().remove("resourceVersion");
+        if version
+            .as_ref()
+            .and_then(Value::as_str)
+            .and_then(|text| options::revision(text).ok())
+            .is_some_and(|at| at > 0)
+        {
+            return Err(Status { code: 500, message: REVISION_OF_NEW.into(), ..Status::default() });
+        }
+        let stored = self.entry.stored(&object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
         match self.timed(self.hub().write(storage, namespace, name, &stored, 0, lease)).await? {
-            Some(revision) => Ok(written(self.entry.echoed(object, &stored, self.hub()).await?, revision)),
-            None => Err(exists()),
+            Some(revision) => Ok(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)),
+            None => {
+                let there = self.hub().read(storage, namespace, name).await?.map(|(there, _)| there);
+                Err(self.exists_already(&object, there.as_ref().unwrap_or(Map::EMPTY)))
+            }
         }
     }
 
+    /// There is an object of that name already (store.go: create; create.go: CheckGeneratedNameError).
+    fn exists_already(&self, object: &Map, there: &Map) -> Status {
+        let (facts, name) = (self.entry.facts, object.name());
+        let mut status = Status::already_exists(facts.group, facts.plural, name);
+        if !object.meta().str("generateName").is_empty() {
+            status.message.push_str(", the server was not able to generate a unique name for the object");
+            status.retry_after_seconds = 1;
+        }
+        if there.is_deleting() {
+            status.message.insert_str(0, "object is being deleted: ");
+        }
+        status
+    }
+
     fn prepare_for_create(&self, object: &mut Map) {
-        if self.entry.has_status() {
+        if self.entry.has_status() && !self.entry.strategy.keeps_new_status() {
             reset_status(self.entry.facts.ty, object);
         }
         self.entry.strategy.prepare_for_create(&self.context(), object);
@@ -172,31 +211,49 @@ impl Call<'_> {
     }
 
     pub(crate) async fn update(&self, body: Body) -> Result<Response<Body>, Status> {
-        managed::check_options(&self.info.query, "UpdateOptions", None)?;
-        let dry_run = options::dry_run(&self.info.query, "UpdateOptions")?;
+        let dry_run = options::dry_run(&self.info.query);
         let mut object = self.body(body).await?;
-        let name = &self.info.name;
-        if object.name().is_empty() {
-            object.meta_mut().set("name", name.as_str());
-        }
-        if object.name() != name {
-            let text =
-                format!("the name of the object ({}) does not match the name on the URL ({name})", object.name());
-            return Err(Status::bad_request(text));
-        }
+        metadata::match_namespace(&mut object, self.namespace())?;
+        self.check_name(&object)?;
         self.update_named(object, dry_run).await
     }
 
+    /// The object is the one that the path names (handlers/rest.go: checkName).
+    pub(crate) fn check_name(&self, object: &Map) -> Result<(), Status> {
+        let (own, name) = (object.name(), &self.info.name);
+        if own.is_empty() {
+            let text = "was undeterminable: name must be provided";
+            return Err(Status::bad_request(format!("the name of the object ({name} based on URL) {text}")));
+        }
+        if own != name {
+            let text = format!("the name of the object ({own}) does not match the name on the URL ({name})");
+            return Err(Status::bad_request(text));
+        }
+        Ok(())
+    }
+
     async fn update_named(&self, mut object: Map, dry_run: bool) -> Result<Response<Body>, Status> {
-        metadata::match_namespace(&mut object, self.namespace())?;
         self.default(&mut object);
+        self.warn(metadata::drop_repeated_owners(&mut object, false));
         let mut make = |existing: &Existing| {
+            self.check_uid(&object, existing, dry_run)?;
             let mut wanted = object.clone();
             self.track(&existing.object, &mut wanted);
             Ok(wanted)
         };
         let done = self.change(&mut make, dry_run).await?;
         Ok(self.finish(done))
+    }
+
+    /// A uid in a whole object is a precondition (update.go: Preconditions).
+    pub(crate) fn check_uid(&self, wanted: &Map, existing: &Existing, dry_run: bool) -> Result<(), Status> {
+        let (uid, was) = (wanted.uid(), existing.object.uid());
+        if uid.is_empty() || uid == was {
+            return Ok(());
+        }
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {was}");
+        let key = self.storage()?.precondition_key(self.namespace(), &self.info.name, dry_run);
+        Err(self.conflict(&self.info.name, &precondition_text(&key, &why)))
     }
 
     /// Reads, changes and writes the object of the path until no other write comes between. `make`
@@ -263,28 +320,18 @@ impl Call<'_> {
     /// The state that the client named, if it did, must be the existing one.
     fn check_preconditions(&self, wanted: &Map, existing: &Existing) -> Result<(), Status> {
         let name = &self.info.name;
-        let version = wanted.resource_version();
-        if version.is_empty() || version == "0" {
-            if !self.entry.strategy.allow_unconditional_update() {
+        let version = options::revision(wanted.resource_version());
+        match version.map_err(|message| Status { code: 500, message, ..Status::default() })? {
+            0 if self.entry.strategy.allow_unconditional_update() => Ok(()),
+            0 => {
                 let path = Path::new("metadata.resourceVersion");
                 let error = field::invalid(&path, 0i64, "must be specified for an update");
                 let facts = self.entry.facts;
-                return Err(Status::invalid(facts.group, facts.plural, name, &[error]));
+                Err(Status::invalid(facts.group, facts.plural, name, &[error]))
             }
-        } else {
-            let version = options::parse_revision(version).map_err(|_| {
-                Status::bad_request(format!("invalid resourceVersion {}", field::go_quote(wanted.resource_version())))
-            })?;
-            if version != existing.revision {
-                return Err(self.conflict(name, OPTIMISTIC_LOCK));
-            }
+            version if version != existing.revision => Err(self.conflict(name, OPTIMISTIC_LOCK)),
+            _ => Ok(()),
         }
-        let (uid, was) = (wanted.uid(), existing.object.uid());
-        if !uid.is_empty() && uid != was {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {was}");
-            return Err(self.conflict(name, &why));
-        }
-        Ok(())
     }
 
     /// One try; `None` when another write came between.
@@ -297,6 +344,7 @@ impl Call<'_> {
     ) -> Result<Option<Done>, Status> {
         let old = &existing.object;
         self.admit_update(&mut object, old, dry_run).await?;
+        self.warn(metadata::drop_repeated_owners(&mut object, true));
         metadata::match_namespace(&mut object, self.namespace())?;
         if !self.info.subresource.is_empty() {
             return self.change_begun(storage, object, existing, dry_run).await;
@@ -337,6 +385,7 @@ impl Call<'_> {
         existing: &Existing,
     ) -> Result<Option<Map>, Status> {
         crate::registry::set_resource_version(&mut object, existing.revision);
+        object.meta_mut().remove("selfLink");
         if object == existing.object && !existing.outdated {
             return Ok(Some(object));
         }
@@ -374,7 +423,8 @@ impl Call<'_> {
                 self.count_generation(object, old);
             }
         }
-        let mut errors = metadata::validate_update(object, old);
+        json::complete(object, entry.facts.ty);
+        let mut errors = metadata::validate_update(entry, object, old, &self.info.subresource);
         errors.extend(match self.info.subresource.as_str() {
             "" => strategy.validate_update(object, old),
             "status" => strategy.validate_status_update(object, old),

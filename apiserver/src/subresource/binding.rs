@@ -13,7 +13,7 @@ use crate::admission::Operation;
 use crate::chain::Asked;
 use crate::hub::Hub;
 use crate::respond::{self, Body};
-use crate::rest::{Call, metadata, options};
+use crate::rest::{Call, metadata, options, precondition_text};
 
 /// Races lost before a binding gives up.
 const RETRIES_MAX: usize = 20;
@@ -32,17 +32,18 @@ impl Special for Binding {
 }
 
 async fn bind(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let dry_run = options::dry_run(&call.info.query, "CreateOptions")?;
+    let dry_run = options::dry_run(&call.info.query);
     let mut binding = call.body(body).await?;
     metadata::match_namespace(&mut binding, &call.info.namespace)?;
     let name = if call.info.name.is_empty() { binding.name().to_string() } else { call.info.name.clone() };
-    if name != binding.name() && !binding.name().is_empty() {
+    if name != binding.name() {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     call.admit(Operation::Create, &name, Some(&mut binding), None, dry_run).await?;
     let errors = validate(&binding);
     if !errors.is_empty() {
-        return Err(Status::invalid("", "Binding", &name, &errors));
+        // Upstream gives these no status of their own.
+        return Err(Status { code: 500, message: field::aggregate(&errors), ..Status::default() });
     }
     call.judge(Operation::Create, &name, Some(&mut binding), None, dry_run).await?;
     assign(call.hub(), &call.info.namespace, &name, &binding, &call.now, dry_run).await?;
@@ -60,10 +61,11 @@ fn validate(binding: &Map) -> field::Errors {
     }
     match target.str("name") {
         "" => errors.push(field::required(&path.child("name"), "")),
-        name => {
+        name if matches!(target.str("kind"), "" | "Node") => {
             let wrong = names::name_is_dns_subdomain(name, false);
             errors.extend(wrong.iter().map(|why| field::invalid(&path.child("name"), name, why)));
         }
+        _ => {}
     }
     errors
 }
@@ -73,7 +75,8 @@ async fn assign(hub: &Hub, namespace: &str, name: &str, binding: &Map, now: &str
     for _ in 0..RETRIES_MAX {
         let found = hub.read(&storage, namespace, name).await?;
         let (mut pod, revision) = found.ok_or_else(|| Status::not_found("", "pods", name))?;
-        check(&pod, name, binding)?;
+        let key = storage.precondition_key(namespace, name, dry_run);
+        check(&pod, name, binding, &key)?;
         set_node(&mut pod, binding, now);
         if dry_run || hub.write(&storage, namespace, name, &pod, revision, 0).await?.is_some() {
             return Ok(());
@@ -82,11 +85,14 @@ async fn assign(hub: &Hub, namespace: &str, name: &str, binding: &Map, now: &str
     Err(Status::conflict("", "pods/binding", name, crate::rest::OPTIMISTIC_LOCK))
 }
 
-fn check(pod: &Map, name: &str, binding: &Map) -> Result<(), Status> {
+fn check(pod: &Map, name: &str, binding: &Map, key: &str) -> Result<(), Status> {
     let conflict = |why: String| Err(Status::conflict("", "pods/binding", name, &why));
-    let uid = binding.uid();
-    if !uid.is_empty() && uid != pod.uid() {
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod.uid()));
+    let (uid, version) = (binding.uid(), binding.resource_version());
+    for (what, wanted, has) in [("UID", uid, pod.uid()), ("ResourceVersion", version, pod.resource_version())] {
+        if !wanted.is_empty() && wanted != has {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {has}");
+            return Err(Status::conflict("", "pods", name, &precondition_text(key, &why)));
+        }
     }
     if pod.is_deleting() {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -104,6 +110,8 @@ fn check(pod: &Map, name: &str, binding: &Map) -> Result<(), Status> {
 fn set_node(pod: &mut Map, binding: &Map, now: &str) {
     let node = binding.map("target").map_or("", |target| target.str("name")).to_string();
     pod.map_mut("spec").set("nodeName", node);
+    // It was a hint, and is none any more.
+    pod.map_mut("status").remove("nominatedNodeName");
     for part in ["annotations", "labels"] {
         let Some(from) = binding.meta().map(part) else { continue };
         let to = pod.meta_mut().map_mut(part);

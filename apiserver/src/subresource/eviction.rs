@@ -52,7 +52,7 @@ impl Special for Eviction {
 
 async fn evict(call: &Call<'_>, eviction: &mut Map) -> Result<(), Status> {
     let name = &call.info.name;
-    let dry_run = options::dry_run(&call.info.query, "CreateOptions")?;
+    let dry_run = options::dry_run(&call.info.query);
     metadata::match_namespace(eviction, &call.info.namespace)?;
     if name != eviction.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));

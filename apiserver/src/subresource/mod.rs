@@ -5,7 +5,6 @@ mod binding;
 mod component_status;
 pub(crate) mod connect;
 mod eviction;
-mod finalize;
 mod reviews;
 mod scale;
 mod token;
@@ -81,7 +80,6 @@ const SPECIALS: &[Row] = &[
     ("", "pods", "proxy", ANY_METHOD, &Connect::PodProxy),
     ("", "nodes", "proxy", ANY_METHOD, &Connect::NodeProxy),
     ("", "services", "proxy", ANY_METHOD, &Connect::ServiceProxy),
-    ("", "namespaces", "finalize", &["update"], &finalize::Finalize),
     ("", "serviceaccounts", "token", &["create"], &token::Token),
     ("authentication.k8s.io", "tokenreviews", "", &["create"], &reviews::Review),
     ("authentication.k8s.io", "selfsubjectreviews", "", &["create"], &reviews::Review),

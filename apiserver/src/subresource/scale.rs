@@ -76,9 +76,10 @@ async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         );
         return Err(Status::bad_request(text));
     }
-    managed::check_options(&call.info.query, "UpdateOptions", None)?;
     let ty = scale_type(call)?;
+    let dry_run = options::dry_run(&call.info.query);
     write(call, &mut |existing| {
+        call.check_uid(&scale, existing, dry_run)?;
         let mut scale = scale.clone();
         track(call, ty, &owned_scale(call, existing)?, &mut scale);
         scaled(call, existing, &scale)
@@ -168,7 +169,7 @@ async fn write(
     call: &Call<'_>,
     make: &mut (dyn FnMut(&Existing) -> Result<Map, Status> + Send),
 ) -> Result<Response<Body>, Status> {
-    let dry_run = options::dry_run(&call.info.query, "UpdateOptions")?;
+    let dry_run = options::dry_run(&call.info.query);
     let done = call.change(make, dry_run).await?;
     Ok(respond::object(200, &scale_of(&done.object, call.entry.strategy.scale()), &call.accepted))
 }

@@ -2,6 +2,7 @@
 
 use api::field;
 use api::status::{Cause, Status};
+use api::value::Map;
 use api::view;
 use futures::future::BoxFuture;
 use http::Response;
@@ -12,7 +13,7 @@ use crate::admission::Operation;
 use crate::authn::issue::{FieldProblem, Refusal};
 use crate::chain::Asked;
 use crate::respond::{self, Body};
-use crate::rest::Call;
+use crate::rest::{Call, metadata};
 
 /// The audit annotation that names the token (k8s.io/apiserver/pkg/authentication/serviceaccount/util.go@v0.37.2).
 const ISSUED_ID_KEY: &str = "authentication.kubernetes.io/issued-credential-id";
@@ -34,6 +35,9 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     let issuer = asked.core.issuer.as_ref().ok_or_else(Status::no_such_path)?;
     let mut object = call.body(body).await?;
     let name = &call.info.name;
+    metadata::match_namespace(&mut object, &call.info.namespace)?;
+    default(&mut object);
+    call.track(Map::EMPTY, &mut object);
     call.admit(Operation::Create, name, Some(&mut object), None, false).await?;
     call.judge(Operation::Create, name, Some(&mut object), None, false).await?;
     let wanted: TokenRequest = view::of(&object).map_err(|error| Status::bad_request(error.to_string()))?;
@@ -42,11 +46,20 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     let issued = issuer.token_request(about, wanted, call.hub(), asked.now, &id).await.map_err(refusal)?;
     let mut answer = view::object(&issued.response).map_err(|error| Status::internal(&error.to_string()))?;
     api::object::set_kind(&mut answer, "authentication.k8s.io/v1", "TokenRequest");
+    api::json::complete(&mut answer, call.entry.expected(&call.info.subresource).ty);
     call.warn(issued.warnings);
     if let Some(record) = call.audit {
         record.annotate(ISSUED_ID_KEY, &format!("JTI={id}"));
     }
     Ok(respond::object(201, &answer, &call.accepted))
+}
+
+/// pkg/apis/authentication/v1/defaults.go@v1.37.2: SetDefaults_TokenRequestSpec
+fn default(object: &mut Map) {
+    let spec = object.map_mut("spec");
+    if !spec.contains("expirationSeconds") {
+        spec.set("expirationSeconds", 3600i64);
+    }
 }
 
 fn refusal(refusal: Refusal) -> Status {

@@ -22,7 +22,7 @@ use crate::admission::expression::compile::{Age, Compiled, Compiler, Uses};
 use crate::admission::expression::conditions::MatchConditions;
 use crate::admission::expression::evaluate::{Inputs, POLICY_COST_MAX, Session};
 use crate::admission::expression::mutation::{JSON_PATCH_TYPE, JsonPatch, Made, OBJECT_TYPE};
-use crate::patch;
+use crate::patch::json::{Operation, Patched};
 use crate::registry::Entry;
 
 #[derive(Debug)]
@@ -144,32 +144,29 @@ impl Target<'_> {
                     "type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch, got element of {of}"
                 )
             })?;
-            operations.push(patch.operation()?);
+            operations.push(Operation::from(&patch.operation()?));
         }
-        let mut document = ApiValue::Map(object.clone());
+        let text = String::from_utf8_lossy(&json::encode(object)).into_owned();
+        let internal = |why: &str| Failure::from(Status::internal(why));
+        let mut patched = Patched::new(&text).ok_or_else(|| internal("the object is none"))?;
         for operation in &operations {
-            match patch::json::step(&mut document, operation) {
+            match patched.make(operation) {
                 Ok(()) => {}
                 // The patch is not for objects as this one.
-                Err(_) if operation.str("op") == "test" => return Ok(object.clone()),
+                Err(_) if operation.is_test() => return Ok(object.clone()),
                 Err(why) => return Err(format!("JSON Patch: {why}").into()),
             }
         }
-        match document {
-            ApiValue::Map(map) => self.decoded(&map, Strictness::Strict, |why| Status::internal(&why).into()),
-            _ => Err(Status::internal("json: cannot unmarshal into Go value of an object").into()),
-        }
+        self.decoded(&patched.into_text(), Strictness::Strict, |why| internal(&why))
     }
 
-    fn decoded(&self, map: &Map, strictness: Strictness, failed: impl Fn(String) -> Failure) -> Result<Map, Failure> {
-        let decoded = json::decode(&json::encode(map), type_of(self.entry, self.subresource), strictness);
+    fn decoded(&self, text: &[u8], strictness: Strictness, failed: impl Fn(String) -> Failure) -> Result<Map, Failure> {
+        let decoded = json::decode(text, type_of(self.entry, self.subresource), strictness);
         let decoded = decoded.map_err(|error| failed(error.to_string()))?;
         if !decoded.strict.is_empty() {
             return Err(failed(format!("strict decoding error: {}", decoded.strict.join(", "))));
         }
-        let mut object = decoded.value;
-        set_kind(&mut object, map.str("apiVersion"), map.str("kind"));
-        Ok(object)
+        Ok(decoded.value)
     }
 
     fn ty(&self) -> Ref<'_> {
@@ -187,7 +184,7 @@ impl Target<'_> {
         let mut config = made.to_map().map_err(|_| "invalid return type: *dynamic.ObjectVal".to_owned())?;
         set_kind(&mut config, object.str("apiVersion"), object.str("kind"));
         let merged = self.merged(object, &config).map_err(|why| format!("error applying patch: {why}"))?;
-        self.decoded(&merged, Strictness::Lenient, Failure::Policy)
+        self.decoded(&json::encode(&merged), Strictness::Lenient, Failure::Policy)
     }
 
     /// ApplyStructuredMergeDiff.

@@ -153,8 +153,8 @@ fn patched(hook: &Hook, seen: &Seen<'_>, subresource: &str, answer: &Answer) -> 
     }
     let undecodable =
         |why: String| Stopped::Uncalled(format!("received undecodable patch in webhook response: {why}"), 503);
-    let steps = patch::json::steps(&answer.patch).map_err(undecodable)?;
-    if steps.is_empty() {
+    let operations = patch::json::operations(&answer.patch).map_err(undecodable)?;
+    if operations.is_empty() {
         return Ok(None);
     }
     let internal = |why: &str| Stopped::Broken(Status::internal(why));
@@ -168,15 +168,15 @@ fn patched(hook: &Hook, seen: &Seen<'_>, subresource: &str, answer: &Answer) -> 
     if answer.patch_type != "JSONPatch" {
         return Err(Stopped::Uncalled(format!("unsupported patch type {}", go_quote(&answer.patch_type)), 400));
     }
-    let text = patch::json::apply_steps(object, &steps).map_err(|why| internal(&why))?;
+    let text = patch::json::apply(object, &operations).map_err(|why| internal(&why))?;
     let new = canonical(seen.entry, subresource, &text).map_err(|why| internal(&why))?;
     Ok((new != *object).then_some(new))
 }
 
-/// A patched tree as an object of its kind, with its defaults.
-fn canonical(entry: &Entry, subresource: &str, tree: &Map) -> Result<Map, String> {
+/// A patched text as an object of its kind, with its defaults.
+fn canonical(entry: &Entry, subresource: &str, text: &[u8]) -> Result<Map, String> {
     let expected = entry.expected(subresource);
-    let decoded = json::decode(&json::encode(tree), expected.ty, Strictness::Lenient);
+    let decoded = json::decode(text, expected.ty, Strictness::Lenient);
     let mut object = decoded.map_err(|error| error.to_string())?.value;
     set_kind(&mut object, &api::facts::api_version(expected.group, expected.version), expected.kind);
     if expected.ty.open {

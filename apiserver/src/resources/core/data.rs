@@ -6,7 +6,7 @@ use api::names;
 use api::value::{Map, Value};
 
 use super::super::simple::field_text;
-use crate::strategy::{Context, Strategy};
+use crate::strategy::{Context, MetaCheck, Strategy};
 
 /// Keys and values of one object together, in bytes (core.MaxSecretSize).
 const BYTES_MAX: usize = 1024 * 1024;
@@ -50,6 +50,10 @@ fn check_immutable(object: &Map, old: &Map, fields: &[&str]) -> Errors {
 }
 
 impl Strategy for ConfigMap {
+    fn meta_checks(&self, _: &str) -> &'static [MetaCheck] {
+        &[MetaCheck::Update, MetaCheck::Whole]
+    }
+
     fn validate(&self, object: &Map) -> Errors {
         let mut errors = Errors::new();
         let (data, binary) = (object.map("data"), object.map("binaryData"));
@@ -86,6 +90,10 @@ const SERVICE_ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 const SERVICE_ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 
 impl Strategy for Secret {
+    fn meta_checks(&self, _: &str) -> &'static [MetaCheck] {
+        &[MetaCheck::Update, MetaCheck::Whole]
+    }
+
     fn default(&self, object: &mut Map) {
         if object.str("type").is_empty() {
             object.set("type", "Opaque");

@@ -10,9 +10,11 @@ use super::service::validate::endpoint_ip;
 use crate::resources::check::{self, one_of, said};
 use crate::resources::common;
 use crate::resources::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(in crate::resources) const ENDPOINTS: Simple = Simple {
     creates: true,
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
     default,
     check: |object| check(object, None),
     recheck: false,

@@ -12,9 +12,11 @@ use api::value::Map;
 use super::pod::resources::{self, Amounts};
 use crate::resources::check::said;
 use crate::resources::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(in crate::resources) const LIMIT_RANGE: Simple = Simple {
     creates: true,
+    meta: &[MetaCheck::Whole],
     default,
     create: |_, object| {
         if object.name().is_empty() {

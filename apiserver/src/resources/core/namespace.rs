@@ -6,7 +6,8 @@ use api::object::Meta;
 use api::value::{Map, Value};
 use api::{map, names};
 
-use crate::strategy::{Context, Strategy};
+use crate::rest::metadata;
+use crate::strategy::{Context, MetaCheck, Strategy};
 
 /// The finalizer that the namespace controller works off.
 const KUBERNETES: &str = "kubernetes";
@@ -15,11 +16,29 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub(crate) struct Namespace;
 
+/// pkg/apis/core/validation/validation.go@v1.37.2: validateFinalizerName
+fn validate_finalizers(object: &Map, place: fn(&Path, usize) -> Path) -> Errors {
+    let (path, mut errors) = (Path::new("spec").child("finalizers"), Errors::new());
+    let finalizers = object.map("spec").map_or(&[][..], |spec| spec.list("finalizers"));
+    for (at, finalizer) in finalizers.iter().filter_map(Value::as_str).enumerate() {
+        metadata::validate_finalizer(finalizer, &place(&path, at), &mut errors);
+    }
+    errors
+}
+
 impl Strategy for Namespace {
+    fn meta_checks(&self, subresource: &str) -> &'static [MetaCheck] {
+        if subresource.is_empty() { &[MetaCheck::Whole, MetaCheck::Update] } else { &[MetaCheck::Update] }
+    }
+
     fn default(&self, object: &mut Map) {
         let name = object.name().to_string();
         if !name.is_empty() {
             object.meta_mut().map_mut("labels").set(NAME_LABEL, name);
+        }
+        let status = object.map_mut("status");
+        if status.str("phase").is_empty() {
+            status.set("phase", "Active");
         }
     }
 
@@ -39,9 +58,25 @@ impl Strategy for Namespace {
         }
     }
 
+    /// Through `finalize` everything but the status may change.
+    fn prepare_for_subresource_update(&self, _: &Context, _: &str, object: &mut Map, old: &Map) {
+        match old.get("status") {
+            Some(status) => object.set("status", status.clone()),
+            None => drop(object.remove("status")),
+        }
+    }
+
+    fn validate(&self, object: &Map) -> Errors {
+        validate_finalizers(object, |path, _| path.clone())
+    }
+
+    fn validate_subresource_update(&self, _: &str, object: &Map, _: &Map) -> Errors {
+        validate_finalizers(object, Path::index)
+    }
+
     fn validate_status_update(&self, object: &Map, _: &Map) -> Errors {
         let phase = object.map("status").map_or("", |status| status.str("phase"));
-        let path = Path::new("status").child("phase");
+        let path = Path::new("status").child("Phase");
         match (object.is_deleting(), phase) {
             (false, phase) if phase != "Active" => {
                 vec![field::invalid(&path, phase, "may only be 'Active' if `deletionTimestamp` is empty")]

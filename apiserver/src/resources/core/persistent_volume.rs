@@ -16,9 +16,11 @@ use crate::resources::common::internal::{self, Plain};
 use crate::resources::common::workload::spec_of;
 use crate::resources::common::{self, diff};
 use crate::resources::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(in crate::resources) const VOLUME: Simple = Simple {
     returns_deleted: true,
+    meta: &[MetaCheck::Whole, MetaCheck::Whole],
     fields: &["name"],
     default,
     create: |cx, object| {

@@ -10,9 +10,11 @@ use super::pod::{claim, resources};
 use crate::resources::common::workload::{spec_of, status_of};
 use crate::resources::common::{self, diff, internal};
 use crate::resources::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(in crate::resources) const CLAIM: Simple = Simple {
     returns_deleted: true,
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
     fields: &["name"],
     default,
     completes_on_read: true,

@@ -86,6 +86,11 @@ impl Strategy for ReplicationController {
         advice.into_iter().chain(workload::warnings(object, old, &TEMPLATE)).collect()
     }
 
+    /// Of a generated name only the outcome is looked at (ValidateObjectMetaWithOpts).
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { api::names::name_is_dns_subdomain(name, false) }
+    }
+
     fn generation(&self) -> Generation {
         Generation::Spec
     }
