@@ -326,15 +326,6 @@ fn merge<T>(left: &[T], right: &[T], key: impl Fn(&T) -> &Element, mut visit: im
 pub enum Filter {
     /// Not these, nor what is below them.
     Exclude(Set),
-    /// Only what one of these patterns matches.
-    Include(Vec<Vec<Step>>),
-}
-
-/// A step of a pattern.
-#[derive(Clone, Debug)]
-pub enum Step {
-    Any,
-    Is(Element),
 }
 
 impl Filter {
@@ -344,30 +335,6 @@ impl Filter {
                 set.subtract_recursive(fields);
                 set
             }
-            Filter::Include(patterns) => include(&set, &patterns.iter().map(Vec::as_slice).collect::<Vec<_>>()),
         }
     }
-}
-
-/// What of a set begins with one of the patterns.
-fn include(set: &Set, patterns: &[&[Step]]) -> Set {
-    if patterns.iter().any(|pattern| pattern.is_empty()) {
-        return set.clone();
-    }
-    let rest_of = |element: &Element| -> Vec<&[Step]> {
-        let fits = |step: &Step| match step {
-            Step::Any => true,
-            Step::Is(wanted) => wanted == element,
-        };
-        patterns.iter().filter(|pattern| fits(&pattern[0])).map(|pattern| &pattern[1..]).collect()
-    };
-    let mut out = Set::new();
-    out.members = set.members.iter().filter(|member| !rest_of(member).is_empty()).cloned().collect();
-    for (element, child) in &set.children {
-        let rest = rest_of(element);
-        if !rest.is_empty() {
-            out.push_child(element, include(child, &rest));
-        }
-    }
-    out
 }
