@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::field::{self, Path};
 use api::json::{self, Strictness};
 use api::object::Meta;
+use api::proto;
 use api::status::{self, Status};
 use api::value::{Map, Value};
 use futures::future::BoxFuture;
@@ -436,9 +437,13 @@ fn mark_deleting(object: &mut Map, now: &str) {
 fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<Map, Status> {
     let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
         .ok_or_else(|| Status::internal("no DeleteOptions"))?;
-    let expected = Expected { group: "", version: "v1", kind: "DeleteOptions", ty, hooks: &Plain };
     let text = match format {
-        negotiate::Format::Protobuf => return Ok(codec::decode(bytes, format, expected, FieldValidation::Ignore)?.0),
+        negotiate::Format::Protobuf => {
+            let own = proto::unwrap(bytes).ok().flatten().map_or("", |unknown| unknown.api_version);
+            let (group, version) = api::facts::split_api_version(if own.is_empty() { "v1" } else { own });
+            let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
+            return Ok(codec::decode(bytes, format, expected, FieldValidation::Ignore)?.0);
+        }
         negotiate::Format::Yaml => {
             api::yaml::to_json(bytes).map_err(|error| Status::bad_request(error.to_string()))?.into()
         }
@@ -453,4 +458,29 @@ fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<Map, Status
     }
     let decoded = json::decode(&text, ty, Strictness::Lenient);
     decoded.map(|decoded| decoded.value).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(api_version: &str) {
+        let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions").expect("a type");
+        let mut object = api::map! { "gracePeriodSeconds" => 3i64 };
+        let message = proto::wrap(api_version, "DeleteOptions", &proto::encode(&object, ty));
+        api::object::set_kind(&mut object, api_version, "DeleteOptions");
+        for (body, format) in [(message, negotiate::Format::Protobuf), (json::encode(&object), negotiate::Format::Json)]
+        {
+            let read = decode_options(&body, format).map_err(|status| status.message).expect("options");
+            assert_eq!(read.i64("gracePeriodSeconds"), Some(3), "{api_version}");
+        }
+    }
+
+    /// Clients send them as of the group of what is deleted.
+    #[test]
+    fn options_of_any_group() {
+        for api_version in ["v1", "apps/v1", "meta.k8s.io/v1", "example.com/v2"] {
+            check(api_version);
+        }
+    }
 }
