@@ -355,7 +355,7 @@ fn list(amounts: &Amounts) -> Map {
 }
 
 /// Amounts are kept in thousandths; finer ones are rounded up (SetDefaults_ResourceList).
-pub(super) fn round_up(list: &mut Map) {
+pub(crate) fn round_up(list: &mut Map) {
     for (_, value) in list.iter_mut() {
         let Some(quantity) = common::quantity(value) else { continue };
         let nanos = quantity.as_nanos();
