@@ -22,6 +22,8 @@ pub(crate) struct Context<'a> {
 pub(crate) enum Generation {
     /// Never set by the server.
     None,
+    /// 1 at creation, and so it stays.
+    First,
     /// 1 at creation, one more when anything but metadata and status changes.
     Spec,
 }
@@ -104,6 +106,11 @@ pub(crate) trait Strategy: Send + Sync {
     fn prepare_for_subresource_update(&self, _cx: &Context, _subresource: &str, _object: &mut Map, _old: &Map) {}
 
     fn warnings(&self, _object: &Map, _old: Option<&Map>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What a client is told of a write through the status subresource.
+    fn status_warnings(&self, _object: &Map) -> Vec<String> {
         Vec::new()
     }
 

@@ -28,6 +28,13 @@ pub(super) fn optional_one_of(value: &str, valid: &[&str], path: &Path, errors: 
     }
 }
 
+/// One of a few; behind a pointer, so that empty text is there and is none of them.
+pub(super) fn pointed_one_of(value: Option<&str>, valid: &[&str], path: &Path, errors: &mut Errors) {
+    if let Some(text) = value.filter(|text| !valid.contains(text)) {
+        errors.push(field::not_supported(path, text, valid));
+    }
+}
+
 fn present(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| !value.is_zero())
 }
@@ -63,11 +70,6 @@ pub(super) fn label_selector(selector: Option<&Map>, path: &Path) -> Errors {
     let mut errors = Errors::new();
     common::label_selector(selector, false, path, &mut errors);
     errors
-}
-
-/// The protocol of a port, unless told.
-pub(super) fn default_protocol(port: &mut Map) {
-    set_absent(port, "protocol", "TCP");
 }
 
 /// Sets a field that is not there, or empty text.

@@ -15,15 +15,21 @@ pub(super) const ENDPOINT_SLICE: Simple = Simple {
     default,
     create: |_, object| settle_topology(object, None),
     update: |_, object, old| {
-        // Labels count as well as what is in the slice.
-        if object.meta().map("labels") != old.meta().map("labels") {
+        // Labels count as well as what is in the slice, and so does what is dropped of it.
+        let content = ["addressType", "endpoints", "ports"];
+        let differs = content.iter().any(|name| !common::same(object.get(name), old.get(name)));
+        if differs || object.meta().map("labels") != old.meta().map("labels") {
             object.meta_mut().set("generation", old.generation() + 1);
         }
         settle_topology(object, Some(old));
     },
     check: |object| slice(object, None),
     recheck: false,
-    check_change: change,
+    check_change: |new, old| {
+        let mut errors = slice(new, Some(old));
+        check::fixed(&Path::new("addressType"), new.get("addressType"), old.get("addressType"), &mut errors);
+        errors
+    },
     warn,
     ..Simple::BASE
 };
@@ -40,14 +46,8 @@ fn default(object: &mut Map) {
     }
     for port in object.maps_mut("ports") {
         check::set_missing(port, "name", "");
-        check::default_protocol(port);
+        check::set_missing(port, "protocol", "TCP");
     }
-}
-
-fn change(new: &Map, old: &Map) -> Errors {
-    let mut errors = slice(new, Some(old));
-    check::fixed(&Path::new("addressType"), new.get("addressType"), old.get("addressType"), &mut errors);
-    errors
 }
 
 const HOST: &str = "kubernetes.io/hostname";
@@ -90,17 +90,10 @@ fn warn(object: &Map, old: Option<&Map>) -> Vec<String> {
 
 /// What is wrong; endpoints that are as they were are taken as they are.
 fn slice(object: &Map, old: Option<&Map>) -> Errors {
-    let same = old.is_some_and(|old| common::same(old.get("endpoints"), object.get("endpoints")));
-    let kind = object.str("addressType");
-    if !TYPES.contains(&kind) {
-        let mut errors = Errors::new();
-        check::one_of(kind, TYPES, &Path::new("addressType"), &mut errors);
-        let path = Path::new("endpoints");
-        let empty = object.maps("endpoints").enumerate().filter(|(_, endpoint)| endpoint.list("addresses").is_empty());
-        errors.extend(empty.map(|(at, _)| field::required(&path.index(at).child("addresses"), "")));
-        return errors;
-    }
     let mut errors = Errors::new();
+    let kind = object.str("addressType");
+    check::one_of(kind, TYPES, &Path::new("addressType"), &mut errors);
+    let same = old.is_some_and(|old| common::same(old.get("endpoints"), object.get("endpoints")));
     ports(object, &mut errors);
     if same {
         return errors;
@@ -169,8 +162,10 @@ fn address_of(address: &str, kind: &str, path: &Path, index: usize, errors: &mut
         return errors.extend(names::is_fully_qualified_domain_name(&at, address));
     }
     let wrong = match kind {
+        "IPv4" => names::is_valid_ip_for_legacy_field(address),
         "IPv6" => names::is_valid_ip(address),
-        _ => names::is_valid_ip_for_legacy_field(address),
+        // Of an unknown type nothing is known of its addresses either.
+        _ => return,
     };
     if !wrong.is_empty() {
         return errors.extend(said(&at, address, &wrong));

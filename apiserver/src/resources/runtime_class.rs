@@ -7,8 +7,9 @@ use api::value::Map;
 use super::check::{self, said};
 use super::common::internal::{self, Plain};
 use super::core::pod::options::Options;
-use super::core::pod::resources::container_resource_name;
+use super::core::pod::resources;
 use super::core::pod::tolerations;
+use super::core::pod::warnings::node_label;
 use super::simple::Simple;
 
 pub(super) const RUNTIME_CLASS: Simple = Simple {
@@ -21,16 +22,24 @@ pub(super) const RUNTIME_CLASS: Simple = Simple {
         check::fixed(&Path::new("handler"), new.get("handler"), old.get("handler"), &mut errors);
         errors
     },
+    warn: |object, _| {
+        let selector = object.at(&["scheduling", "nodeSelector"]);
+        let old = selector.into_iter().flat_map(Map::keys).filter_map(|key| node_label(key));
+        old.map(|why| format!("scheduling.nodeSelector: {why}")).collect()
+    },
     ..Simple::BASE
 };
 
 fn class(object: &Map) -> Errors {
     let mut errors = Errors::new();
-    let path = Path::new("overhead").child("limits");
-    for (name, value) in object.at(&["overhead", "podFixed"]).into_iter().flat_map(Map::iter) {
-        let path = path.key(name);
-        container_resource_name(name, &path, &mut errors);
-        check::amount(name, value, &path, &mut errors);
+    match object.str("handler") {
+        "" => errors.push(field::required(&Path::new("handler"), "")),
+        handler => errors.extend(said(&Path::new("handler"), handler, &names::is_short_name(handler))),
+    }
+    if let Some(overhead) = object.map("overhead") {
+        let limits = overhead.map("podFixed").cloned().unwrap_or_default();
+        let (limits, options) = (api::map! { "limits" => limits }, Options::default());
+        resources::container(&limits, &[], &Path::new("overhead"), &options, &mut errors);
     }
     if let Some(scheduling) = object.map("scheduling") {
         let path = Path::new("scheduling");
@@ -43,12 +52,6 @@ fn class(object: &Map) -> Errors {
             let shown = Plain(internal::shown(toleration, "core.v1.Toleration"));
             errors.push(field::duplicate(&path.index(at), shown));
         }
-    }
-    let handler = object.str("handler");
-    if handler.is_empty() {
-        errors.push(field::required(&Path::new("handler"), ""));
-    } else {
-        errors.extend(said(&Path::new("handler"), handler, &names::is_dns1123_label(handler)));
     }
     errors
 }

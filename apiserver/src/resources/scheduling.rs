@@ -4,6 +4,7 @@ use api::field::{self, Errors, Path};
 use api::object::Meta;
 use api::value::{Map, Value};
 
+use super::{check, common};
 use crate::strategy::{Generation, Strategy};
 
 /// Names with this prefix are the system's.
@@ -16,9 +17,24 @@ const POLICIES: &[&str] = &["PreemptLowerPriority", "Never"];
 
 pub(crate) struct PriorityClass;
 
+/// Why a class with a system's name is not the system's.
+fn unlike_the_system(object: &Map) -> Option<String> {
+    let name = object.name();
+    match SYSTEM.iter().find(|row| row.0 == name) {
+        None => Some(format!("{name} is not a known system priority class")),
+        Some((_, value)) if object.i64("value").unwrap_or(0) != *value => {
+            Some(format!("value of {name} PriorityClass must be {value}"))
+        }
+        Some(_) if object.bool("globalDefault") == Some(true) => {
+            Some(format!("globalDefault of {name} PriorityClass must be false"))
+        }
+        Some(_) => None,
+    }
+}
+
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Map) {
-        if object.str("preemptionPolicy").is_empty() {
+        if !object.contains("preemptionPolicy") {
             object.set("preemptionPolicy", "PreemptLowerPriority");
         }
     }
@@ -26,23 +42,21 @@ impl Strategy for PriorityClass {
     fn validate(&self, object: &Map) -> Errors {
         let mut errors = Errors::new();
         let (name, value) = (object.name(), object.i64("value").unwrap_or(0));
-        let known =
-            SYSTEM.iter().any(|row| row.0 == name && row.1 == value && object.bool("globalDefault") != Some(true));
-        if name.starts_with(SYSTEM_PREFIX) && !known {
-            let why = format!(
-                "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {name} is not a known system priority class"
-            );
-            errors.push(field::forbidden(&Path::new("metadata").child("name"), why));
-        } else if !name.starts_with(SYSTEM_PREFIX) && value > USER_MAX {
+        if name.starts_with(SYSTEM_PREFIX) {
+            if let Some(why) = unlike_the_system(object) {
+                let why = format!(
+                    "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}"
+                );
+                errors.push(field::forbidden(&Path::new("metadata").child("name"), why));
+            }
+        } else if value > USER_MAX {
             let why = format!("maximum allowed value of a user defined priority is {USER_MAX}");
             errors.push(field::forbidden(&Path::new("value"), why));
         }
-        match object.str("preemptionPolicy") {
-            "" => {}
-            policy if !POLICIES.contains(&policy) => {
-                errors.push(field::not_supported(&Path::new("preemptionPolicy"), policy, POLICIES));
-            }
-            _ => {}
+        let (policy, path) = (object.get("preemptionPolicy").and_then(Value::as_str), Path::new("preemptionPolicy"));
+        match policy {
+            Some("") => errors.push(field::required(&path, "")),
+            policy => check::pointed_one_of(policy, POLICIES, &path, &mut errors),
         }
         errors
     }
@@ -52,15 +66,12 @@ impl Strategy for PriorityClass {
         if object.i64("value").unwrap_or(0) != old.i64("value").unwrap_or(0) {
             errors.push(field::forbidden(&Path::new("value"), "may not be changed in an update."));
         }
-        if object.str("preemptionPolicy") != old.str("preemptionPolicy") {
-            let shown = Value::from(object.str("preemptionPolicy"));
-            errors.push(field::invalid(&Path::new("preemptionPolicy"), shown, "field is immutable"));
-        }
+        common::immutable(object, old, "preemptionPolicy", &Path::default(), &mut errors);
         errors
     }
 
     fn generation(&self) -> Generation {
-        Generation::Spec
+        Generation::First
     }
 }
 
@@ -88,6 +99,15 @@ mod tests {
             &["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"],
         );
         check("system-node-critical", 2_000_001_000, 2_000_001_000, &[]);
+        let why = "priority class names with 'system-' prefix are reserved for system use only. error:";
+        check(
+            "system-node-critical",
+            5,
+            5,
+            &[&format!(
+                "metadata.name: Forbidden: {why} value of system-node-critical PriorityClass must be 2000001000"
+            )],
+        );
         check(
             "system-x",
             1,

@@ -38,6 +38,7 @@ pub(crate) struct Simple {
     pub(crate) check_status: fn(&Map, &Map) -> Errors,
     /// What a client is told beside the answer, with the old object on update.
     pub(crate) warn: fn(&Map, Option<&Map>) -> Vec<String>,
+    pub(crate) warn_status: fn(&Map) -> Vec<String>,
 }
 
 fn nothing_wrong(_: &Map, _: &Map) -> Errors {
@@ -64,6 +65,7 @@ impl Simple {
         check_change: nothing_wrong,
         check_status: nothing_wrong,
         warn: |_, _| Vec::new(),
+        warn_status: |_| Vec::new(),
     };
 
     /// An address in its canonical form is a name.
@@ -138,6 +140,10 @@ impl Strategy for Simple {
 
     fn knows_finalizers(&self) -> bool {
         self.knows_finalizers
+    }
+
+    fn status_warnings(&self, object: &Map) -> Vec<String> {
+        (self.warn_status)(object)
     }
 
     fn generation(&self) -> Generation {

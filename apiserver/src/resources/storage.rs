@@ -33,28 +33,35 @@ pub(super) const CSI_DRIVER: Simple = Simple {
     warn: driver_warnings,
     ..GUARDED
 };
-pub(super) const CSI_NODE: Simple = Simple { check: csi_node, check_change: csi_node_change, ..GUARDED };
+pub(super) const CSI_NODE: Simple = Simple {
+    create: |_, object| drop_health(object, Map::EMPTY),
+    update_status: |_, object, old| drop_health(object, old),
+    check: csi_node,
+    check_change: csi_node_change,
+    ..GUARDED
+};
 pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
     create: |_, object| object.set("status", api::map! { "attached" => false }),
+    default: |object| {
+        if let Some(volume) = inline_volume(object) {
+            persistent_volume::default_sources(volume);
+        }
+    },
     check: attachment,
     check_change: |new, old| whole(new, old, "spec"),
-    check_status: |new, _| attachment_status(new),
+    check_status: |new, _| attachment(new),
     ..GUARDED
 };
 pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
     unconditional: false,
-    check: capacity,
-    check_change: |new, old| {
-        let mut errors = Errors::new();
-        for name in ["nodeTopology", "storageClassName"] {
-            common::immutable(new, old, name, &Path::default(), &mut errors);
-        }
-        errors
-    },
+    check: |object| capacity(object, false),
+    recheck: false,
+    check_change: capacity_change,
+    warn: capacity_warnings,
     ..Simple::BASE
 };
 pub(super) const VOLUME_ATTRIBUTES_CLASS: Simple =
-    Simple { check: attributes, check_change: attributes_change, ..BASE };
+    Simple { check: attributes, recheck: false, check_change: attributes_change, ..BASE };
 
 fn whole(new: &Map, old: &Map, name: &str) -> Errors {
     let mut errors = Errors::new();
@@ -67,8 +74,8 @@ fn spec(object: &Map) -> &Map {
 }
 
 fn default_class(object: &mut Map) {
-    check::set_absent(object, "reclaimPolicy", "Delete");
-    check::set_absent(object, "volumeBindingMode", "Immediate");
+    check::set_missing(object, "reclaimPolicy", "Delete");
+    check::set_missing(object, "volumeBindingMode", "Immediate");
 }
 
 /// Longest and most parameters (storage.MaxProvisionerParameter*).
@@ -78,11 +85,8 @@ const PARAMETERS_BYTES_MAX: usize = 256 * 1024;
 fn parameters(object: &Map, needed: bool, errors: &mut Errors) {
     let path = Path::new("parameters");
     let list = object.map("parameters").unwrap_or(Map::EMPTY);
-    if needed && list.is_empty() {
-        return errors.push(field::required(&path, "must contain at least one key/value pair"));
-    }
     if list.len() > PARAMETERS_MAX {
-        errors.push(field::too_long(&path, PARAMETERS_MAX));
+        return errors.push(field::too_long(&path, PARAMETERS_MAX));
     }
     if let Some(key) = list.keys().find(|key| key.is_empty()) {
         errors.push(field::invalid(&path, key.as_str(), "field can not be empty."));
@@ -91,13 +95,15 @@ fn parameters(object: &Map, needed: bool, errors: &mut Errors) {
     if bytes > PARAMETERS_BYTES_MAX {
         errors.push(field::too_long(&path, PARAMETERS_BYTES_MAX));
     }
+    if needed && list.is_empty() {
+        errors.push(field::required(&path, "must contain at least one key/value pair"));
+    }
 }
 
 fn class(object: &Map) -> Errors {
     let mut errors = Errors::new();
     let provisioner = object.str("provisioner");
-    let path = Path::new("provisioner");
-    let lower = provisioner.to_lowercase();
+    let (lower, path) = (provisioner.to_lowercase(), Path::new("provisioner"));
     if provisioner.is_empty() {
         errors.push(field::required(&path, ""));
     } else {
@@ -107,7 +113,8 @@ fn class(object: &Map) -> Errors {
     let policy = object.str("reclaimPolicy");
     check::optional_one_of(policy, &["Delete", "Retain"], &Path::new("reclaimPolicy"), &mut errors);
     let modes = ["Immediate", "WaitForFirstConsumer"];
-    check::one_of(object.str("volumeBindingMode"), &modes, &Path::new("volumeBindingMode"), &mut errors);
+    let mode = object.get("volumeBindingMode").and_then(Value::as_str);
+    check::pointed_one_of(mode, &modes, &Path::new("volumeBindingMode"), &mut errors);
     topologies(object, &mut errors);
     errors
 }
@@ -147,7 +154,7 @@ fn class_warnings(object: &Map, _: Option<&Map>) -> Vec<String> {
         for (index, requirement) in term.maps("matchLabelExpressions").enumerate() {
             if let Some(why) = node_label(requirement.str("key")) {
                 let path = Path::new("allowedTopologies").index(at).child("matchLabelExpressions").index(index);
-                warnings.push(format!("{}: {} is {why}", path.child("key"), requirement.str("key")));
+                warnings.push(format!("{}: {why}", path.child("key")));
             }
         }
     }
@@ -164,7 +171,7 @@ fn default_driver(object: &mut Map) {
     check::set_missing(spec, "attachRequired", true);
     check::set_missing(spec, "podInfoOnMount", false);
     check::set_missing(spec, "storageCapacity", false);
-    check::set_absent(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+    check::set_missing(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
     check::set_absent(spec, "volumeLifecycleModes", vec![Value::from("Persistent")]);
     for name in ["requiresRepublish", "seLinuxMount", "preventPodSchedulingIfMissing"] {
         check::set_missing(spec, name, false);
@@ -188,13 +195,9 @@ fn driver_warnings(object: &Map, old: Option<&Map>) -> Vec<String> {
 fn driver(object: &Map) -> Errors {
     let mut errors = Errors::new();
     let (spec, path) = (spec(object), Path::new("spec"));
-    for name in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
-        if !spec.contains(name) {
-            errors.push(field::required(&path.child(name), ""));
-        }
-    }
     let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-    check::one_of(spec.str("fsGroupPolicy"), &policies, &path.child("fsGroupPolicy"), &mut errors);
+    let policy = spec.get("fsGroupPolicy").and_then(Value::as_str);
+    check::pointed_one_of(policy, &policies, &path.child("fsGroupPolicy"), &mut errors);
     let mut seen = Vec::new();
     for (at, token) in spec.maps("tokenRequests").enumerate() {
         let (path, audience) = (path.child("tokenRequests").index(at), token.str("audience"));
@@ -213,6 +216,10 @@ fn driver(object: &Map) -> Errors {
             }
         }
     }
+    for mode in spec.list("volumeLifecycleModes").iter().filter_map(Value::as_str) {
+        let modes = ["Persistent", "Ephemeral"];
+        check::pointed_one_of(Some(mode), &modes, &path.child("volumeLifecycleModes"), &mut errors);
+    }
     if let Some(seconds) = spec.i64("nodeAllocatableUpdatePeriodSeconds").filter(|s| *s < UPDATE_PERIOD_SECONDS_MIN) {
         let why = format!("must be greater than or equal to {UPDATE_PERIOD_SECONDS_MIN} seconds");
         errors.push(field::invalid(&path.child("nodeAllocatableUpdatePeriodSeconds"), seconds, why));
@@ -221,9 +228,6 @@ fn driver(object: &Map) -> Errors {
     if let Some(flag) = spec.bool("serviceAccountTokenInSecrets").filter(|_| !asks) {
         let why = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
         errors.push(field::invalid(&path.child("serviceAccountTokenInSecrets"), flag, why));
-    }
-    for mode in spec.list("volumeLifecycleModes").iter().filter_map(Value::as_str) {
-        check::one_of(mode, &["Persistent", "Ephemeral"], &path.child("volumeLifecycleModes"), &mut errors);
     }
     errors
 }
@@ -273,6 +277,14 @@ fn csi_node(object: &Map) -> Errors {
     errors
 }
 
+/// What nodes say of their storage is behind a gate that is off.
+fn drop_health(object: &mut Map, old: &Map) {
+    let known = old.map("status").is_some_and(|status| !status.list("storageHealth").is_empty());
+    if let Some(status) = object.get_mut("status").and_then(Value::as_map_mut).filter(|_| !known) {
+        status.remove("storageHealth");
+    }
+}
+
 fn topology_keys(driver: &Map, path: &Path, errors: &mut Errors) {
     let keys: Vec<&str> = driver.list("topologyKeys").iter().filter_map(Value::as_str).collect();
     for (at, key) in keys.iter().enumerate() {
@@ -281,9 +293,8 @@ fn topology_keys(driver: &Map, path: &Path, errors: &mut Errors) {
         }
         if keys[..at].contains(key) {
             errors.push(field::duplicate(path, *key));
-        } else {
-            errors.extend(said(path, key, &names::is_qualified_name(key)));
         }
+        errors.extend(said(path, key, &names::is_qualified_name(key)));
     }
 }
 
@@ -313,8 +324,7 @@ fn csi_node_change(new: &Map, old: &Map) -> Errors {
 const ERROR_MESSAGE_BYTES_MAX: usize = 1024;
 const METADATA_BYTES_MAX: usize = 256 * 1024;
 
-fn attachment_status(object: &Map) -> Errors {
-    let mut errors = Errors::new();
+fn attachment_status(object: &Map, errors: &mut Errors) {
     let (status, path) = (object.map("status").unwrap_or(Map::EMPTY), Path::new("status"));
     let metadata = status.map("attachmentMetadata").into_iter().flat_map(Map::iter);
     let bytes: usize = metadata.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
@@ -331,61 +341,84 @@ fn attachment_status(object: &Map) -> Errors {
             errors.push(field::invalid(&path.child("errorCode"), code, why));
         }
     }
-    errors
+}
+
+fn inline_volume(object: &mut Map) -> Option<&mut Map> {
+    let spec = object.get_mut("spec").and_then(Value::as_map_mut)?;
+    let source = spec.get_mut("source").and_then(Value::as_map_mut)?;
+    source.get_mut("inlineVolumeSpec").and_then(Value::as_map_mut)
 }
 
 fn attachment(object: &Map) -> Errors {
     let mut errors = Errors::new();
     let (spec, path) = (spec(object), Path::new("spec"));
-    let source = spec.map("source").unwrap_or(Map::EMPTY);
-    let at = path.child("source");
-    match (source.contains("inlineVolumeSpec"), source.get("persistentVolumeName").and_then(Value::as_str)) {
-        (false, None) => {
-            errors.push(field::required(&at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
+    let (attacher, at) = (spec.str("attacher"), path.child("attacher"));
+    if attacher.is_empty() {
+        errors.push(field::required(&at, ""));
+    } else {
+        errors.extend(said(&at, attacher, &names::is_dns1123_subdomain_caseless(attacher)));
+        if attacher.len() > names::DNS1123_LABEL_MAX_LENGTH {
+            errors.push(field::too_long_characters(&at, names::DNS1123_LABEL_MAX_LENGTH));
         }
-        (true, Some(_)) => {
-            errors.push(field::forbidden(&at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
-        }
-        (false, Some("")) => {
-            let at = at.child("persistentVolumeName");
-            errors.push(field::required(&at, "must specify non empty persistentVolumeName"));
-            errors.extend(said(&at, "", &names::name_is_dns_subdomain("", false)));
-        }
-        _ => {}
     }
-    if let Some(volume) = source.map("inlineVolumeSpec") {
-        persistent_volume::inline(volume, &at.child("inlineVolumeSpec"), &mut errors);
+    let source = spec.map("source").unwrap_or(Map::EMPTY);
+    let (at, volume) = (path.child("source"), source.map("inlineVolumeSpec"));
+    let name = source.get("persistentVolumeName").and_then(Value::as_str);
+    let exactly = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (volume, name) {
+        (None, None) => errors.push(field::required(&at, exactly)),
+        (Some(_), Some(_)) => errors.push(field::forbidden(&at, exactly)),
+        (None, Some("")) => {
+            let why = "must specify non empty persistentVolumeName";
+            errors.push(field::required(&at.child("persistentVolumeName"), why));
+        }
+        (None, Some(_)) => {}
+        (Some(volume), None) => persistent_volume::inline(volume, &at.child("inlineVolumeSpec"), &mut errors),
     }
     let node = spec.str("nodeName");
     errors.extend(said(&path.child("nodeName"), node, &names::name_is_dns_subdomain(node, false)));
-    let attacher = spec.str("attacher");
-    if attacher.is_empty() {
-        errors.push(field::required(&path.child("attacher"), ""));
-    } else {
-        let wrong = names::is_dns1123_subdomain(&attacher.to_lowercase());
-        let caseless = |message: &String| {
-            message
-                .replace(
-                    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric",
-                    "an RFC 1123 subdomain must consist of alphanumeric",
-                )
-                .replace("'example.com'", "'Example.com'")
-        };
-        let wrong: Vec<String> = wrong.iter().map(caseless).collect();
-        errors.extend(said(&path.child("attacher"), attacher, &wrong));
+    attachment_status(object, &mut errors);
+    if let Some(name) = name {
+        errors.extend(said(&at.child("persistentVolumeName"), name, &names::name_is_dns_subdomain(name, false)));
     }
     errors
 }
 
-fn capacity(object: &Map) -> Errors {
-    let mut errors = check::label_selector(object.map("nodeTopology"), &Path::new("nodeTopology"));
+fn capacity(object: &Map, any_value: bool) -> Errors {
+    let mut errors = Errors::new();
+    common::label_selector(object.map("nodeTopology"), any_value, &Path::new("nodeTopology"), &mut errors);
     let class = object.str("storageClassName");
     let path = Path::new("storageClassName");
     errors.extend(said(&path, class, &names::name_is_dns_subdomain(class, false)));
-    if let Some(value) = object.get("capacity") {
-        check::amount("storage", value, &Path::new("capacity"), &mut errors);
+    if let Some(amount) = object.get("capacity").and_then(common::quantity).filter(|amount| amount.as_nanos() < 0) {
+        errors.push(field::invalid(&Path::new("capacity"), amount.to_string(), common::NEGATIVE));
     }
     errors
+}
+
+fn capacity_change(new: &Map, old: &Map) -> Errors {
+    let wrong = check::label_selector(old.map("nodeTopology"), &Path::default());
+    let mut errors = capacity(new, !wrong.is_empty());
+    common::immutable(new, old, "nodeTopology", &Path::default(), &mut errors);
+    let class = |object: &Map| object.str("storageClassName").to_string();
+    check::fixed_text(&Path::new("storageClassName"), &class(new), &class(old), &mut errors);
+    errors
+}
+
+/// Node labels that have other names now.
+fn capacity_warnings(object: &Map, _: Option<&Map>) -> Vec<String> {
+    let Some(topology) = object.map("nodeTopology") else { return Vec::new() };
+    let (mut warnings, path) = (Vec::new(), Path::new("nodeTopology"));
+    for (at, requirement) in topology.maps("matchExpressions").enumerate() {
+        let key = requirement.str("key");
+        let at = path.child("matchExpressions").index(at).child("key");
+        warnings.extend(node_label(key).map(|why| format!("{at}: {key} is {why}")));
+    }
+    for key in topology.map("matchLabels").into_iter().flat_map(Map::keys) {
+        let at = path.child("matchLabels").child(key);
+        warnings.extend(node_label(key).map(|why| format!("{at}: {why}")));
+    }
+    warnings
 }
 
 fn attributes(object: &Map) -> Errors {
@@ -404,5 +437,6 @@ fn attributes_change(new: &Map, old: &Map) -> Errors {
     let changed = |name: &&str| new.get(name) != old.get(name);
     let names = ["driverName", "parameters"];
     let forbidden = |name: &str| field::forbidden(&Path::new(name), format!("updates to {name} are forbidden."));
-    names.iter().filter(|name| changed(name)).map(|name| forbidden(name)).collect()
+    let changes = names.iter().filter(|name| changed(name)).map(|name| forbidden(name));
+    changes.chain(attributes(new)).collect()
 }

@@ -268,6 +268,11 @@ const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
     ("storagemigration.k8s.io", "storageversionmigrations"),
 ];
 
+/// A write through the status path leaves metadata as it is.
+pub(crate) fn status_keeps_metadata(facts: &Resource) -> bool {
+    STATUS_RESETS_METADATA.contains(&(facts.group, facts.plural))
+}
+
 /// Fields that a path resets, so that nobody owns them through it.
 fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
     let exclude = |paths: &[&[&str]]| Some(Filter::Exclude(Set::of_fields(paths)));
@@ -283,9 +288,7 @@ fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
         ("", "pods", "status") => {
             exclude(&[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]])
         }
-        (group, plural, "status") if STATUS_RESETS_METADATA.contains(&(group, plural)) => {
-            exclude(&[&["metadata"], &["spec"]])
-        }
+        (_, _, "status") if status_keeps_metadata(facts) => exclude(&[&["metadata"], &["spec"]]),
         (_, _, "status") => exclude(&[&["spec"]]),
         ("", "namespaces", "finalize") => exclude(&[&["status"]]),
         (_, _, "") if facts.subresource("status").is_some() => exclude(&[&["status"]]),

@@ -44,7 +44,7 @@ fn insert(meta: &mut Map, name: &'static str, value: impl Into<Value>) {
 }
 
 /// Puts metadata back into schema order.
-fn order(meta: &mut Map) {
+pub(crate) fn order(meta: &mut Map) {
     let ty = api::facts::object_meta();
     meta.sort_by_key(|name| ty.find(name).map_or(u16::MAX, |(at, _)| at));
 }

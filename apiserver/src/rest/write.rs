@@ -368,7 +368,7 @@ impl Call<'_> {
             return Err(self.invalid(name, &errors));
         }
         apply::manager::keep_times(&mut object, old);
-        self.warn(self.entry.strategy.warnings(&object, Some(old)));
+        self.warn(self.change_warnings(&object, old));
         self.judge_update(&mut object, old, dry_run).await?;
         let done = |object| Some(Done { object, created: false });
         if dry_run {
@@ -416,6 +416,9 @@ impl Call<'_> {
             }
             "status" => {
                 keep_all_but_status(object, old);
+                if managed::status_keeps_metadata(entry.facts) {
+                    keep_metadata(object, old);
+                }
                 strategy.prepare_for_status_update(&cx, object, old);
             }
             other => {
@@ -434,6 +437,15 @@ impl Call<'_> {
         errors
     }
 
+    /// What a client is told of a change; subresources have words of their own, except those of the whole object.
+    fn change_warnings(&self, object: &Map, old: &Map) -> Vec<String> {
+        match self.info.subresource.as_str() {
+            "" | "scale" => self.entry.strategy.warnings(object, Some(old)),
+            "status" => self.entry.strategy.status_warnings(object),
+            _ => Vec::new(),
+        }
+    }
+
     /// What --allow-privileged would allow.
     fn privileges(&self, object: &Map, update: bool) -> field::Errors {
         if self.api.allow_privileged {
@@ -443,7 +455,7 @@ impl Call<'_> {
     }
 
     fn count_generation(&self, object: &mut Map, old: &Map) {
-        if self.entry.strategy.generation() == Generation::None {
+        if self.entry.strategy.generation() != Generation::Spec {
             return;
         }
         let same = |name: &str| matches!(name, "metadata" | "status" | "kind" | "apiVersion");
@@ -595,6 +607,18 @@ fn keep_all_but_status(object: &mut Map, old: &Map) {
         None => drop(whole.remove("status")),
     }
     *object = whole;
+}
+
+/// What clients write in metadata is what it was (k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go@v0.37.2:
+/// ResetObjectMetaForStatus).
+fn keep_metadata(object: &mut Map, old: &Map) {
+    for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        match old.meta().get(name) {
+            Some(value) => object.meta_mut().set(name, value.clone()),
+            None => drop(object.meta_mut().remove(name)),
+        }
+    }
+    metadata::order(object.meta_mut());
 }
 
 /// True for an object that only waited for its last finalizer

@@ -125,6 +125,10 @@ impl Strategy for DaemonSet {
         set_template_generation(object, template_generation(old) + changed);
     }
 
+    fn prepare_for_status_update(&self, _: &Context, object: &mut Map, old: &Map) {
+        set_template_generation(object, template_generation(old));
+    }
+
     fn validate(&self, object: &Map) -> Errors {
         check(object, None)
     }

@@ -6,12 +6,12 @@ use api::map;
 use api::object::Meta;
 use api::value::{Map, Value};
 
-use crate::resources::common;
 use crate::resources::common::internal::{self, Plain};
 use crate::resources::common::workload::{self, TEMPLATE, spec_of, status_of};
 use crate::resources::core::pod::defaults::{self, absent, text};
 use crate::resources::core::pod::options::Options;
 use crate::resources::core::pod::{claim, spec, warnings};
+use crate::resources::{check, common};
 use crate::strategy::{Context, Generation, Strategy};
 
 const COUNTERS: [&str; 7] = [
@@ -26,6 +26,15 @@ const COUNTERS: [&str; 7] = [
 
 pub(crate) struct StatefulSet;
 
+/// Claims say what they are, whatever a client says (pkg/apis/apps/v1/conversion.go).
+fn name_claims(object: &mut Map) {
+    let spec = object.get_mut("spec").and_then(Value::as_map_mut);
+    for claim in spec.into_iter().flat_map(|spec| spec.maps_mut("volumeClaimTemplates")) {
+        claim.set("kind", "PersistentVolumeClaim");
+        claim.set("apiVersion", "v1");
+    }
+}
+
 /// What an update does not look at again.
 #[derive(Clone, Copy, Default)]
 struct Skip {
@@ -34,7 +43,7 @@ struct Skip {
     claims: bool,
 }
 
-fn check(object: &Map, old: Option<&Map>, skip: Skip) -> Errors {
+fn checked(object: &Map, old: Option<&Map>, skip: Skip) -> Errors {
     let mut errors = Errors::new();
     let (set, path) = (spec_of(object), Path::new("spec"));
     match set.str("podManagementPolicy") {
@@ -76,10 +85,12 @@ fn pods(object: &Map, old: Option<&Map>, skip: Skip, path: &Path, errors: &mut E
     if workload::selector(set, path, "statefulset", "", errors) {
         let template = checked_template(set, given);
         workload::matches_template(set, &template, &at, errors);
+        let options = Options::template(old.map(|old| workload::template(old, &TEMPLATE)));
         if !skip.template {
-            let options = Options::template(old.map(|old| workload::template(old, &TEMPLATE)));
             spec::template(&template, &at, &options, errors);
         }
+        // Upstream looks at them once more.
+        spec::template_metadata(&template, &at, &options, errors);
     }
     workload::always_restarted(given, &at, "StatefulSet", errors);
 }
@@ -163,12 +174,16 @@ impl Strategy for StatefulSet {
         absent(spec, "replicas", 1i64);
         absent(spec, "revisionHistoryLimit", 10i64);
         for claim in spec.maps_mut("volumeClaimTemplates") {
-            absent(claim, "kind", "PersistentVolumeClaim");
-            absent(claim, "apiVersion", "v1");
             defaults::claim_spec(claim.map_mut("spec"));
             text(claim.map_mut("status"), "phase", "Pending");
         }
+        name_claims(object);
         workload::default_template(object, &TEMPLATE);
+    }
+
+    /// The stored form has no room for a claim's kind.
+    fn read(&self, object: &mut Map) {
+        name_claims(object);
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
@@ -180,13 +195,13 @@ impl Strategy for StatefulSet {
     }
 
     fn validate(&self, object: &Map) -> Errors {
-        check(object, None, Skip::default())
+        checked(object, None, Skip::default())
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
         let mut skip = Skip { service_name: true, claims: true, template: false };
-        skip.template = !check(old, Some(old), skip).is_empty();
-        let mut errors = check(object, Some(old), skip);
+        skip.template = !checked(old, Some(old), skip).is_empty();
+        let mut errors = checked(object, Some(old), skip);
         let path = Path::new("spec");
         let (spec, was) = (spec_of(object), spec_of(old));
         common::immutable(spec, was, "selector", &path, &mut errors);
@@ -194,7 +209,8 @@ impl Strategy for StatefulSet {
         if !common::same(spec.get(claims), was.get(claims)) {
             errors.push(field::invalid(&path.child(claims), shown_claims(spec), common::IMMUTABLE));
         }
-        common::immutable(spec, was, "serviceName", &path, &mut errors);
+        let service = path.child("serviceName");
+        check::fixed_text(&service, spec.str("serviceName"), was.str("serviceName"), &mut errors);
         common::immutable(spec, was, "podManagementPolicy", &path, &mut errors);
         errors
     }

@@ -273,3 +273,15 @@ fn names_of_stateful_sets_are_labels() {
     }
     assert!(Deployment.name_errors("a.b", false).is_empty());
 }
+
+#[test]
+fn claims_of_stateful_sets_say_what_they_are() {
+    let claims = r#""volumeClaimTemplates":[{"kind":"Odd","metadata":{"name":"c"},"spec":{}}]"#;
+    let made = made(&StatefulSet, claims);
+    let mut stored = map(&format!(r#"{{"spec":{{{claims}}}}}"#));
+    StatefulSet.read(&mut stored);
+    for object in [made, stored] {
+        let claim = object.map("spec").and_then(|spec| spec.maps("volumeClaimTemplates").next()).expect("a claim");
+        assert_eq!((claim.str("apiVersion"), claim.str("kind")), ("v1", "PersistentVolumeClaim"));
+    }
+}

@@ -75,14 +75,14 @@ fn check(object: &Map, old: Option<&Map>) -> Errors {
     let (spec, path) = (spec_of(object), Path::new("spec"));
     let (min, max) = (spec.i64("minReplicas"), spec.i64("maxReplicas").unwrap_or(0));
     common::none_negative(spec, &["minReplicas"], &path, &mut errors);
-    let at = path.child("maxReplicas");
     if max == 0 {
-        errors.push(field::required(&at, ""));
+        errors.push(field::required(&path.child("maxReplicas"), ""));
     } else if max < 0 {
-        errors.push(field::invalid(&at, max, "must be greater than or equal to 1"));
+        errors.push(field::invalid(&path.child("maxReplicas"), max, "must be greater than or equal to 1"));
     }
     if min.is_some_and(|min| max < min) {
-        errors.push(field::invalid(&at, max, "must be greater than or equal to `minReplicas`"));
+        let why = "must be greater than or equal to `minReplicas`";
+        errors.push(field::invalid(&path.child("maxReplicas"), max, why));
     }
     let target = spec.map("scaleTargetRef").unwrap_or(Map::EMPTY);
     let was = old.and_then(|old| spec_of(old).map("scaleTargetRef"));

@@ -65,7 +65,7 @@ pub(super) fn check(spec: &Map, path: &Path, options: &Options, errors: &mut Err
     common::one_of(spec, "completionMode", &["NonIndexed", "Indexed"], path, errors);
     if is_indexed(spec) {
         indexed(spec, path, errors);
-    } else if matches!(spec.str("completionMode"), "" | "NonIndexed") {
+    } else if spec.get("completionMode").is_none_or(|mode| mode.as_str() == Some("NonIndexed")) {
         for name in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(value) = spec.i64(name) {
                 errors.push(field::invalid(&path.child(name), value, INDEXED_ONLY));
@@ -112,37 +112,37 @@ fn indexed(spec: &Map, path: &Path, errors: &mut Errors) {
     if completions.is_none() {
         errors.push(field::required(&path.child("completions"), "when completion mode is Indexed"));
     }
-    let mut limit = |name: &str, value: Option<i64>, most: i64, when: &str| {
-        if let Some(value) = value.filter(|value| *value > most) {
-            let why = format!("must be less than or equal to {most}{when}");
-            errors.push(field::invalid(&path.child(name), value, why));
-        }
-    };
-    limit("parallelism", parallelism, INDEXED_PARALLELISM_MAX, " when completion mode is Indexed");
+    if let Some(count) = parallelism.filter(|count| *count > INDEXED_PARALLELISM_MAX) {
+        let why = format!("must be less than or equal to {INDEXED_PARALLELISM_MAX} when completion mode is Indexed");
+        errors.push(field::invalid(&path.child("parallelism"), count, why));
+    }
     if let (Some(completions), Some(failed)) = (completions, failed)
         && failed > completions
     {
         let why = "must be less than or equal to completions";
         errors.push(field::invalid(&path.child("maxFailedIndexes"), failed, why));
     }
-    let mut limit = |name: &str, value: Option<i64>, most: i64, when: &str| {
-        if let Some(value) = value.filter(|value| *value > most) {
-            let why = format!("must be less than or equal to {most}{when}");
-            errors.push(field::invalid(&path.child(name), value, why));
-        }
-    };
-    limit("maxFailedIndexes", failed, INDEXED_FAILED_MAX, "");
+    if let Some(count) = failed.filter(|count| *count > INDEXED_FAILED_MAX) {
+        let why = format!("must be less than or equal to {INDEXED_FAILED_MAX}");
+        errors.push(field::invalid(&path.child("maxFailedIndexes"), count, why));
+    }
     let high = completions.is_some_and(|completions| completions > COMPLETIONS_SOFT_MAX);
     if !high || !spec.contains("backoffLimitPerIndex") {
         return;
     }
     let when = format!(" when completions are above {COMPLETIONS_SOFT_MAX} and used with backoff limit per index");
-    limit("parallelism", parallelism, HIGH_PARALLELISM_MAX, &when);
-    limit("maxFailedIndexes", failed, HIGH_FAILED_MAX, &when);
     if failed.is_none() {
         let why = format!("must be specified when completions is above {COMPLETIONS_SOFT_MAX}");
         errors.push(field::required(&path.child("maxFailedIndexes"), why));
     }
+    let mut limit = |name: &str, value: Option<i64>, most: i64| {
+        if let Some(value) = value.filter(|value| *value > most) {
+            let why = format!("must be less than or equal to {most}{when}");
+            errors.push(field::invalid(&path.child(name), value, why));
+        }
+    };
+    limit("parallelism", parallelism, HIGH_PARALLELISM_MAX);
+    limit("maxFailedIndexes", failed, HIGH_FAILED_MAX);
 }
 
 fn failure_policy(spec: &Map, policy: &Map, path: &Path, errors: &mut Errors) {

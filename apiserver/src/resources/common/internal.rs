@@ -40,6 +40,7 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("serviceAccount", "DeprecatedServiceAccount"),
     ("ttlSecondsAfterFinished", "TTLSecondsAfterFinished"),
     ("ip", "IP"),
+    ("uid", "UID"),
 ];
 
 /// A struct of an internal type, to show in an error.

@@ -7,6 +7,7 @@ pub(crate) mod diff;
 pub(crate) mod internal;
 #[cfg(test)]
 pub(crate) mod rows;
+pub(crate) mod subnets;
 pub(crate) mod versions;
 pub(crate) mod workload;
 

@@ -114,14 +114,18 @@ fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> 
             strategy.validate_subresource_update(other, &object, &old)
         }
     };
-    let warnings = strategy.warnings(&object, Some(&old));
+    let warnings = match sub.as_str() {
+        "" => strategy.warnings(&object, Some(&old)),
+        "status" => strategy.status_warnings(&object),
+        _ => Vec::new(),
+    };
     (object, errors.iter().map(ToString::to_string).collect(), warnings)
 }
 
 fn count(strategy: &dyn Strategy, object: &mut Map, old: &Map) {
     let metadata = |name: &str| matches!(name, "metadata" | "status" | "kind" | "apiVersion");
     let changed = object.iter().any(|(name, value)| !metadata(name) && old.get(name) != Some(value));
-    if changed && strategy.generation() != Generation::None {
+    if changed && strategy.generation() == Generation::Spec {
         object.meta_mut().set("generation", old.generation() + 1);
     }
 }

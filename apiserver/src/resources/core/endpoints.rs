@@ -29,7 +29,7 @@ const CONTROLLER: &str = "endpoint-controller";
 
 fn default(object: &mut Map) {
     for subset in object.maps_mut("subsets") {
-        subset.maps_mut("ports").for_each(check::default_protocol);
+        subset.maps_mut("ports").for_each(|port| check::set_absent(port, "protocol", "TCP"));
     }
 }
 

@@ -10,6 +10,7 @@ use super::pod::affinity;
 use super::pod::defaults::absent;
 use super::pod::network_volumes as network;
 use super::pod::options::Options;
+use super::pod::resources::round_up;
 use super::pod::warnings::node_term;
 use super::pod::{claim, volumes};
 use crate::resources::common::internal::{self, Plain};
@@ -86,8 +87,16 @@ fn default(object: &mut Map) {
     if !spec.contains("volumeMode") {
         spec.set("volumeMode", "Filesystem");
     }
+    default_sources(spec);
+}
+
+/// Defaults of a volume's spec, be it of its own or in an attachment; the facts have those that are constants.
+pub(in crate::resources) fn default_sources(spec: &mut Map) {
     if let Some(host) = spec.get_mut("hostPath").and_then(Value::as_map_mut) {
         absent(host, "type", "");
+    }
+    if let Some(capacity) = spec.get_mut("capacity").and_then(Value::as_map_mut) {
+        round_up(capacity);
     }
 }
 
@@ -136,8 +145,8 @@ fn check_spec(object: &Map, old: Option<&Map>) -> Errors {
 /// A volume that an attachment carries whole: CSI alone, and nothing that is of a volume's life.
 pub(in crate::resources) fn inline(spec: &Map, path: &Path, errors: &mut Errors) {
     let context = "in the context of inline volumes";
-    for name in ["claimRef", "capacity", "nodeAffinity", "storageClassName"] {
-        if spec.get(name).is_some_and(|value| !value.is_zero()) {
+    for name in ["claimRef", "capacity"] {
+        if spec.get(name).is_some_and(|value| !value.is_null()) {
             errors.push(field::forbidden(&path.child(name), format!("may not be specified {context}")));
         }
     }
@@ -149,11 +158,17 @@ pub(in crate::resources) fn inline(spec: &Map, path: &Path, errors: &mut Errors)
         let why = format!("may only be Retain {context}");
         errors.push(field::forbidden(&path.child("persistentVolumeReclaimPolicy"), why));
     }
+    if spec.contains("nodeAffinity") {
+        errors.push(field::forbidden(&path.child("nodeAffinity"), format!("may not be specified {context}")));
+    }
+    sources(spec, "", path, errors);
+    if !spec.str("storageClassName").is_empty() {
+        errors.push(field::forbidden(&path.child("storageClassName"), format!("may not be specified {context}")));
+    }
     if !matches!(spec.str("volumeMode"), "" | "Filesystem") {
         let why = format!("may not specify volumeMode other than Filesystem {context}");
         errors.push(field::forbidden(&path.child("volumeMode"), why));
     }
-    sources(spec, "", path, errors);
     attributes_class(spec, path, errors);
 }
 

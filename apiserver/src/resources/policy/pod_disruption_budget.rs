@@ -7,6 +7,7 @@ use api::value::{Map, Value};
 
 use crate::resources::common;
 use crate::resources::common::workload::{self, spec_of, status_of};
+use crate::resources::simple::Simple;
 use crate::strategy::{Context, Generation, Strategy};
 
 /// Stands in selectors for "none" and "all" of v1beta1.
@@ -128,6 +129,11 @@ impl Strategy for PodDisruptionBudget {
         conditions(status_of(object), &path.child("conditions"), &mut errors);
         common::none_negative(status_of(object), &COUNTERS, &path, &mut errors);
         errors
+    }
+
+    /// Upstream does not look at the name but as at every other.
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        Simple::any_segment(name, prefix)
     }
 
     fn generation(&self) -> Generation {

@@ -74,15 +74,22 @@ pub(crate) fn template(template: &Map, path: &Path, options: &Options, errors: &
     let meta = template.map("metadata").unwrap_or(Map::EMPTY);
     let spec = template.map("spec").unwrap_or(Map::EMPTY);
     let notes = meta.map("annotations");
-    crate::rest::metadata::validate_labels(meta.map("labels"), &path.child("labels"), errors);
-    crate::rest::metadata::validate_annotations(notes, &path.child("annotations"), errors);
-    annotations::check(notes, spec, &path.child("annotations"), options, errors);
+    template_metadata(template, path, options, errors);
     check(spec, None, &path.child("spec"), options, errors);
     annotations::agree(notes, spec, &path.child("spec"), errors);
     if !spec.list("ephemeralContainers").is_empty() {
         let path = path.child("spec").child("ephemeralContainers");
         errors.push(field::forbidden(&path, "ephemeral containers not allowed in pod template"));
     }
+}
+
+/// What is wrong with a template's labels and annotations.
+pub(crate) fn template_metadata(template: &Map, path: &Path, options: &Options, errors: &mut Errors) {
+    let meta = template.map("metadata").unwrap_or(Map::EMPTY);
+    let (spec, notes) = (template.map("spec").unwrap_or(Map::EMPTY), meta.map("annotations"));
+    crate::rest::metadata::validate_labels(meta.map("labels"), &path.child("labels"), errors);
+    crate::rest::metadata::validate_annotations(notes, &path.child("annotations"), errors);
+    annotations::check(notes, spec, &path.child("annotations"), options, errors);
 }
 
 /// ValidatePodSpec. `pod` is absent for a template.
