@@ -53,6 +53,7 @@ const PROGRAMS: &[Program] = &[
     program("kube-proxy", ".", "k8s.io/kubernetes/cmd/kube-proxy", Kind::Component),
     program("agnhost", ".", "k8s.io/kubernetes/test/images/agnhost", Kind::Plain),
     program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", Kind::Plain),
+    program("helm", "helm", "helm.sh/helm/v4/cmd/helm", Kind::Plain),
 ];
 
 /// What kwok does to nodes and pods, from kwok's own module.
