@@ -4,6 +4,7 @@
 //! Invariant: at most one holder an epoch, as far as clocks allow; every write carries the
 //! resourceVersion it was based on. On release the lease is freed at once so that a successor need not wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -11,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{Error, Result};
@@ -20,25 +22,70 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
+/// How long after the end of a lease that was not renewed its holder counts as well: it should have ended by itself
+/// (cmd/kube-controller-manager/app/controllermanager.go@v1.37.2).
+const TOLERATED: Duration = Duration::from_secs(20);
+
+/// Looks after a candidate (k8s.io/client-go/tools/leaderelection/healthzadaptor.go@v0.37.2); cheap to clone.
+#[derive(Clone)]
+pub struct WatchDog {
+    lease: Arc<str>,
+    /// Since when the lease is known to be held; `None` for one who does not lead.
+    renewed: Arc<Mutex<Option<Instant>>>,
+}
+
+impl WatchDog {
+    /// The name of the lease.
+    pub fn lease(&self) -> &str {
+        &self.lease
+    }
+
+    /// Whether the candidate leads.
+    pub fn leads(&self) -> bool {
+        self.renewed.lock().is_some()
+    }
+
+    /// Not well is who holds the lease long after it ended.
+    pub fn check(&self) -> Result<(), String> {
+        match *self.renewed.lock() {
+            Some(renewed) if renewed.elapsed() > LEASE_DURATION + TOLERATED => {
+                Err(format!("failed election to renew leadership on lease {}", self.lease))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One candidate for one lease.
 pub struct Election {
     api: Api<Lease>,
     name: String,
     identity: String,
     seen: Option<(LeaseSpec, Instant)>,
+    watch_dog: WatchDog,
 }
 
 impl Election {
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str) -> Self {
         let api = Api::namespaced(client, namespace);
-        Election { api, name: name.into(), identity: identity.into(), seen: None }
+        let watch_dog = WatchDog { lease: name.into(), renewed: Arc::default() };
+        Election { api, name: name.into(), identity: identity.into(), seen: None, watch_dog }
+    }
+
+    /// Who looks after it.
+    pub fn watch_dog(&self) -> WatchDog {
+        self.watch_dog.clone()
+    }
+
+    fn renewed(&self, at: Option<Instant>) {
+        *self.watch_dog.renewed.lock() = at;
     }
 
     /// Returns once this candidate holds the lease.
     pub async fn acquire(&mut self) {
         loop {
             match self.try_once().await {
-                Ok(true) => return,
+                Ok(true) => return self.renewed(Some(Instant::now())),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(lease = self.name, %error, "lease not acquired"),
             }
@@ -52,15 +99,20 @@ impl Election {
         while renewed.elapsed() < RENEW_DEADLINE {
             tokio::time::sleep(RETRY_PERIOD).await;
             match self.try_once().await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => return,
+                Ok(true) => {
+                    renewed = Instant::now();
+                    self.renewed(Some(renewed));
+                }
+                Ok(false) => break,
                 Err(error) => tracing::debug!(lease = self.name, %error, "lease not renewed"),
             }
         }
+        self.renewed(None);
     }
 
     /// Gives the lease back if this candidate holds it.
     pub async fn release(&mut self) -> Result<()> {
+        self.renewed(None);
         let mut lease = self.api.get(&self.name).await?;
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_deref() != Some(self.identity.as_str()) {
@@ -123,5 +175,21 @@ impl Election {
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
             Err(error) => Err(Error::Api(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_stopped_renewing_is_not_well() {
+        let dog = WatchDog { lease: "it".into(), renewed: Arc::default() };
+        assert!(!dog.leads() && dog.check().is_ok());
+        *dog.renewed.lock() = Some(Instant::now());
+        tokio::time::advance(LEASE_DURATION + TOLERATED).await;
+        assert!(dog.leads() && dog.check().is_ok());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(dog.check(), Err("failed election to renew leadership on lease it".into()));
     }
 }

@@ -1,5 +1,5 @@
 //! What every component needs around kube-rs: a transport (HTTPS or in memory), shared caches with
-//! indexes, a keyed work queue, the controller loop, leader election and events.
+//! indexes, a keyed work queue, the controller loop, leader election, events and what a component says of its health.
 //!
 //! Must not know: any store, any request chain, any component. A component built on this crate
 //! cannot tell whether its API server is in the same process, nor whether it is ours.
@@ -7,6 +7,7 @@
 pub mod connector;
 pub mod controller;
 pub mod events;
+pub mod health;
 pub mod informer;
 pub mod lease;
 pub mod queue;

@@ -3,6 +3,7 @@
 //! For swap tests against upstream's kube-apiserver. Non-goal: flags; that is the binary's business.
 
 use client::connector::Connector;
+use client::health::Health;
 use client::task::Tasks;
 use controllers::{Config, LeaderElection};
 
@@ -35,6 +36,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         stop.cancel();
     });
     let election = LeaderElection { identity: format!("example_{}", std::process::id()) };
-    controllers::run(config, connector, tasks, Some(election)).await;
+    controllers::run(config, connector, tasks, Some(election), Health::default()).await;
     Ok(())
 }

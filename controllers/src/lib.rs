@@ -30,7 +30,7 @@ mod ttl_after_finished;
 
 pub use context::{Config, Context, Controller};
 pub use error::Error;
-pub use run::{LeaderElection, run};
+pub use run::{ENDPOINTS, LeaderElection, run};
 
 /// Every controller, in the order they start (cmd/kube-controller-manager/names@v1.37.2).
 pub const CONTROLLERS: &[Controller] = &[

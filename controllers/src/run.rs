@@ -4,6 +4,7 @@
 //! Invariant: without the lease no controller runs; when it is lost, all of them stop before this returns.
 
 use client::connector::Connector;
+use client::health::Health;
 use client::lease::Election;
 use client::task::Tasks;
 
@@ -13,6 +14,9 @@ use crate::{CONTROLLERS, Config, Context};
 const LEASE_NAMESPACE: &str = "kube-system";
 const LEASE_NAME: &str = "kube-controller-manager";
 
+/// The endpoint at which controllers say how they are (k8s.io/controller-manager/app/serve.go@v0.37.2).
+pub const ENDPOINTS: [&str; 1] = ["healthz"];
+
 /// Who stands for election.
 #[derive(Clone, Debug)]
 pub struct LeaderElection {
@@ -21,10 +25,19 @@ pub struct LeaderElection {
 }
 
 /// Runs all controllers until `tasks` is cancelled or the lease is lost; the controllers have ended then.
-pub async fn run(config: Config, connector: Connector, tasks: Tasks, leader_election: Option<LeaderElection>) {
+pub async fn run(
+    config: Config,
+    connector: Connector,
+    tasks: Tasks,
+    leader_election: Option<LeaderElection>,
+    health: Health,
+) {
     let token = tasks.token();
     let mut election =
         leader_election.map(|elect| Election::new(connector.client(), LEASE_NAMESPACE, LEASE_NAME, &elect.identity));
+    if let Some(election) = &election {
+        health.stands(&ENDPOINTS, election.watch_dog());
+    }
     if let Some(election) = &mut election
         && token.run_until_cancelled(election.acquire()).await.is_none()
     {
@@ -35,6 +48,7 @@ pub async fn run(config: Config, connector: Connector, tasks: Tasks, leader_elec
     for controller in CONTROLLERS {
         tracing::info!(controller = controller.name, "Starting controller");
         (controller.start)(&context);
+        health.well("healthz", controller.name);
     }
     match &mut election {
         Some(election) => {

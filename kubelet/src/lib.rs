@@ -54,6 +54,8 @@ pub enum Error {
     Runtime(#[from] cri::Error),
     #[error(transparent)]
     Client(#[from] client::Error),
+    #[error(transparent)]
+    Serving(#[from] serving::Error),
 }
 
 /// Runs one kubelet until `tasks` is cancelled. Containers outlive it: the next kubelet with the same

@@ -1,6 +1,7 @@
 //! Runs the scheduler alone against any API server: `run KUBECONFIG [CONFIG.yaml]`.
 
 use client::connector::Connector;
+use client::health::Health;
 use client::task::Tasks;
 use scheduler::config::Config;
 
@@ -20,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             stop.cancel();
         }
     });
-    scheduler::run(config, connector, tasks.clone()).await?;
+    scheduler::run(config, connector, tasks.clone(), Health::default()).await?;
     tasks.cancel();
     tasks.join().await;
     Ok(())

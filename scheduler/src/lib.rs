@@ -33,8 +33,10 @@ mod tolerations;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::connector::Connector;
+use client::health::Health;
 use client::informer::Informers;
 use client::lease::Election;
 use client::task::Tasks;
@@ -61,16 +63,31 @@ pub enum Error {
     Client(#[from] client::Error),
 }
 
+/// The endpoints at which a scheduler says how it is (cmd/kube-scheduler/app/server.go@v1.37.2, newEndpointsHandler).
+pub const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
 /// Runs the scheduler until `tasks` are cancelled or leadership is lost.
-pub async fn run(config: Config, connector: Connector, tasks: Tasks) -> Result<(), Error> {
+pub async fn run(config: Config, connector: Connector, tasks: Tasks, health: Health) -> Result<(), Error> {
     let mine = tasks.child();
-    let served = serve(&config, connector, &mine).await;
+    let served = serve(&config, connector, &mine, &health).await;
     mine.cancel();
     served
 }
 
-async fn serve(config: &Config, connector: Connector, tasks: &Tasks) -> Result<(), Error> {
+async fn serve(config: &Config, connector: Connector, tasks: &Tasks, health: &Health) -> Result<(), Error> {
     let (client, stop) = (connector.client(), tasks.token());
+    let election = config.leader_election.leader_elect.then(|| stand(config, client.clone(), health));
+    let stopping = stop.clone();
+    health.add("readyz", "shutdown", move || match stopping.is_cancelled() {
+        true => Err("process is shutting down".into()),
+        false => Ok(()),
+    });
+    let ready = Arc::new(AtomicBool::new(false));
+    let seen = ready.clone();
+    health.add("readyz", "sched-handler-sync", move || match seen.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("handlers are not fully synchronized".into()),
+    });
     let informers = Informers::new(client.clone(), tasks.clone());
     let (activate, activated) = mpsc::unbounded_channel();
     let handle = Handle {
@@ -90,10 +107,11 @@ async fn serve(config: &Config, connector: Connector, tasks: &Tasks) -> Result<(
     if stop.run_until_cancelled(synced).await.is_none() {
         return Ok(());
     }
+    ready.store(true, Ordering::Relaxed);
     tasks.run("activation", activate_all(scheduler.clone(), activated));
     let work = scheduler.run(Algorithm::new(config.percentage_of_nodes_to_score, config.seed));
-    if config.leader_election.leader_elect {
-        return lead(config, client, work, tasks).await;
+    if let Some((election, identity)) = election {
+        return lead(election, &identity, work, tasks).await;
     }
     stop.run_until_cancelled(work).await;
     Ok(())
@@ -117,16 +135,23 @@ async fn activate_all(scheduler: Arc<Scheduler>, mut pods: mpsc::UnboundedReceiv
     }
 }
 
+/// A candidate for the lease, and who it is.
+fn stand(config: &Config, client: kube::Client, health: &Health) -> (Election, String) {
+    let lease = &config.leader_election;
+    let identity = format!("{}_{:016x}", host_name(), rand::random::<u64>());
+    let election = Election::new(client, &lease.resource_namespace, &lease.resource_name, &identity);
+    health.stands(&["healthz", "readyz"], election.watch_dog());
+    (election, identity)
+}
+
 /// Does `work` while holding the lease, which is given back when the tasks are cancelled.
 async fn lead(
-    config: &Config,
-    client: kube::Client,
+    mut election: Election,
+    identity: &str,
     work: impl Future<Output = ()>,
     tasks: &Tasks,
 ) -> Result<(), Error> {
-    let (lease, stop) = (&config.leader_election, tasks.token());
-    let identity = format!("{}_{:016x}", host_name(), rand::random::<u64>());
-    let mut election = Election::new(client, &lease.resource_namespace, &lease.resource_name, &identity);
+    let stop = tasks.token();
     if stop.run_until_cancelled(election.acquire()).await.is_none() {
         return Ok(());
     }

@@ -61,6 +61,7 @@ pub(super) const HONOURED: &[&str] = &[
     "audit-webhook-version",
     "authorization-policy-file",
     "bind-address",
+    "cert-dir",
     "client-ca-file",
     "data-dir",
     "default-not-ready-toleration-seconds",
@@ -165,12 +166,13 @@ fn files(values: &Values, flag: &str) -> Result<Vec<Vec<u8>>> {
 fn config(values: &Values) -> Result<Config> {
     let default = Config::default();
     let port = values.text("secure-port", "6443");
-    let cert = values.get("tls-cert-file").context("--tls-cert-file must be specified")?;
-    let key = values.get("tls-private-key-file").context("--tls-private-key-file must be specified")?;
+    let bind_address: IpAddr = values.text("bind-address", "0.0.0.0").parse().context("--bind-address")?;
+    let service_cidrs = cidrs(values)?;
+    let (cert, key) = certificate(values, bind_address, &service_cidrs)?;
     let kubelet = (file(values, "kubelet-client-certificate")?, file(values, "kubelet-client-key")?);
     let addresses = values.list("kubelet-preferred-address-types");
     Ok(Config {
-        bind_address: values.text("bind-address", "0.0.0.0").parse().context("--bind-address")?,
+        bind_address,
         secure_port: port
             .parse()
             .with_context(|| format!("--secure-port {port} must be between 1 and 65535, inclusive"))?,
@@ -179,8 +181,8 @@ fn config(values: &Values) -> Result<Config> {
             .map(str::parse::<IpAddr>)
             .transpose()
             .context("--advertise-address")?,
-        tls_cert_file: cert.into(),
-        tls_private_key_file: key.into(),
+        tls_cert_file: cert,
+        tls_private_key_file: key,
         tls_min_version: values.text("tls-min-version", ""),
         tls_cipher_suites: values.list("tls-cipher-suites"),
         client_ca: file(values, "client-ca-file")?,
@@ -203,7 +205,7 @@ fn config(values: &Values) -> Result<Config> {
         authentication: access::authentication(values)?,
         authorization_modes: access::modes(values),
         authorization: access::authorization(values)?,
-        service_cidrs: cidrs(values)?,
+        service_cidrs,
         service_node_ports: ports(&values.text("service-node-port-range", "30000-32767"))?,
         enable_admission_plugins: values.list("enable-admission-plugins"),
         disable_admission_plugins: values.list("disable-admission-plugins"),
@@ -231,6 +233,22 @@ fn config(values: &Values) -> Result<Config> {
         times: times(values)?,
         audit: AuditOptions::of_flags(|flag| values.get(flag)).map_err(anyhow::Error::msg)?,
     })
+}
+
+/// The pair of the flags, or the one in --cert-dir, which is made when it is not there
+/// (pkg/controlplane/apiserver/options/options.go@v1.37.2: Complete).
+fn certificate(values: &Values, bind: IpAddr, services: &[ipnet::IpNet]) -> Result<(PathBuf, PathBuf)> {
+    match (values.get("tls-cert-file"), values.get("tls-private-key-file")) {
+        (Some(cert), Some(key)) => return Ok((cert.into(), key.into())),
+        (None, None) => {}
+        _ => bail!("--tls-cert-file and --tls-private-key-file must be specified together"),
+    }
+    let mut names: Vec<String> = values.get("advertise-address").into_iter().map(Into::into).collect();
+    names.extend(["kubernetes.default.svc", "kubernetes.default", "kubernetes"].map(String::from));
+    names.extend(services.iter().filter_map(|range| range.hosts().next()).map(|address| address.to_string()));
+    names.push(if bind.is_unspecified() { "localhost".into() } else { bind.to_string() });
+    let folder = PathBuf::from(values.text("cert-dir", "/var/run/kubernetes"));
+    Ok(serving::own_files(&folder, "apiserver", names)?)
 }
 
 fn aggregator(values: &Values) -> AggregatorConfig {

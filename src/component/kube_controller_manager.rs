@@ -1,10 +1,11 @@
 //! `keelson kube-controller-manager` (cmd/kube-controller-manager/app/options@v1.37.2).
 
 use anyhow::{Result, bail};
+use client::health::Health;
 use client::task::Tasks;
 use controllers::{Config, LeaderElection};
 
-use super::{connector, file_text};
+use super::{connector, file_text, secure};
 use crate::flags::Values;
 
 pub(super) const HONOURED: &[&str] = &[
@@ -21,6 +22,9 @@ pub(super) const HONOURED: &[&str] = &[
     "v",
 ];
 
+/// pkg/cluster/ports/ports.go@v1.37.2
+const SERVER: secure::Server = secure::Server { component: "kube-controller-manager", port: 10257 };
+
 /// Runs until told to end, or until leadership is lost.
 pub(super) async fn run(values: &Values) -> Result<()> {
     let signing = (file_text(values, "cluster-signing-cert-file")?, file_text(values, "cluster-signing-key-file")?);
@@ -35,8 +39,9 @@ pub(super) async fn run(values: &Values) -> Result<()> {
     let connector = connector(values, "").await?;
     let identity = format!("{}_{}", crate::up::plan::host_name(), random_id()?);
     let election = values.flag("leader-elect", true).then_some(LeaderElection { identity });
-    let tasks = Tasks::new();
-    let run = controllers::run(config, connector, tasks.clone(), election);
+    let (tasks, health) = (Tasks::new(), Health::new(&controllers::ENDPOINTS));
+    secure::serve(values, &SERVER, health.clone(), &tasks).await?;
+    let run = controllers::run(config, connector, tasks.clone(), election, health);
     let mut run = std::pin::pin!(run);
     tokio::select! {
         () = &mut run => bail!("leaderelection lost"),

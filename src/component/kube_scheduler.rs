@@ -1,10 +1,11 @@
 //! `keelson kube-scheduler` (cmd/kube-scheduler/app/options@v1.37.2).
 
 use anyhow::Result;
+use client::health::Health;
 use client::task::Tasks;
 use scheduler::config::Config;
 
-use super::{connector, file_text};
+use super::{connector, file_text, secure};
 use crate::flags::Values;
 
 pub(super) const HONOURED: &[&str] = &[
@@ -17,6 +18,9 @@ pub(super) const HONOURED: &[&str] = &[
     "logging-format",
 ];
 
+/// pkg/scheduler/apis/config/types.go@v1.37.2
+const SERVER: secure::Server = secure::Server { component: "kube-scheduler", port: 10259 };
+
 /// Runs until told to end, or until leadership is lost.
 pub(super) async fn run(values: &Values) -> Result<()> {
     let mut config = match file_text(values, "config")? {
@@ -28,8 +32,9 @@ pub(super) async fn run(values: &Values) -> Result<()> {
     election.resource_name = values.text("leader-elect-resource-name", &election.resource_name);
     election.resource_namespace = values.text("leader-elect-resource-namespace", &election.resource_namespace);
     let connector = connector(values, &config.client_connection.kubeconfig).await?;
-    let tasks = Tasks::new();
-    let run = scheduler::run(config, connector, tasks.clone());
+    let (tasks, health) = (Tasks::new(), Health::new(&scheduler::ENDPOINTS));
+    secure::serve(values, &SERVER, health.clone(), &tasks).await?;
+    let run = scheduler::run(config, connector, tasks.clone(), health);
     tokio::select! {
         ended = run => return Ok(ended?),
         () = crate::signals::terminated() => {}

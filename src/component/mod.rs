@@ -11,6 +11,7 @@ mod kube_controller_manager;
 mod kube_proxy;
 mod kube_scheduler;
 mod kubelet;
+mod secure;
 mod zap;
 
 use std::path::Path;
@@ -52,14 +53,14 @@ const COMPONENTS: [Component; 6] = [
     Component {
         name: "kube-controller-manager",
         flags: include_str!("../flags/kube-controller-manager.txt"),
-        honoured: &[kube_controller_manager::HONOURED],
+        honoured: &[kube_controller_manager::HONOURED, secure::HONOURED],
         run: |values| Box::pin(kube_controller_manager::run(values)),
         wrong_flag: WrongFlag::UsageAndLine,
     },
     Component {
         name: "kube-scheduler",
         flags: include_str!("../flags/kube-scheduler.txt"),
-        honoured: &[kube_scheduler::HONOURED],
+        honoured: &[kube_scheduler::HONOURED, secure::HONOURED],
         run: |values| Box::pin(kube_scheduler::run(values)),
         wrong_flag: WrongFlag::UsageAndLine,
     },

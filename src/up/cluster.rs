@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use apiserver::{AnonymousAuth, RequestHeader, Server};
 use client::connector::Connector;
+use client::health::Health;
 use client::task::{OnError, Tasks};
 use store::{EmbeddedConfig, EtcdConfig, Store};
 
@@ -70,14 +71,15 @@ impl Cluster {
         if self.plan.has(Part::KubeControllerManager) {
             let connector = self.connector(&self.identities.controller_manager, "controller-manager.conf").await?;
             let election = self.elects().then(|| controllers::LeaderElection { identity: self.candidate() });
-            let run = controllers::run(controllers_config(&self.identities), connector, self.tasks.clone(), election);
+            let (config, tasks) = (controllers_config(&self.identities), self.tasks.clone());
+            let run = controllers::run(config, connector, tasks, election, Health::default());
             self.tasks.run("kube-controller-manager", run);
         }
         if self.plan.has(Part::KubeScheduler) {
             let connector = self.connector(&self.identities.scheduler, "scheduler.conf").await?;
             let mut config = scheduler::config::Config::default();
             config.leader_election.leader_elect = self.elects();
-            let run = scheduler::run(config, connector, self.tasks.clone());
+            let run = scheduler::run(config, connector, self.tasks.clone(), Health::default());
             self.tasks.spawn("kube-scheduler", OnError::Shutdown, run);
         }
         Ok(())

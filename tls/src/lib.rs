@@ -8,5 +8,5 @@ mod serving;
 mod signatures;
 
 pub use choice::Choice;
-pub use serving::{chosen_server_config, client_identity, server_config, verifying_server_config};
+pub use serving::{chosen_server_config, client_identity, made_server_config, server_config, verifying_server_config};
 pub use signatures::unverified;

@@ -13,7 +13,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -37,7 +37,24 @@ pub fn chosen_server_config(cert: PathBuf, key: PathBuf, choice: &Choice) -> Res
     let mut provider = aws_lc_rs::default_provider();
     let versions = choice.apply(&mut provider)?;
     let any = Arc::new(Any(provider.signature_verification_algorithms));
-    serving(cert, key, Arc::new(provider), versions, any)
+    serving(Arc::new(Reloading::new(cert, key)?), Arc::new(provider), versions, any)
+}
+
+/// As [`chosen_server_config`], with a certificate in memory.
+///
+/// # Errors
+/// A key that is of no known kind, or names of versions and suites that nobody knows.
+pub fn made_server_config(
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+    choice: &Choice,
+) -> Result<ServerConfig, String> {
+    let mut provider = aws_lc_rs::default_provider();
+    let versions = choice.apply(&mut provider)?;
+    let any = Arc::new(Any(provider.signature_verification_algorithms));
+    let signer = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+    let pair = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], signer));
+    serving(Arc::new(pair), Arc::new(provider), versions, any)
 }
 
 /// A server that lets nobody in but clients with a certificate of the authorities of a PEM file, as Go's
@@ -53,17 +70,16 @@ pub fn verifying_server_config(cert: PathBuf, key: PathBuf, authorities: &Path) 
     }
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    serving(cert, key, provider, rustls::DEFAULT_VERSIONS, verifier.map_err(|error| failed(&error))?)
+    let verifier = verifier.map_err(|error| failed(&error))?;
+    serving(Arc::new(Reloading::new(cert, key)?), provider, rustls::DEFAULT_VERSIONS, verifier)
 }
 
 fn serving(
-    cert: PathBuf,
-    key: PathBuf,
+    resolver: Arc<dyn ResolvesServerCert>,
     provider: Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
     clients: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, String> {
-    let resolver = Arc::new(Reloading::new(cert, key)?);
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .map_err(|error| error.to_string())?;

@@ -153,13 +153,11 @@ impl ControlPlane {
     fn start(side: Side, options: &Options) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-bench-").tempdir()?;
         plane::certificates(dir.path())?;
-        let [port, client, peer] = process::free_ports()?;
-        let mut plane = ControlPlane { servers: Vec::new(), dir, url: format!("https://127.0.0.1:{port}"), ready: 0.0 };
+        let ports = process::free_ports()?;
+        let url = format!("https://127.0.0.1:{}", ports[0]);
+        let mut plane = ControlPlane { servers: Vec::new(), dir, url, ready: 0.0 };
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        match side {
-            Side::Upstream => plane.start_upstream(port, client, peer)?,
-            Side::Keelson => plane.start_keelson(port)?,
-        }
+        plane.servers = plane::apiserver(side, plane.dir.path(), ports)?;
         let printed = process::output(plane.load_command(options).args([
             "-wait-ready",
             READY_LIMIT,
@@ -171,21 +169,6 @@ impl ControlPlane {
         }
         plane.ready = printed?.trim().parse().context("the load generator printed no time")?;
         Ok(plane)
-    }
-
-    fn start_upstream(&mut self, port: u16, client: u16, peer: u16) -> Result<()> {
-        let dir = self.dir.path();
-        let etcd = plane::etcd(dir, client, peer)?;
-        let mut apiserver = Side::Upstream.program("kube-apiserver");
-        apiserver.arg(format!("--etcd-servers={}", plane::url(client))).args(plane::apiserver_flags(dir, port));
-        self.servers.push(Server::start("kube-apiserver", &mut apiserver, dir)?);
-        self.servers.push(etcd);
-        Ok(())
-    }
-
-    fn start_keelson(&mut self, port: u16) -> Result<()> {
-        self.servers.push(plane::keelson(self.dir.path(), port)?);
-        Ok(())
     }
 
     fn load_command(&self, options: &Options) -> Command {

@@ -12,7 +12,8 @@ use crate::{conformance, paths, podsecurity, swap, tidy, upstream};
 
 /// Upstream's programs that tests need: the store's suite runs on a real etcd, tests compare with a
 /// real kube-apiserver, and the rest runs the conformance tests.
-const PROGRAMS: &[&str] = &["load", "etcd", "kube-apiserver", "kubectl", "ginkgo", "e2e.test"];
+const PROGRAMS: &[&str] =
+    &["load", "etcd", "kube-apiserver", "kubectl", "ginkgo", "e2e.test", "helm", "kwok", "kwokctl"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

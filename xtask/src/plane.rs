@@ -134,6 +134,18 @@ pub fn keelson(dir: &Path, port: u16) -> Result<Server> {
     Server::start("keelson", &mut apiserver, dir)
 }
 
+/// Starts one side's API server on the first port with its store in `dir`; upstream's has an etcd on the others, which
+/// ends after it.
+pub fn apiserver(side: Side, dir: &Path, [port, client, peer]: [u16; 3]) -> Result<Vec<Server>> {
+    if side == Side::Keelson {
+        return Ok(vec![keelson(dir, port)?]);
+    }
+    let etcd = etcd(dir, client, peer)?;
+    let mut apiserver = side.program("kube-apiserver");
+    apiserver.arg(format!("--etcd-servers={}", url(client))).args(apiserver_flags(dir, port));
+    Ok(vec![Server::start("kube-apiserver", &mut apiserver, dir)?, etcd])
+}
+
 /// Waits until an API server answers that it is ready.
 pub fn ready(server: &mut Server, dir: &Path, kubeconfig: &Path) -> Result<()> {
     let deadline = Instant::now() + READY_LIMIT;

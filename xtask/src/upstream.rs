@@ -53,6 +53,8 @@ const PROGRAMS: &[Program] = &[
     program("kube-proxy", ".", "k8s.io/kubernetes/cmd/kube-proxy", Kind::Component),
     program("agnhost", ".", "k8s.io/kubernetes/test/images/agnhost", Kind::Plain),
     program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", Kind::Plain),
+    program("kwokctl", "kwok", "sigs.k8s.io/kwok/cmd/kwokctl", Kind::Plain),
+    program("helm", "helm", "helm.sh/helm/v4/cmd/helm", Kind::Plain),
 ];
 
 /// What kwok does to nodes and pods, from kwok's own module.
@@ -149,9 +151,15 @@ fn is_go(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "go")
 }
 
+/// The files of a module, at the version that the module in a directory below conformance/ pins.
+pub(crate) fn module(dir: &str, path: &str) -> Result<PathBuf> {
+    let download = ["mod", "download", path];
+    process::run(go_in(dir).args(download))?;
+    Ok(process::output(go_in(dir).args(["list", "-m", "-f", "{{.Dir}}", path]))?.trim().into())
+}
+
 fn write_kwok_stages() -> Result<()> {
-    let module = process::output(go_in("kwok").args(["list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"]))?;
-    let stages = PathBuf::from(module.trim()).join("kustomize/stage");
+    let stages = module("kwok", "sigs.k8s.io/kwok")?.join("kustomize/stage");
     let mut documents = Vec::new();
     for name in KWOK_STAGES {
         let path = stages.join(name);

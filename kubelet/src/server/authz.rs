@@ -1,33 +1,18 @@
 //! What a caller may: SubjectAccessReview about subresources of this node
 //! (pkg/kubelet/server/auth.go@v1.37.2).
 //!
-//! Invariant: an answer is believed for the configured time at most, a refusal for a shorter one.
-
-use std::collections::HashMap;
-use std::time::Duration;
+//! Invariant: any one of the subresources that a path stands for is enough.
 
 use http::{Method, Response};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
-use kube::{Api, Client};
-use parking_lot::Mutex;
-use tokio::time::Instant;
+use kube::Client;
+use serving::{Asked, Reviews, User};
 
-use super::authn::User;
 use super::respond::{self, Body};
 use super::{Authorization, Settings};
 
-/// Decisions remembered at most.
-const DECISIONS_MAX: usize = 4096;
-
-type Key = (User, &'static str, &'static str);
-
 pub(super) struct Authorizer {
-    client: Client,
-    mode: Authorization,
-    allowed_for: Duration,
-    refused_for: Duration,
-    known: Mutex<HashMap<Key, (Instant, bool)>>,
+    /// Everybody may do everything without.
+    reviews: Option<Reviews>,
 }
 
 /// Path below which a subresource of its own is asked about, and whether `proxy` does as well.
@@ -66,13 +51,9 @@ fn verb(method: &Method) -> &'static str {
 
 impl Authorizer {
     pub(super) fn new(settings: &Settings, client: Client) -> Self {
-        Authorizer {
-            client,
-            mode: settings.authorization,
-            allowed_for: settings.authorized_ttl,
-            refused_for: settings.unauthorized_ttl,
-            known: Mutex::default(),
-        }
+        let asks = settings.authorization == Authorization::Webhook;
+        let reviews = asks.then(|| Reviews::new(client, settings.authorized_ttl, settings.unauthorized_ttl));
+        Authorizer { reviews }
     }
 
     /// The error is the answer that the caller gets.
@@ -83,14 +64,18 @@ impl Authorizer {
         method: &Method,
         path: &str,
     ) -> Result<(), Response<Body>> {
-        if self.mode == Authorization::AlwaysAllow {
-            return Ok(());
-        }
+        let Some(reviews) = &self.reviews else { return Ok(()) };
         let (verb, subresources) = (verb(method), subresources(path));
         for subresource in &subresources {
-            match self.decide(user, node, verb, subresource).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
+            let asked = Asked::Resource {
+                verb: verb.into(),
+                resource: "nodes".into(),
+                subresource: (*subresource).into(),
+                name: node.into(),
+            };
+            match reviews.decide(user, &asked).await {
+                Ok((true, _)) => return Ok(()),
+                Ok((false, _)) => {}
                 Err(error) => {
                     let name = &user.name;
                     tracing::error!(%error, user = name, verb, subresource, "Authorization error");
@@ -106,54 +91,6 @@ impl Authorizer {
         let (name, list) = (&user.name, subresources.join(" "));
         let text = format!("Forbidden (user={name}, verb={verb}, resource=nodes, subresource(s)=[{list}])\n");
         Err(respond::text(403, text))
-    }
-
-    async fn decide(
-        &self,
-        user: &User,
-        node: &str,
-        verb: &'static str,
-        subresource: &'static str,
-    ) -> Result<bool, kube::Error> {
-        let key = (user.clone(), verb, subresource);
-        if let Some((until, allowed)) = self.known.lock().get(&key)
-            && Instant::now() < *until
-        {
-            return Ok(*allowed);
-        }
-        let attributes = ResourceAttributes {
-            name: Some(node.to_owned()),
-            resource: Some("nodes".into()),
-            subresource: Some(subresource.into()),
-            verb: Some(verb.into()),
-            version: Some("v1".into()),
-            ..ResourceAttributes::default()
-        };
-        let spec = SubjectAccessReviewSpec {
-            user: Some(user.name.clone()),
-            uid: Some(user.uid.clone()).filter(|uid| !uid.is_empty()),
-            groups: Some(user.groups.clone()),
-            extra: Some(user.extra.clone()).filter(|extra| !extra.is_empty()),
-            resource_attributes: Some(attributes),
-            ..SubjectAccessReviewSpec::default()
-        };
-        let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let reviewed: SubjectAccessReview =
-            Api::all(self.client.clone()).create(&PostParams::default(), &review).await?;
-        let allowed = reviewed.status.is_some_and(|status| status.allowed);
-        self.remember(key, allowed);
-        Ok(allowed)
-    }
-
-    fn remember(&self, key: Key, allowed: bool) {
-        let (mut known, now) = (self.known.lock(), Instant::now());
-        if known.len() >= DECISIONS_MAX {
-            known.retain(|_, (until, _)| now < *until);
-        }
-        if known.len() < DECISIONS_MAX {
-            let time = if allowed { self.allowed_for } else { self.refused_for };
-            known.insert(key, (now + time, allowed));
-        }
     }
 }
 

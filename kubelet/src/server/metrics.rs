@@ -2,10 +2,9 @@
 //! (pkg/kubelet/metrics/metrics.go, metrics/collectors/resource_metrics.go@v1.37.2;
 //! github.com/google/cadvisor/metrics/prometheus.go).
 
-use std::fmt::Write;
-
 use http::Response;
 use k8s_openapi::jiff::Timestamp;
+use serving::{Labels, Page};
 
 use super::Server;
 use super::respond::{self, Body};
@@ -13,33 +12,6 @@ use super::usage::{self, PodUsage, Usage};
 use crate::node::status::VERSION;
 
 const NANOS: f64 = 1e9;
-
-/// Text that grows family by family.
-#[derive(Default)]
-struct Page(String);
-
-type Labels<'a> = Vec<(&'static str, &'a str)>;
-
-impl Page {
-    /// One family; without samples it is left out.
-    fn family<'a>(&mut self, name: &str, kind: &str, help: &str, samples: impl IntoIterator<Item = (Labels<'a>, f64)>) {
-        let mut samples = samples.into_iter().peekable();
-        if samples.peek().is_none() {
-            return;
-        }
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let labels: Vec<String> =
-                labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escape(value))).collect();
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            let _ = writeln!(self.0, "{name}{labels} {value}");
-        }
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
 
 fn seconds(at: Option<Timestamp>) -> Option<f64> {
     at.map(|at| at.as_nanosecond() as f64 / NANOS)

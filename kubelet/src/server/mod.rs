@@ -4,7 +4,6 @@
 //! Must not know: how pods are run; it asks through [`Access`]. Invariant: nothing is answered before the
 //! caller was authenticated and authorised.
 
-mod authn;
 mod authz;
 mod certificate;
 mod configz;
@@ -24,48 +23,30 @@ mod usage;
 pub(crate) use settings::File;
 pub use settings::{Authorization, Settings};
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use client::task::Tasks;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use rustls_pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use serving::{Authenticator, Handler, Peer, Trust};
 
 use crate::access::Access;
 use crate::{Error, kubelet::Kubelet};
 use respond::Body;
 use route::{Place, Route};
 
-/// A handshake that takes longer is given up.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-/// Request headers that take longer are given up.
-const HEADERS_MAX: Duration = Duration::from_secs(32);
-/// Pause after a failed accept: file descriptors may come back.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Everything that answers.
 pub(crate) struct Server {
     access: Access,
     tasks: Tasks,
-    authn: authn::Authenticator,
+    authn: Authenticator,
     authz: authz::Authorizer,
     usage: usage::Meter,
 }
 
 /// A server whose port is taken but that does not answer yet.
-pub(crate) struct Bound {
-    listener: TcpListener,
-    acceptor: TlsAcceptor,
-    server: Arc<Server>,
-}
+pub(crate) struct Bound(serving::Bound, Arc<Server>);
 
 /// Takes the port; `None` when the node has no server.
 pub(crate) async fn bind(kubelet: &Arc<Kubelet>) -> Result<Option<Bound>, Error> {
@@ -74,65 +55,31 @@ pub(crate) async fn bind(kubelet: &Arc<Kubelet>) -> Result<Option<Bound>, Error>
         return Ok(None);
     }
     let access = Access::new(kubelet.clone());
-    let acceptor = TlsAcceptor::from(Arc::new(certificate::server_config(config, &kubelet.node.ips)?));
-    let address = SocketAddr::new(config.server.address, config.port);
-    let failed = |source| Error::Io { what: format!("listen tcp {address}"), source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let serving = certificate::server_config(config, &kubelet.node.ips)?;
+    let settings = &config.server;
+    let bound = serving::Bound::new(SocketAddr::new(settings.address, config.port), serving).await?;
+    let trust = Trust::of_files(settings.client_ca_file.as_deref(), None)?;
+    let tokens = settings.token_review.then(|| (access.client(), settings.token_review_ttl));
     let server = Arc::new(Server {
-        authn: authn::Authenticator::new(&config.server, access.client())?,
-        authz: authz::Authorizer::new(&config.server, access.client()),
+        authn: Authenticator::new(trust, tokens, settings.anonymous),
+        authz: authz::Authorizer::new(settings, access.client()),
         usage: usage::Meter::default(),
         tasks: kubelet.tasks.clone(),
         access,
     });
-    Ok(Some(Bound { listener, acceptor, server }))
+    Ok(Some(Bound(bound, server)))
 }
 
 /// Serves for as long as the kubelet runs.
 pub(crate) async fn run(bound: Bound) {
-    let Bound { listener, acceptor, server } = bound;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let connection = serve(acceptor.clone(), stream, server.clone());
-                server.tasks.run("server connection", connection);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    let Bound(bound, server) = bound;
+    let tasks = server.tasks.clone();
+    bound.run(server, tasks).await;
 }
 
-async fn serve(acceptor: TlsAcceptor, stream: TcpStream, server: Arc<Server>) {
-    let _ = stream.set_nodelay(true);
-    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake error"),
-        Err(_) => return,
-    };
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let certificates: Vec<_> = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-    let certificates: Arc<[CertificateDer<'static>]> = certificates.into();
-    let service = service_fn(move |request| {
-        let (server, certificates) = (server.clone(), certificates.clone());
-        async move { Ok::<_, Infallible>(server.answer(&certificates, request).await) }
-    });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_MAX);
-    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-impl Server {
-    async fn answer(
-        self: &Arc<Self>,
-        certificates: &[CertificateDer<'static>],
-        request: Request<Incoming>,
-    ) -> Response<Body> {
-        let user = match self.authn.identify(certificates, request.headers()).await {
+impl Handler for Server {
+    async fn answer(self: Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        let user = match self.authn.identify(peer, request.headers()).await {
             Ok(Some(user)) => user,
             Ok(None) => return respond::text(401, "Unauthorized"),
             Err(error) => {
@@ -146,7 +93,9 @@ impl Server {
         }
         self.dispatch(request).await
     }
+}
 
+impl Server {
     async fn dispatch(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let query = options::Query::parse(request.uri().query().unwrap_or_default());

@@ -1,11 +1,10 @@
-//! Who calls: by client certificate, by token, or nobody
+//! Who calls: by the word of a front proxy, by client certificate, by token, or nobody
 //! (k8s.io/apiserver/pkg/authentication/authenticatorfactory/delegating.go@v0.37.2).
 //!
 //! Invariant: a certificate names somebody only after its chain was verified at this moment; an answer
 //! about a token is believed for the configured time at most.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -13,70 +12,63 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::Settings;
-use crate::Error;
+use crate::listen::Peer;
+use crate::trust::Trust;
 
 /// Tokens remembered at most.
 const TOKENS_MAX: usize = 4096;
 
+/// Somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct User {
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) groups: Vec<String>,
-    pub(super) extra: BTreeMap<String, Vec<String>>,
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
-pub(super) struct Authenticator {
-    certificates: Option<Arc<dyn ClientCertVerifier>>,
+/// Tells who calls.
+pub struct Authenticator {
+    trust: Trust,
     tokens: Option<Tokens>,
     anonymous: bool,
 }
 
 impl Authenticator {
-    pub(super) fn new(settings: &Settings, client: Client) -> Result<Self, Error> {
-        let tokens =
-            settings.token_review.then(|| Tokens { client, ttl: settings.token_review_ttl, known: Mutex::default() });
-        let certificates = settings.client_ca_file.as_deref().map(|path| {
-            let failed = |error: &dyn std::fmt::Display| {
-                Error::Config(format!("unable to load client CA file {}: {error}", path.display()))
-            };
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(&error))? {
-                roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
-            }
-            let provider = Arc::new(aws_lc_rs::default_provider());
-            let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            built.map_err(|error| failed(&error))
-        });
-        Ok(Authenticator { certificates: certificates.transpose()?, tokens, anonymous: settings.anonymous })
+    /// `tokens`: who is asked about them, and how long an answer is believed. `anonymous`: who proves nothing is somebody, too.
+    pub fn new(trust: Trust, tokens: Option<(Client, Duration)>, anonymous: bool) -> Self {
+        let tokens = tokens.map(|(client, ttl)| Tokens { client, ttl, known: Mutex::default() });
+        Authenticator { trust, tokens, anonymous }
     }
 
     /// The caller; `None` for one who proves nothing where that is not enough.
-    pub(super) async fn identify(
-        &self,
-        certificates: &[CertificateDer<'static>],
-        headers: &HeaderMap,
-    ) -> Result<Option<User>, String> {
+    ///
+    /// # Errors
+    /// What was to prove it does not.
+    pub async fn identify(&self, peer: &Peer, headers: &HeaderMap) -> Result<Option<User>, String> {
+        let known = self.trust.now();
         let mut wrong = None;
-        if let Some(verifier) = &self.certificates
-            && let Some((first, rest)) = certificates.split_first()
+        if let Some(front_proxy) = &known.front_proxy {
+            match front_proxy.identify(peer, headers) {
+                Ok(Some(user)) => return Ok(Some(authenticated(user))),
+                Ok(None) => {}
+                Err(error) => wrong = Some(error),
+            }
+        }
+        if let Some(authority) = &known.clients
+            && let Some((first, rest)) = peer.split_first()
         {
-            match verifier.verify_client_cert(first, rest, UnixTime::now()) {
-                Ok(_) => match subject(first) {
+            match authority.verify(first, rest) {
+                Ok(()) => match subject(first) {
                     Some(user) => return Ok(Some(authenticated(user))),
                     None => wrong = Some("the certificate names nobody".to_owned()),
                 },
-                Err(error) => wrong = Some(error.to_string()),
+                Err(error) => wrong = Some(error),
             }
         }
         if let Some(tokens) = &self.tokens
@@ -107,7 +99,7 @@ fn authenticated(mut user: User) -> User {
 }
 
 /// The common name is the user, every organization is a group.
-fn subject(certificate: &CertificateDer<'_>) -> Option<User> {
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
