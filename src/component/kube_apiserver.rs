@@ -165,7 +165,6 @@ fn files(values: &Values, flag: &str) -> Result<Vec<Vec<u8>>> {
 
 fn config(values: &Values) -> Result<Config> {
     let default = Config::default();
-    let port = values.text("secure-port", "6443");
     let bind_address: IpAddr = values.text("bind-address", "0.0.0.0").parse().context("--bind-address")?;
     let service_cidrs = cidrs(values)?;
     let (cert, key) = certificate(values, bind_address, &service_cidrs)?;
@@ -173,9 +172,7 @@ fn config(values: &Values) -> Result<Config> {
     let addresses = values.list("kubelet-preferred-address-types");
     Ok(Config {
         bind_address,
-        secure_port: port
-            .parse()
-            .with_context(|| format!("--secure-port {port} must be between 1 and 65535, inclusive"))?,
+        secure_port: secure_port(values)?,
         advertise_address: values
             .get("advertise-address")
             .map(str::parse::<IpAddr>)
@@ -249,6 +246,11 @@ fn certificate(values: &Values, bind: IpAddr, services: &[ipnet::IpNet]) -> Resu
     names.push(if bind.is_unspecified() { "localhost".into() } else { bind.to_string() });
     let folder = PathBuf::from(values.text("cert-dir", "/var/run/kubernetes"));
     Ok(serving::own_files(&folder, "apiserver", names)?)
+}
+
+fn secure_port(values: &Values) -> Result<u16> {
+    let port = values.text("secure-port", "6443");
+    port.parse().with_context(|| format!("--secure-port {port} must be between 1 and 65535, inclusive"))
 }
 
 fn aggregator(values: &Values) -> AggregatorConfig {
