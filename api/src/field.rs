@@ -262,6 +262,12 @@ pub fn too_long(path: &Path, max: usize) -> Error {
     error(Kind::TooLong, path, None, &format!("may not be more than {max} {unit}"))
 }
 
+/// More than `max` characters of text.
+pub fn too_long_characters(path: &Path, max: usize) -> Error {
+    let unit = if max == 1 { "character" } else { "characters" };
+    error(Kind::TooLong, path, None, &format!("may not be more than {max} {unit}"))
+}
+
 /// More than `max` items.
 pub fn too_many(path: &Path, actual: usize, max: usize) -> Error {
     let unit = if max == 1 { "item" } else { "items" };

@@ -151,10 +151,10 @@ pub fn is_valid_label_value(value: &str) -> Vec<String> {
     errors
 }
 
-pub fn is_dns1123_label(value: &str) -> Vec<String> {
+fn label_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > DNS1123_LABEL_MAX_LENGTH {
-        errors.push(max_len_error(DNS1123_LABEL_MAX_LENGTH));
+        errors.push(too_long(DNS1123_LABEL_MAX_LENGTH));
     }
     if is_label_text(value) {
         return errors;
@@ -166,6 +166,15 @@ pub fn is_dns1123_label(value: &str) -> Vec<String> {
         regex_error(message, "[a-z0-9]([-a-z0-9]*[a-z0-9])?", &["my-name", "123-abc"])
     });
     errors
+}
+
+pub fn is_dns1123_label(value: &str) -> Vec<String> {
+    label_errors(value, max_len_error)
+}
+
+/// A label in the words of `validate/content`.
+pub fn is_short_name(value: &str) -> Vec<String> {
+    label_errors(value, max_bytes_error)
 }
 
 fn subdomain_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
@@ -183,6 +192,25 @@ fn subdomain_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
 
 pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
     subdomain_errors(value, max_len_error)
+}
+
+/// A subdomain in the words of `validate/content`.
+pub fn is_long_name(value: &str) -> Vec<String> {
+    subdomain_errors(value, max_bytes_error)
+}
+
+/// As [`is_long_name`], with letters of either case.
+pub fn is_long_name_caseless(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {
+        errors.push(max_bytes_error(DNS1123_SUBDOMAIN_MAX_LENGTH));
+    }
+    if !is_subdomain_text(&value.to_ascii_lowercase()) {
+        let message = "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+        let expression = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+        errors.push(regex_error(message, expression, &["Example.com"]));
+    }
+    errors
 }
 
 /// A subdomain whose labels may start with and hold `_`, as DNS search paths have it.

@@ -17,6 +17,7 @@ use crate::audit::{Annotations, Level};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
 use crate::codec::{self, FieldValidation};
+use crate::declarative;
 use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::Storage;
@@ -132,6 +133,7 @@ impl Call<'_> {
         let mut errors = metadata::validate(self.entry, &object);
         errors.extend(self.entry.strategy.validate(&object));
         errors.extend(self.privileges(&object, false));
+        declarative::merge(&mut errors, self.entry.facts.ty, "", &object, None);
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
@@ -265,7 +267,7 @@ impl Call<'_> {
         let name = &self.info.name;
         let version = wanted.resource_version();
         if version.is_empty() || version == "0" {
-            if !self.entry.strategy.allow_unconditional_update() {
+            if !self.entry.strategy.allow_unconditional_update(self.entry.facts.version) {
                 let path = Path::new("metadata.resourceVersion");
                 let error = field::invalid(&path, 0i64, "must be specified for an update");
                 let facts = self.entry.facts;
@@ -381,6 +383,7 @@ impl Call<'_> {
             other => strategy.validate_subresource_update(other, object, old),
         });
         errors.extend(self.privileges(object, true));
+        declarative::merge(&mut errors, self.entry.facts.ty, &self.info.subresource, object, Some(old));
         errors
     }
 

@@ -40,6 +40,8 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("serviceAccount", "DeprecatedServiceAccount"),
     ("ttlSecondsAfterFinished", "TTLSecondsAfterFinished"),
     ("ip", "IP"),
+    ("cel", "CEL"),
+    ("pkixPublicKey", "PKIXPublicKey"),
 ];
 
 /// A struct of an internal type, to show in an error.

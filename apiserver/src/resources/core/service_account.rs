@@ -11,7 +11,7 @@ impl Strategy for ServiceAccount {
         object.remove("secrets");
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 }
