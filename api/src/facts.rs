@@ -361,6 +361,26 @@ pub fn groups() -> &'static [(&'static str, &'static [&'static str])] {
     generated::resources::GROUPS
 }
 
+/// What upstream publishes of a type that has no Rust type (a list), of its field, or of a query parameter. Parameters
+/// have no owner, or the kind or method (`patch`) for which they mean something else. Empty when there is nothing.
+pub fn words(owner: &str, name: &str) -> &'static str {
+    text_of(generated::words::ALL, owner, name)
+}
+
+/// Extensions of a type's schema, or of a field's, that no other fact has: a JSON object, or empty.
+pub fn extensions(ty: &str, field: &str) -> &'static str {
+    text_of(generated::words::EXTENSIONS, ty, field)
+}
+
+fn text_of(rows: &'static [(&'static str, &'static str, &'static str)], owner: &str, name: &str) -> &'static str {
+    rows.binary_search_by(|row| (row.0, row.1).cmp(&(owner, name))).map_or("", |at| rows[at].2)
+}
+
+/// Every group and version of the API, served or not: those that options of deletions and events of watches have.
+pub fn option_versions() -> &'static [(&'static str, &'static str)] {
+    generated::words::VERSIONS
+}
+
 /// Every struct, by name.
 pub fn structs() -> &'static [&'static Struct] {
     generated::types::ALL

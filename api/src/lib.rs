@@ -17,6 +17,7 @@ pub mod names;
 pub mod object;
 pub mod proto;
 pub mod quantity;
+pub mod rules;
 pub mod selector;
 pub mod status;
 pub mod time;

@@ -151,15 +151,6 @@ pub fn is_valid_label_value(value: &str) -> Vec<String> {
     errors
 }
 
-pub fn is_dns1123_label(value: &str) -> Vec<String> {
-    label_errors(value, max_len_error)
-}
-
-/// As [`is_dns1123_label`], in the words of declarative validation (`format="k8s-short-name"`).
-pub fn is_short_name(value: &str) -> Vec<String> {
-    label_errors(value, max_bytes_error)
-}
-
 fn label_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > DNS1123_LABEL_MAX_LENGTH {
@@ -175,6 +166,15 @@ fn label_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
         regex_error(message, "[a-z0-9]([-a-z0-9]*[a-z0-9])?", &["my-name", "123-abc"])
     });
     errors
+}
+
+pub fn is_dns1123_label(value: &str) -> Vec<String> {
+    label_errors(value, max_len_error)
+}
+
+/// A label in the words of `validate/content`.
+pub fn is_short_name(value: &str) -> Vec<String> {
+    label_errors(value, max_bytes_error)
 }
 
 fn subdomain_errors(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
@@ -194,13 +194,18 @@ pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
     subdomain_errors(value, max_len_error)
 }
 
-/// A subdomain that may have capitals (IsDNS1123SubdomainCaseless).
-pub fn is_dns1123_subdomain_caseless(value: &str) -> Vec<String> {
+/// A subdomain in the words of `validate/content`.
+pub fn is_long_name(value: &str) -> Vec<String> {
+    subdomain_errors(value, max_bytes_error)
+}
+
+/// As [`is_long_name`], with letters of either case.
+pub fn is_long_name_caseless(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {
         errors.push(max_bytes_error(DNS1123_SUBDOMAIN_MAX_LENGTH));
     }
-    if !value.to_ascii_lowercase().split('.').all(is_label_text) {
+    if !is_subdomain_text(&value.to_ascii_lowercase()) {
         let message = "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
         let expression = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
         errors.push(regex_error(message, expression, &["Example.com"]));

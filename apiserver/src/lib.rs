@@ -18,6 +18,7 @@ mod config;
 mod configuration;
 mod connection;
 mod custom;
+mod declarative;
 mod discovery;
 mod encryptionconfig;
 mod flow;

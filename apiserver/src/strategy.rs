@@ -140,8 +140,8 @@ pub(crate) trait Strategy: Send + Sync {
         false
     }
 
-    /// PUT without resourceVersion overwrites.
-    fn allow_unconditional_update(&self) -> bool {
+    /// PUT without resourceVersion overwrites, for clients of the version.
+    fn allow_unconditional_update(&self, _version: &str) -> bool {
         true
     }
 
@@ -169,7 +169,7 @@ pub(crate) trait Strategy: Send + Sync {
     fn mark_deleting(&self, _object: &mut Map) {}
 
     /// A deletion answers with the object instead of a Status (upstream: ReturnDeletedObject).
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _version: &str) -> bool {
         false
     }
 

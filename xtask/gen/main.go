@@ -1,5 +1,6 @@
 // Command gen writes the facts of every built-in kind of Kubernetes as Rust tables:
-// types.rs (JSON names, proto numbers, list and patch rules) and resources.rs (names, verbs, storage).
+// types.rs (JSON names, proto numbers, list and patch rules) and resources.rs (names, verbs, storage),
+// rules.rs (declarative validation), words.rs (descriptions of lists and parameters).
 // Sources: the Go types themselves (struct tags, by reflection), and from the k8s.io/kubernetes module
 // its published discovery and OpenAPI v3 documents and the storage table of its etcd test.
 //
@@ -19,7 +20,10 @@ func main() {
 	schemas := readSchemas(kubernetes)
 	types := collect(schemas)
 	write(out+"/types.rs", types.render())
-	write(out+"/resources.rs", renderResources(kubernetes, types))
+	resources := renderResources(kubernetes, types)
+	write(out+"/resources.rs", resources)
+	write(out+"/rules.rs", renderRules(kubernetes, resources))
+	write(out+"/words.rs", renderWords(kubernetes))
 }
 
 func write(path, text string) {

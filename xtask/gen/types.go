@@ -156,6 +156,12 @@ func (t *types) field(sf reflect.StructField, facts openAPISchema) (field, bool)
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:
 		f.nilable = true
 	}
+	if name := openAPIName(sf.Type); f.inline && sf.Type.Kind() == reflect.Struct {
+		// What is embedded need not be published on its own; its fields are then described with the parent's.
+		if _, published := t.schemas[name]; !published {
+			t.schemas[name] = facts
+		}
+	}
 	f.typ = t.typeOf(sf.Type)
 	if printed := pointed(sf.Type).String(); printed != plain(sf.Type) {
 		f.goType = printed

@@ -10,7 +10,7 @@ use crate::paths;
 
 /// The module that has the discovery and OpenAPI documents.
 const KUBERNETES: &str = "k8s.io/kubernetes@v1.37.2";
-const FILES: [&str; 2] = ["types.rs", "resources.rs"];
+const FILES: [&str; 4] = ["types.rs", "resources.rs", "rules.rs", "words.rs"];
 
 /// Writes the generated files, or with `check` only says whether they are what would be written.
 pub(crate) fn run(check: bool) -> Result<bool> {

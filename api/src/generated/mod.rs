@@ -4,4 +4,8 @@
 #[rustfmt::skip]
 pub(crate) mod resources;
 #[rustfmt::skip]
+pub(crate) mod rules;
+#[rustfmt::skip]
 pub mod types;
+#[rustfmt::skip]
+pub(crate) mod words;

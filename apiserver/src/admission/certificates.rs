@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::field::go_quote;
 use api::status::Status;
 use api::value::Map;
+use aws_lc_rs::signature;
 use base64::Engine;
 use futures::future::BoxFuture;
 use x509_parser::pem::parse_x509_pem;
@@ -40,6 +41,28 @@ pub(crate) fn subject(csr: &Map) -> Result<Subject, String> {
     };
     let common_name = texts(subject.iter_common_name().collect()).pop().unwrap_or_default();
     Ok(Subject { common_name, organizations: texts(subject.iter_organization().collect()) })
+}
+
+/// True when a request is signed with its own key.
+pub(crate) fn is_signed(request: &X509CertificationRequest<'_>) -> bool {
+    let info = &request.certification_request_info;
+    let curve = info.subject_pki.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
+    let curve = curve.map(|oid| oid.to_id_string()).unwrap_or_default();
+    let algorithm: &dyn signature::VerificationAlgorithm =
+        match (request.signature_algorithm.algorithm.to_id_string().as_str(), curve.as_str()) {
+            ("1.3.101.112", _) => &signature::ED25519,
+            ("1.2.840.10045.4.3.2", "1.2.840.10045.3.1.7") => &signature::ECDSA_P256_SHA256_ASN1,
+            ("1.2.840.10045.4.3.3", "1.2.840.10045.3.1.7") => &signature::ECDSA_P256_SHA384_ASN1,
+            ("1.2.840.10045.4.3.2", "1.3.132.0.34") => &signature::ECDSA_P384_SHA256_ASN1,
+            ("1.2.840.10045.4.3.3", "1.3.132.0.34") => &signature::ECDSA_P384_SHA384_ASN1,
+            ("1.2.840.10045.4.3.4", "1.3.132.0.35") => &signature::ECDSA_P521_SHA512_ASN1,
+            ("1.2.840.113549.1.1.11", _) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            ("1.2.840.113549.1.1.12", _) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            ("1.2.840.113549.1.1.13", _) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            _ => return false,
+        };
+    let key = signature::UnparsedPublicKey::new(algorithm, &info.subject_pki.subject_public_key.data);
+    key.verify(info.raw, &request.signature_value.data).is_ok()
 }
 
 /// What is wrong with the PEM of a signed certificate and those above it; none at all is fine.

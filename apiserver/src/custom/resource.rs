@@ -119,7 +119,7 @@ impl Strategy for Custom {
         Generation::Spec
     }
 
-    fn allow_unconditional_update(&self) -> bool {
+    fn allow_unconditional_update(&self, _: &str) -> bool {
         false
     }
 

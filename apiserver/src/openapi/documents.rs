@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, OnceLock};
 
-use api::facts::Resource;
+use api::facts::{self, Resource};
 use api::json;
 use api::map;
 use api::value::{Map, Value};
@@ -188,7 +188,9 @@ fn v2_of(fixed: &[&'static Resource], custom: Vec<&'static Resource>, schemas: G
             }
         }
     }
+    known.extend(facts::option_versions());
     known.sort_unstable();
+    known.dedup();
     all.sort_by(|a, b| a.path.cmp(&b.path));
     Document::new(&v2::document(&Words::new(), all, known, schemas), gnostic::v2)
 }

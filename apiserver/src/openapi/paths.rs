@@ -7,6 +7,7 @@ use api::facts::{Resource, Subresource};
 
 use super::operation::{Answer, Body, Operation, Parameter, Path};
 use super::parameters;
+use crate::resources;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const ANYTHING: &[&str] = &["*/*"];
@@ -27,26 +28,6 @@ const PATCHES: &[&str] = &[
 ];
 const JSON: &[&str] = &["application/json"];
 const JWKS: &[&str] = &["application/jwk-set+json"];
-
-/// Resources whose delete answers with the object (registry stores with ReturnDeletedObject, pkg/registry@v1.37.2).
-const RETURN_DELETED: &[(&str, &str)] = &[
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("", "pods"),
-    ("", "podtemplates"),
-    ("", "resourcequotas"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("resource.k8s.io", "deviceclasses"),
-    ("resource.k8s.io", "resourceclaims"),
-    ("resource.k8s.io", "resourceclaimtemplates"),
-    ("resource.k8s.io", "resourceslices"),
-    ("storage.k8s.io", "csidrivers"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "storageclasses"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("storage.k8s.io", "volumeattributesclasses"),
-];
 
 /// Where the operations of a group version live and how they are named.
 struct Place {
@@ -130,11 +111,11 @@ pub(super) fn others() -> Vec<(&'static str, Path)> {
     let configuration = "get service account issuer OpenID configuration, also known as the 'OIDC discovery doc'";
     let id = "getServiceAccountIssuerOpenIDConfiguration".to_string();
     let mut configuration = plain("get", id, "WellKnown", configuration, Answer::Text);
-    configuration.consumes = ANYTHING;
+    configuration.consumes = &[];
     configuration.produces = JSON;
     let keys = "get service account issuer OpenID JSON Web Key Set (contains public token verification keys)";
     let mut keys = plain("get", "getServiceAccountIssuerOpenIDKeyset".into(), "openid", keys, Answer::Text);
-    keys.consumes = ANYTHING;
+    keys.consumes = &[];
     keys.produces = JWKS;
     let all = [(".well-known/openid-configuration", configuration), ("openid/v1/jwks", keys), ("version", version)];
     all.into_iter().map(|(name, operation)| (name, single(&format!("/{name}"), operation))).collect()
@@ -200,7 +181,8 @@ impl Routes<'_> {
                 operation.parameters.push(Parameter::path("namespace", description));
             }
             if path.contains("{name}") {
-                operation.parameters.push(Parameter::path("name", format!("name of the {}", self.facts.kind)));
+                let kind = operation.kind.map_or(self.facts.kind, |kind| kind.2);
+                operation.parameters.push(Parameter::path("name", format!("name of the {kind}")));
             }
             if path.ends_with("{path}") {
                 operation.parameters.push(Parameter::path("path", "path to the resource".into()));
@@ -280,7 +262,7 @@ impl Routes<'_> {
         let mut operation = self.operation("post", "post", self.id("create", name), description);
         operation.codes = &[200, 201, 202];
         self.about(&mut operation, sub);
-        operation.parameters = parameters::write();
+        operation.parameters = parameters::write("post");
         operation.body = Body::Required(self.ty(sub).into());
         operation
     }
@@ -308,7 +290,9 @@ impl Routes<'_> {
         operation.codes = &[200, 202];
         operation.parameters = parameters::delete();
         operation.body = Body::Optional(format!("{META}.DeleteOptions"));
-        if !RETURN_DELETED.contains(&(self.facts.group, self.facts.plural)) {
+        // A namespace is answered with, but upstream does not say so.
+        let strategy = resources::strategy(self.facts.group, self.facts.plural);
+        if !strategy.returns_deleted_object(self.facts.version) || self.facts.plural == "namespaces" {
             operation.answer = Answer::Object(format!("{META}.Status"));
         }
         operations.push(operation);
@@ -347,7 +331,7 @@ impl Routes<'_> {
             self.about(&mut operation, sub);
             if method != "get" {
                 operation.codes = &[200, 201];
-                operation.parameters = parameters::write();
+                operation.parameters = parameters::write(method);
                 operation.body = Body::Required(self.ty(sub).into());
             }
             if method == "patch" {

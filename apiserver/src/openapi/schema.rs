@@ -1,7 +1,7 @@
 //! Schemas of the facts' structs, in the words of OpenAPI v3 or v2.
 //!
 //! Invariant: every schema that is referred to is defined; structure comes from the facts, prose from [`Words`].
-//! Not there (the facts have neither): `enum` of named string types, `x-kubernetes-unions`.
+//! Not there (no fact has it): `enum` of named string types.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +95,7 @@ impl<'w> Schemas<'w> {
             },
         };
         describe(&mut schema, self.words.of_type(name));
+        extend(&mut schema, facts::extensions(name, ""));
         let kinds = self.kinds(name);
         if !kinds.is_empty() {
             schema.set(GVK, kinds);
@@ -177,7 +178,8 @@ impl<'w> Schemas<'w> {
         let empty = (matches!(field.ty, Type::Struct(_)) && !field.nilable).then_some("{}");
         let default = field.default.or(empty).filter(|_| self.dialect == Dialect::V3);
         // In v3 nothing may stand beside a reference.
-        let alone = words.is_empty() && default.is_none() && field.patch_strategy.is_empty();
+        let more = facts::extensions(ty.name, field.name);
+        let alone = words.is_empty() && default.is_none() && field.patch_strategy.is_empty() && more.is_empty();
         if self.dialect == Dialect::V3 && schema.contains("$ref") && !alone {
             schema = map! { "allOf" => vec![Value::Map(schema)] };
         }
@@ -185,6 +187,7 @@ impl<'w> Schemas<'w> {
         if let Some(default) = default.and_then(|text| serde_json::from_str(text).ok()) {
             schema.set("default", value(&default));
         }
+        extend(&mut schema, more);
         // The items of a list kind are no list that is merged.
         if !(field.name == "items" && ty.short_name().ends_with("List")) {
             extensions(&mut schema, field);
@@ -249,9 +252,19 @@ fn describe(schema: &mut Map, words: &str) {
     }
 }
 
+/// Sets the fields of a JSON object.
+fn extend(schema: &mut Map, json: &str) {
+    let parsed = serde_json::from_str(json).map(|json| value(&json));
+    if let Ok(Value::Map(more)) = parsed {
+        more.iter().for_each(|(name, value)| schema.set(name.clone(), value.clone()));
+    }
+}
+
 fn extensions(schema: &mut Map, field: &Field) {
     if let Type::List(_) | Type::Wrapped(_) = field.ty {
         match field.list {
+            // Of lists with a name of their own nothing is assumed.
+            List::Atomic if matches!(field.ty, Type::Wrapped(_)) => {}
             List::Atomic => schema.set("x-kubernetes-list-type", "atomic"),
             List::Set => schema.set("x-kubernetes-list-type", "set"),
             List::Map(keys) => {

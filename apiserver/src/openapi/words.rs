@@ -1,7 +1,8 @@
-//! Descriptions of types and fields, from k8s-openapi's schemas.
+//! Descriptions of types and fields, from k8s-openapi's schemas; those of lists, which it makes generically, are facts.
 //!
 //! Invariant: only descriptions come from here; structure comes from the facts.
 
+use ::api::facts;
 use k8s_openapi::schemars::SchemaGenerator;
 use k8s_openapi::{api, apiextensions_apiserver, apimachinery, kube_aggregator};
 use serde_json::{Map, Value};
@@ -30,7 +31,8 @@ impl Words {
 
     /// "" when nothing is known of the type.
     pub(crate) fn of_type(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", description)
+        let own = facts::words(name, "");
+        if own.is_empty() { self.0.get(name).map_or("", description) } else { own }
     }
 
     /// The whole schema; null when nothing is known.
@@ -40,7 +42,8 @@ impl Words {
 
     pub(crate) fn of_field(&self, name: &str, field: &str) -> &str {
         let property = || self.0.get(name)?.get("properties")?.get(field);
-        property().map_or("", description)
+        let own = facts::words(name, field);
+        if own.is_empty() { property().map_or("", description) } else { own }
     }
 }
 

@@ -164,12 +164,6 @@ pub(super) fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
             errors.push(field::not_supported(&path.child("operations").index(at), operation, &operations));
         }
     }
-    resources(rule.list("resources"), &path.child("resources"), errors);
-    for (at, version) in rule.list("apiVersions").iter().enumerate() {
-        if version.as_str() == Some("") {
-            errors.push(field::required(&path.child("apiVersions").index(at), ""));
-        }
-    }
     for name in ["apiGroups", "apiVersions"] {
         let list = rule.list(name);
         if list.is_empty() {
@@ -181,7 +175,13 @@ pub(super) fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
             errors.push(field::invalid(&path.child(name), Value::List(list.to_vec()), why));
         }
     }
-    check::optional_one_of(rule.str("scope"), &["*", "Cluster", "Namespaced"], &path.child("scope"), errors);
+    for (at, version) in rule.list("apiVersions").iter().enumerate() {
+        if version.as_str() == Some("") {
+            errors.push(field::required(&path.child("apiVersions").index(at), ""));
+        }
+    }
+    resources(rule.list("resources"), &path.child("resources"), errors);
+    super::common::one_of(rule, "scope", &["*", "Cluster", "Namespaced"], path, errors);
 }
 
 /// What one entry takes in must not be named by another.

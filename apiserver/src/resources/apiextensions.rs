@@ -64,7 +64,7 @@ impl Strategy for Definition {
         Generation::Spec
     }
 
-    fn allow_unconditional_update(&self) -> bool {
+    fn allow_unconditional_update(&self, _: &str) -> bool {
         false
     }
 
@@ -87,6 +87,10 @@ impl Strategy for Definition {
                 "status" => "True",
                 "type" => "Terminating",
             }));
+            // Upstream marks a definition in its own way: the generation does not count it, and there is no grace.
+            let generation = object.generation();
+            object.meta_mut().set("generation", generation - 1);
         }
+        object.meta_mut().remove("deletionGracePeriodSeconds");
     }
 }

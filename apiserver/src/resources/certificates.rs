@@ -2,13 +2,16 @@
 //!
 //! Invariant: who asks is what the server saw, never what the client says; spec is fixed at creation.
 
+pub(super) mod bundle;
+pub(super) mod pod_request;
+
 use api::field::{self, Errors, Path};
 use api::names;
 use api::value::{Map, Value};
 
 use super::check;
 use super::common::{diff, internal};
-use super::simple::field_text;
+use super::simple::{Simple, field_text};
 use crate::strategy::{Context, Strategy};
 
 const USAGES: &[&str] = &[
@@ -114,6 +117,10 @@ impl Strategy for CertificateSigningRequest {
         self.validate_update(object, old)
     }
 
+    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
+        Simple::any_segment(name, prefix)
+    }
+
     fn field_names(&self) -> &'static [&'static str] {
         &["spec.signerName"]
     }
@@ -133,10 +140,6 @@ fn keep(object: &mut Map, old: &Map, name: &'static str) {
 fn conditions<'a>(object: &'a Map, kind: &'a str) -> impl Iterator<Item = &'a Map> {
     let all = object.map("status").into_iter().flat_map(|status| status.maps("conditions"));
     all.filter(move |condition| condition.str("type") == kind)
-}
-
-fn has(object: &Map, kind: &str) -> bool {
-    conditions(object, kind).next().is_some()
 }
 
 /// Conditions of a kind stay as they were, when there are as many.
@@ -211,12 +214,6 @@ fn validate_status(object: &Map, old: Option<&Map>) -> Errors {
     let mut errors = Errors::new();
     let status = object.map("status").unwrap_or(Map::EMPTY);
     let path = Path::new("status").child("conditions");
-    let both = |csr: &Map| has(csr, APPROVED) && has(csr, DENIED);
-    if both(object) && !old.is_some_and(both) {
-        let [approved, denied] = [APPROVED, DENIED].map(|kind| format!("conditions[{{\"type\": \"{kind}\"}}]"));
-        let why = format!("must specify at most one of: `{approved}`, `{denied}`");
-        errors.push(field::invalid(&path, format!("{{{approved}, {denied}}}"), why));
-    }
     let kinds: Vec<&str> = status.maps("conditions").map(|condition| condition.str("type")).collect();
     let olds: Vec<&str> = old
         .and_then(|old| old.map("status"))
@@ -264,6 +261,9 @@ fn validate(object: &Map) -> Errors {
         if !USAGES.contains(usage) {
             errors.push(field::not_supported(&path, *usage, USAGES));
         }
+    }
+    for (at, usage) in usages.iter().enumerate() {
+        let path = path.child("usages").index(at);
         if usages[..at].contains(usage) {
             errors.push(field::duplicate(&path, *usage));
         }

@@ -46,6 +46,15 @@ pub(super) fn fixed(path: &Path, new: Option<&Value>, old: Option<&Value>, error
     }
 }
 
+/// As [`fixed`], where upstream shows the new value, as its internal type `name` has it.
+pub(super) fn fixed_struct(path: &Path, new: Option<&Value>, old: Option<&Value>, name: &str, errors: &mut Errors) {
+    if !common::same(new, old) {
+        let new = new.and_then(Value::as_map).unwrap_or(Map::EMPTY);
+        let shown = common::internal::Plain(common::internal::shown(new, name));
+        errors.push(field::invalid(path, shown, common::IMMUTABLE));
+    }
+}
+
 /// A text that may not change; upstream shows the new one.
 pub(super) fn fixed_text(path: &Path, new: &str, old: &str, errors: &mut Errors) {
     if new != old {

@@ -49,15 +49,15 @@ fn flow_schema(object: &Map) -> Errors {
     if precedence > PRECEDENCE_MAX {
         errors.push(field::invalid(&at, precedence, format!("must not be greater than {PRECEDENCE_MAX}")));
     }
+    if precedence == 1 && object.name() != EXEMPT {
+        errors.push(field::invalid(&at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"));
+    }
     if let Some(method) = spec.map("distinguisherMethod")
         && !matches!(method.str("type"), "ByNamespace" | "ByUser")
     {
         let shown = Value::Map(api::map! { "Type" => method.str("type") });
         let at = path.child("distinguisherMethod").child("type");
         errors.push(field::not_supported(&at, shown, &["ByNamespace", "ByUser"]));
-    }
-    if precedence == 1 && object.name() != EXEMPT {
-        errors.push(field::invalid(&at, precedence, "only the schema named 'exempt' may have matchingPrecedence 1"));
     }
     let name = spec.map("priorityLevelConfiguration").map_or("", |level| level.str("name"));
     let at = path.child("priorityLevelConfiguration").child("name");
@@ -212,41 +212,43 @@ fn conditions(object: &Map) -> Errors {
     errors
 }
 
+/// A subject has what its kind says, and nothing of another's.
+fn subject_of_kind(subject: &Map, path: &Path, errors: &mut Errors) {
+    const KINDS: [(&str, &str); 3] = [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
+    let kind = subject.str("kind");
+    let Some((_, own)) = KINDS.iter().find(|row| row.0 == kind) else {
+        let kinds = ["Group", "ServiceAccount", "User"];
+        return errors.push(field::not_supported(&path.child("kind"), kind, &kinds));
+    };
+    match subject.map(own) {
+        Some(named) => named_subject(own, named, path, errors),
+        None => {
+            let why = format!("{own} is required when subject kind is '{kind}'");
+            errors.push(field::required(&path.child(own), why));
+        }
+    }
+    for (other, name) in KINDS.iter().filter(|row| row.0 != kind && subject.map(row.1).is_some()) {
+        let why = format!("{name} is forbidden when subject kind is not '{other}'");
+        errors.push(field::forbidden(&path.child(name), why));
+    }
+}
+
 fn flow_rule(rule: &Map, path: &Path, errors: &mut Errors) {
     if rule.list("subjects").is_empty() {
         errors.push(field::required(&path.child("subjects"), "subjects must contain at least one value"));
     }
     for (at, subject) in rule.maps("subjects").enumerate() {
-        let kinds = ["Group", "ServiceAccount", "User"];
-        let path = path.child("subjects").index(at);
-        let kind = subject.str("kind");
-        if !kinds.contains(&kind) {
-            errors.push(field::not_supported(&path.child("kind"), kind, &kinds));
-        }
-        for (wanted, name) in [("Group", "group"), ("ServiceAccount", "serviceAccount"), ("User", "user")] {
-            match (kind == wanted, subject.map(name)) {
-                (true, None) => {
-                    let why = format!("{name} is required when subject kind is '{wanted}'");
-                    errors.push(field::required(&path.child(name), why));
-                }
-                (true, Some(named)) => named_subject(name, named, &path, errors),
-                (false, Some(_)) if kinds.contains(&kind) => {
-                    let why = format!("{name} is forbidden when subject kind is not '{wanted}'");
-                    errors.push(field::forbidden(&path.child(name), why));
-                }
-                _ => {}
-            }
-        }
+        subject_of_kind(subject, &path.child("subjects").index(at), errors);
+    }
+    if rule.list("resourceRules").is_empty() && rule.list("nonResourceRules").is_empty() {
+        let why = "at least one of resourceRules and nonResourceRules has to be non-empty";
+        errors.push(field::required(path, why));
     }
     for (at, one) in rule.maps("resourceRules").enumerate() {
         resource_rule(one, &path.child("resourceRules").index(at), errors);
     }
     for (at, one) in rule.maps("nonResourceRules").enumerate() {
         path_rule(one, &path.child("nonResourceRules").index(at), errors);
-    }
-    if rule.list("resourceRules").is_empty() && rule.list("nonResourceRules").is_empty() {
-        let why = "at least one of resourceRules and nonResourceRules has to be non-empty";
-        errors.push(field::required(path, why));
     }
 }
 
@@ -279,30 +281,21 @@ fn level(object: &Map) -> Errors {
     if (kind == "Exempt") != (name == EXEMPT) {
         errors.push(field::invalid(&at, kind, "must be 'Exempt' if and only if `name` is 'exempt'"));
     }
+    // What must be there and what may not is said by the rules.
     match kind {
-        "" => errors.push(field::required(&at, "")),
-        "Limited" | "Exempt" => {}
-        other => errors.push(field::not_supported(&at, other, &["Exempt", "Limited"])),
-    }
-    for (part, owner, check) in
-        [("limited", "Limited", limits as fn(&Map, &Path, &mut Errors)), ("exempt", "Exempt", shares)]
-    {
-        let at = path.child(part);
-        match spec.map(part) {
-            None if kind == owner && owner == "Limited" => errors.push(field::required(&at, "")),
-            Some(value) => {
-                if kind != owner && matches!(kind, "Limited" | "Exempt") {
-                    errors.push(field::forbidden(&at, ""));
-                }
-                if kind == owner {
-                    check(value, &at, &mut errors);
-                } else if part == "limited" {
-                    // The rules of the type itself are asked whatever the kind.
-                    response_type(value, &at, &mut errors);
-                }
+        "Exempt" => {
+            if let Some(exempt) = spec.map("exempt") {
+                shares(exempt, &path.child("exempt"), &mut errors);
+                lendable(exempt, &path.child("exempt"), &mut errors);
             }
-            None => {}
         }
+        "Limited" => {
+            if let Some(limited) = spec.map("limited") {
+                limits(limited, &path.child("limited"), &mut errors);
+            }
+        }
+        "" => {}
+        other => errors.push(field::not_supported(&at, other, &["Exempt", "Limited"])),
     }
     fixed_level(name, spec, &path, &mut errors);
     errors
@@ -333,45 +326,39 @@ fn shares(part: &Map, path: &Path, errors: &mut Errors) {
         let why = "must be a non-negative integer";
         errors.push(field::invalid(&path.child("nominalConcurrencyShares"), shares, why));
     }
+}
+
+fn lendable(part: &Map, path: &Path, errors: &mut Errors) {
     let percent = part.i64("lendablePercent").unwrap_or(0);
     if !(0..=100).contains(&percent) {
         errors.push(field::invalid(&path.child("lendablePercent"), percent, "must be between 0 and 100, inclusive"));
     }
 }
 
-fn response_type(limited: &Map, path: &Path, errors: &mut Errors) {
-    let at = path.child("limitResponse").child("type");
-    match limited.map("limitResponse").map_or("", |response| response.str("type")) {
-        "" => errors.push(field::required(&at, "")),
-        "Queue" | "Reject" => {}
-        other => errors.push(field::not_supported(&at, other, &["Queue", "Reject"])),
-    }
-}
-
 fn limits(limited: &Map, path: &Path, errors: &mut Errors) {
     shares(limited, path, errors);
+    let response = limited.map("limitResponse").unwrap_or(Map::EMPTY);
+    let at = path.child("limitResponse");
+    match (response.str("type"), response.map("queuing")) {
+        ("Queue", Some(queuing)) => queues(queuing, &at.child("queuing"), errors),
+        ("Queue" | "Reject" | "", _) => {}
+        (other, _) => errors.push(field::not_supported(&at.child("type"), other, &["Queue", "Reject"])),
+    }
+    lendable(limited, path, errors);
     if let Some(limit) = limited.i64("borrowingLimitPercent").filter(|limit| *limit < 0) {
         let why = "if specified, must be a non-negative integer";
         errors.push(field::invalid(&path.child("borrowingLimitPercent"), limit, why));
-    }
-    response_type(limited, path, errors);
-    let response = limited.map("limitResponse").unwrap_or(Map::EMPTY);
-    let at = path.child("limitResponse").child("queuing");
-    match (response.str("type"), response.map("queuing")) {
-        ("Reject", Some(_)) => errors.push(field::forbidden(&at, "")),
-        ("Queue", None) => errors.push(field::required(&at, "")),
-        ("Queue", Some(queuing)) => queues(queuing, &at, errors),
-        _ => {}
     }
 }
 
 fn queues(queuing: &Map, path: &Path, errors: &mut Errors) {
     let number = |name: &str| queuing.i64(name).unwrap_or(0);
-    for name in ["queueLengthLimit", "queues", "handSize"] {
+    let positive = |name: &str, errors: &mut Errors| {
         if number(name) <= 0 {
             errors.push(field::invalid(&path.child(name), number(name), "must be positive"));
         }
-    }
+    };
+    ["queueLengthLimit", "queues"].iter().for_each(|name| positive(name, errors));
     if number("queues") > QUEUES_MAX {
         errors.push(field::invalid(
             &path.child("queues"),
@@ -380,6 +367,7 @@ fn queues(queuing: &Map, path: &Path, errors: &mut Errors) {
         ));
     }
     let (hand, deck) = (number("handSize"), number("queues"));
+    positive("handSize", errors);
     if hand <= 0 {
         return;
     }

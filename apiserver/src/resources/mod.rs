@@ -24,6 +24,8 @@ mod runtime_class;
 mod scheduling;
 pub(crate) mod simple;
 mod storage;
+mod storage_migration;
+mod storage_version;
 
 use std::time::Duration;
 
@@ -34,7 +36,6 @@ use futures::future::BoxFuture;
 use crate::hub::{Hub, store_failure};
 use crate::registry::{Conversion, Entry};
 use crate::strategy::{Plain, Strategy};
-use simple::Simple;
 
 /// Group, plural, strategy. All versions of a resource share its strategy, on the storage version's values.
 pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
@@ -72,16 +73,8 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("apiextensions.k8s.io", "customresourcedefinitions", &apiextensions::Definition),
     ("apiregistration.k8s.io", "apiservices", &api_registration::API_SERVICE),
     ("certificates.k8s.io", "certificatesigningrequests", &certificates::CertificateSigningRequest),
-    (
-        "certificates.k8s.io",
-        "clustertrustbundles",
-        &Simple { unconditional: false, fields: &["spec.signerName"], name: Simple::any_segment, ..Simple::BASE },
-    ),
-    (
-        "certificates.k8s.io",
-        "podcertificaterequests",
-        &Simple { unconditional: false, fields: &["spec.signerName", "spec.podName", "spec.nodeName"], ..Simple::BASE },
-    ),
+    ("certificates.k8s.io", "clustertrustbundles", &certificates::bundle::BUNDLE),
+    ("certificates.k8s.io", "podcertificaterequests", &certificates::pod_request::REQUEST),
     ("coordination.k8s.io", "leases", &coordination::LEASE),
     ("discovery.k8s.io", "endpointslices", &discovery::ENDPOINT_SLICE),
     ("flowcontrol.apiserver.k8s.io", "flowschemas", &flow_control::FLOW_SCHEMA),
@@ -96,6 +89,7 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("resource.k8s.io", "devicetaintrules", &device::TAINT_RULE),
     ("resource.k8s.io", "resourceclaims", &device::CLAIM),
     ("resource.k8s.io", "resourceclaimtemplates", &device::CLAIM_TEMPLATE),
+    ("resource.k8s.io", "resourcepoolstatusrequests", &device::POOL_REQUEST),
     ("resource.k8s.io", "resourceslices", &device::SLICE),
     ("scheduling.k8s.io", "priorityclasses", &scheduling::PriorityClass),
     ("storage.k8s.io", "csidrivers", &storage::CSI_DRIVER),
@@ -104,6 +98,8 @@ pub(crate) const STRATEGIES: &[(&str, &str, &dyn Strategy)] = &[
     ("storage.k8s.io", "storageclasses", &storage::STORAGE_CLASS),
     ("storage.k8s.io", "volumeattachments", &storage::VOLUME_ATTACHMENT),
     ("storage.k8s.io", "volumeattributesclasses", &storage::VOLUME_ATTRIBUTES_CLASS),
+    ("storagemigration.k8s.io", "storageversionmigrations", &storage_migration::MIGRATION),
+    ("internal.apiserver.k8s.io", "storageversions", &storage_version::VERSION),
     ("rbac.authorization.k8s.io", "clusterroles", &rbac::CLUSTER_ROLE),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::CLUSTER_ROLE_BINDING),
     ("rbac.authorization.k8s.io", "roles", &rbac::ROLE),

@@ -12,6 +12,8 @@ pub(crate) struct Simple {
     /// Upstream's ReturnDeletedObject.
     pub(crate) returns_deleted: bool,
     pub(crate) unconditional: bool,
+    /// Old versions, for which both are so although they are not any more.
+    pub(crate) lenient_in: &'static [&'static str],
     /// PUT may create.
     pub(crate) creates: bool,
     /// Selectable fields: names, each the path of a text, number or flag.
@@ -50,6 +52,7 @@ impl Simple {
         generation: false,
         returns_deleted: false,
         unconditional: true,
+        lenient_in: &[],
         creates: false,
         fields: &[],
         meta: &[MetaCheck::Update],
@@ -150,12 +153,12 @@ impl Strategy for Simple {
         if self.generation { Generation::Spec } else { Generation::None }
     }
 
-    fn returns_deleted_object(&self) -> bool {
-        self.returns_deleted
+    fn returns_deleted_object(&self, version: &str) -> bool {
+        self.returns_deleted || self.lenient_in.contains(&version)
     }
 
-    fn allow_unconditional_update(&self) -> bool {
-        self.unconditional
+    fn allow_unconditional_update(&self, version: &str) -> bool {
+        self.unconditional || self.lenient_in.contains(&version)
     }
 
     fn allow_create_on_update(&self) -> bool {

@@ -356,7 +356,7 @@ fn attachment(object: &Map) -> Errors {
     if attacher.is_empty() {
         errors.push(field::required(&at, ""));
     } else {
-        errors.extend(said(&at, attacher, &names::is_dns1123_subdomain_caseless(attacher)));
+        errors.extend(said(&at, attacher, &names::is_long_name_caseless(attacher)));
         if attacher.len() > names::DNS1123_LABEL_MAX_LENGTH {
             errors.push(field::too_long_characters(&at, names::DNS1123_LABEL_MAX_LENGTH));
         }

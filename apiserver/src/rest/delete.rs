@@ -178,7 +178,7 @@ impl Call<'_> {
         }
         let deleted = self.delete_named(self.namespace(), &self.info.name, &options).await?;
         let code = if !deleted.gone && options.orphan == Some(false) { 202 } else { 200 };
-        if deleted.gone && !self.entry.strategy.returns_deleted_object() {
+        if deleted.gone && !self.entry.strategy.returns_deleted_object(self.entry.facts.version) {
             let facts = self.entry.facts;
             let object = &deleted.object;
             let done = status::success(facts.group, facts.plural, object.name(), object.uid());

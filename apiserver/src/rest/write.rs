@@ -18,6 +18,7 @@ use crate::audit::{Annotations, Level};
 use crate::authz::{Decision, forbidden::Forbidden};
 use crate::chain;
 use crate::codec::{self, FieldValidation};
+use crate::declarative;
 use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::Storage;
@@ -145,6 +146,7 @@ impl Call<'_> {
         let mut errors = metadata::validate(self.entry, &object);
         errors.extend(self.entry.strategy.validate(&object));
         errors.extend(self.privileges(&object, false));
+        declarative::merge(&mut errors, self.entry.facts.ty, "", &object, None);
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
@@ -322,7 +324,7 @@ impl Call<'_> {
         let name = &self.info.name;
         let version = options::revision(wanted.resource_version());
         match version.map_err(|message| Status { code: 500, message, ..Status::default() })? {
-            0 if self.entry.strategy.allow_unconditional_update() => Ok(()),
+            0 if self.entry.strategy.allow_unconditional_update(self.entry.facts.version) => Ok(()),
             0 => {
                 let path = Path::new("metadata.resourceVersion");
                 let error = field::invalid(&path, 0i64, "must be specified for an update");
@@ -434,6 +436,7 @@ impl Call<'_> {
             other => strategy.validate_subresource_update(other, object, old),
         });
         errors.extend(self.privileges(object, true));
+        declarative::merge(&mut errors, self.entry.facts.ty, &self.info.subresource, object, Some(old));
         errors
     }
 

@@ -91,7 +91,7 @@ fn valid_as_they_are_made() {
         assert!(!strategy.orphans_by_default());
     }
     assert!(ReplicationController.orphans_by_default());
-    assert!(PodTemplate.returns_deleted_object());
+    assert!(PodTemplate.returns_deleted_object("v1"));
 }
 
 /// What is wrong with objects that differ from a good one in this.

@@ -41,6 +41,8 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("ttlSecondsAfterFinished", "TTLSecondsAfterFinished"),
     ("ip", "IP"),
     ("uid", "UID"),
+    ("cel", "CEL"),
+    ("pkixPublicKey", "PKIXPublicKey"),
 ];
 
 /// A struct of an internal type, to show in an error.

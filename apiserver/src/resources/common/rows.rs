@@ -9,6 +9,7 @@ use api::object::{self, Meta};
 use api::value::{Map, Value};
 
 use crate::authn::User;
+use crate::declarative;
 use crate::resources;
 use crate::strategy::{Context, Generation, Strategy};
 
@@ -59,7 +60,12 @@ fn lasting(mut object: Map) -> Map {
 }
 
 /// What we make of a row: the object, and everything wrong with it.
-fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> (Map, Vec<String>, Vec<String>) {
+fn answer(
+    row: &Map,
+    strategy: &dyn Strategy,
+    facts: &'static Resource,
+    user: &User,
+) -> (Map, Vec<String>, Vec<String>) {
     let sub = row.str("sub").to_string();
     let cx = Context { user, now: NOW };
     let mut object = typed(row, "body", facts).expect("a body");
@@ -78,11 +84,12 @@ fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> 
             object.remove("status");
         }
         strategy.prepare_for_create(&cx, &mut object);
-        let errors = strategy.validate(&object);
+        let mut errors = strategy.validate(&object);
+        declarative::merge(&mut errors, facts.ty, "", &object, None);
         let warnings = strategy.warnings(&object, None);
         return (object, errors.iter().map(ToString::to_string).collect(), warnings);
     };
-    let errors = match sub.as_str() {
+    let mut errors = match sub.as_str() {
         "" => {
             match old.get("status").filter(|_| facts.subresource("status").is_some()) {
                 Some(status) => object.set("status", status.clone()),
@@ -114,6 +121,7 @@ fn answer(row: &Map, strategy: &dyn Strategy, facts: &Resource, user: &User) -> 
             strategy.validate_subresource_update(other, &object, &old)
         }
     };
+    declarative::merge(&mut errors, facts.ty, &sub, &object, Some(&old));
     let warnings = match sub.as_str() {
         "" => strategy.warnings(&object, Some(&old)),
         "status" => strategy.status_warnings(&object),

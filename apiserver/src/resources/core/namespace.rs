@@ -110,7 +110,7 @@ impl Strategy for Namespace {
         object.meta_mut().remove("deletionGracePeriodSeconds");
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 }

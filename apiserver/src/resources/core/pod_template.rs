@@ -48,7 +48,7 @@ impl Strategy for PodTemplate {
         Generation::Spec
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 }

@@ -41,7 +41,7 @@ impl Strategy for ServiceAccount {
         vec![format!("metadata.annotations[{MOUNTABLE}]: {advice}")]
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 }

@@ -7,6 +7,9 @@ use api::value::{Map, Value};
 use crate::registry::Conversion;
 use crate::resources::common::versions::shaped;
 
+/// The version whose shape is another.
+pub(super) const OTHER_SHAPE: &str = "resource.k8s.io/v1beta1";
+
 const V1: &str = "io.k8s.api.resource.v1";
 const V1BETA1: &str = "io.k8s.api.resource.v1beta1";
 

@@ -65,7 +65,7 @@ fn is_reason(text: &str) -> bool {
 }
 
 /// metav1.Condition (ValidateConditions).
-fn conditions(status: &Map, path: &Path, errors: &mut Errors) {
+pub(crate) fn conditions(status: &Map, path: &Path, errors: &mut Errors) {
     let mut seen: Vec<&str> = Vec::new();
     for (at, condition) in status.maps("conditions").enumerate() {
         let path = path.index(at);
@@ -140,7 +140,7 @@ impl Strategy for PodDisruptionBudget {
         Generation::Spec
     }
 
-    fn allow_unconditional_update(&self) -> bool {
+    fn allow_unconditional_update(&self, _: &str) -> bool {
         false
     }
 }

@@ -51,7 +51,7 @@ fn errors() {
 #[test]
 fn what_is_counted_and_asked() {
     assert_eq!(PodDisruptionBudget.generation(), Generation::Spec);
-    assert!(!PodDisruptionBudget.allow_unconditional_update());
+    assert!(!PodDisruptionBudget.allow_unconditional_update("v1"));
     let object = map(r#"{"status":{"expectedPods":-1}}"#);
     let expect = "status.expectedPods: Invalid value: -1: must be greater than or equal to 0";
     assert_eq!(texts(&PodDisruptionBudget.validate_status_update(&object, &object)), [expect]);

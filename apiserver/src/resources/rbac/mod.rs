@@ -10,7 +10,7 @@ use super::simple::Simple;
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Any path segment is a name, and PUT may create.
-const BASE: Simple = Simple { creates: true, name: Simple::any_segment, ..Simple::BASE };
+const BASE: Simple = Simple { creates: true, name: |name, _| names::is_path_segment_name(name), ..Simple::BASE };
 
 pub(super) const CLUSTER_ROLE: Simple = Simple { check: |role| rules(role, false), ..BASE };
 pub(super) const ROLE: Simple = Simple { check: |role| rules(role, true), ..BASE };
@@ -47,9 +47,6 @@ fn rules(role: &Map, namespaced: bool) -> Errors {
                 errors.push(field::invalid(&path.index(at), Value::Null, "invalid label selector."));
             }
         }
-    }
-    for (at, _) in role.maps("rules").enumerate().filter(|(_, rule)| rule.list("verbs").is_empty()) {
-        errors.push(field::required(&path.index(at).child("verbs"), ""));
     }
     errors
 }
@@ -98,24 +95,23 @@ fn binding(object: &Map, kinds: &[&str], namespaced: bool) -> Errors {
         errors.push(field::not_supported(&path.child("kind"), role.str("kind"), kinds));
     }
     let name = role.str("name");
-    if !name.is_empty() {
+    if name.is_empty() {
+        errors.push(field::required(&path.child("name"), ""));
+    } else {
         errors.extend(check::said(&path.child("name"), name, &names::is_path_segment_name(name)));
     }
     let path = Path::new("subjects");
     for (at, subject) in object.maps("subjects").enumerate() {
         one_subject(subject, namespaced, &path.index(at), &mut errors);
     }
-    for (at, _) in object.maps("subjects").enumerate().filter(|(_, subject)| subject.str("name").is_empty()) {
-        errors.push(field::required(&path.index(at).child("name"), ""));
-    }
-    if name.is_empty() {
-        errors.push(field::required(&Path::new("roleRef").child("name"), ""));
-    }
     errors
 }
 
 fn one_subject(subject: &Map, namespaced: bool, path: &Path, errors: &mut Errors) {
     let (name, group) = (subject.str("name"), subject.str("apiGroup"));
+    if name.is_empty() {
+        errors.push(field::required(&path.child("name"), ""));
+    }
     match subject.str("kind") {
         "ServiceAccount" => {
             if !name.is_empty() {

@@ -15,15 +15,21 @@ const ONCE_POD: &str = "ReadWriteOncePod";
 
 pub(super) fn template(template: &Map, path: &Path, errors: &mut Errors) {
     let meta = template.map("metadata").unwrap_or(Map::EMPTY);
-    let at = path.child("metadata");
-    crate::rest::metadata::validate_annotations(meta.map("annotations"), &at.child("annotations"), errors);
-    crate::rest::metadata::validate_labels(meta.map("labels"), &at.child("labels"), errors);
+    template_meta(meta, &path.child("metadata"), errors);
+    spec(template.map("spec").unwrap_or(Map::EMPTY), &path.child("spec"), errors);
+}
+
+/// ValidateTemplateObjectMeta: labels and annotations, nothing else.
+pub(crate) fn template_meta(meta: &Map, path: &Path, errors: &mut Errors) {
+    crate::rest::metadata::validate_annotations(meta.map("annotations"), &path.child("annotations"), errors);
+    crate::rest::metadata::validate_labels(meta.map("labels"), &path.child("labels"), errors);
     for (name, value) in meta.iter() {
         if !matches!(name.as_str(), "annotations" | "labels") && !value.is_zero() {
-            errors.push(field::forbidden(&at.child(name), "cannot be set"));
+            // Upstream makes the path of the Go name, whose first letter alone it lowers.
+            let name = if name == "uid" { "uID" } else { name.as_str() };
+            errors.push(field::forbidden(&path.child(name), "cannot be set"));
         }
     }
-    spec(template.map("spec").unwrap_or(Map::EMPTY), &path.child("spec"), errors);
 }
 
 pub(crate) fn spec(spec: &Map, path: &Path, errors: &mut Errors) {

@@ -163,7 +163,7 @@ impl Strategy for Pod {
         })
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 }

@@ -136,7 +136,7 @@ impl Strategy for Service {
         true
     }
 
-    fn returns_deleted_object(&self) -> bool {
+    fn returns_deleted_object(&self, _: &str) -> bool {
         true
     }
 
