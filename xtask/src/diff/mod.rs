@@ -9,6 +9,7 @@ mod catalog;
 mod choice;
 mod compare;
 mod corpus;
+mod documents;
 mod mutate;
 mod normal;
 mod path;
@@ -56,6 +57,9 @@ pub(crate) struct Options {
     /// Serve every version, not only those that are on by default
     #[arg(long)]
     all: bool,
+    /// Compare discovery and OpenAPI instead of playing requests
+    #[arg(long)]
+    documents: bool,
     /// A further flag for both servers, such as --flag=--feature-gates=AllAlpha=true
     #[arg(long)]
     flag: Vec<String>,
@@ -73,6 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 
 async fn differ(options: &Options) -> Result<bool> {
     let mut servers = Servers::start(options.all, &options.flag).await?;
+    if options.documents {
+        return described(options, &servers).await;
+    }
     let catalog = Catalog::read(&mut Connection::new(&servers.endpoints.upstream)).await?;
     let source = Source::new(catalog, options.seed)?;
     if options.replay.is_empty() {
@@ -80,6 +87,16 @@ async fn differ(options: &Options) -> Result<bool> {
     } else {
         replay(options, &servers, &source).await
     }
+}
+
+/// What both servers say of themselves.
+async fn described(options: &Options, servers: &Servers) -> Result<bool> {
+    let (report, same) = documents::compare(servers).await?;
+    std::fs::create_dir_all(&options.out)?;
+    let path = options.out.join("documents.txt");
+    std::fs::write(&path, &report)?;
+    println!("{}\nreport: {}", report.lines().next().unwrap_or_default(), path.display());
+    Ok(same)
 }
 
 async fn compare(options: &Options, servers: &mut Servers, source: &Source) -> Result<bool> {
