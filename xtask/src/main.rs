@@ -1,6 +1,5 @@
 //! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
-//! bench | swap | diff |
-//! refusals`.
+//! bench | swap | diff | refusals | envtest | scenario`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -10,9 +9,11 @@ mod ci;
 mod cluster;
 mod conformance;
 mod diff;
+mod envtest;
 mod generate;
 mod podsecurity;
 mod refusals;
+mod scenario;
 mod swap;
 mod tidy;
 mod upstream;
@@ -62,6 +63,10 @@ enum Command {
     Swap,
     /// Send the same requests to upstream's kube-apiserver and to ours and compare the answers
     Diff(diff::Options),
+    /// Run controller-runtime's suites that start an etcd and an API server on our binary under both names
+    Envtest(envtest::Options),
+    /// Do one scenario with client-go, the Python client and the JavaScript client
+    Scenario(scenario::Options),
 }
 
 fn main() -> ExitCode {
@@ -73,8 +78,10 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
         Command::Diff(options) => diff::run(&options),
+        Command::Envtest(options) => envtest::run(&options).map(all_held),
         Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
         Command::Refusals => refusals::record().map(|()| true),
+        Command::Scenario(options) => scenario::run(&options).map(all_held),
         Command::Swap => swap::run().map(all_held),
     };
     match ended {

@@ -42,6 +42,7 @@ const PROGRAMS: &[Program] = &[
     program("load", ".", "./load", Kind::Plain),
     program("etcd", "etcd", ".", Kind::Plain),
     program("storage", ".", "./storage", Kind::Component),
+    program("scenario", ".", "./scenario", Kind::Plain),
     program("kube-apiserver", ".", "k8s.io/kubernetes/cmd/kube-apiserver", Kind::Component),
     program("kubectl", ".", "k8s.io/kubernetes/cmd/kubectl", Kind::Component),
     program("ginkgo", ".", "github.com/onsi/ginkgo/v2/ginkgo", Kind::Plain),
