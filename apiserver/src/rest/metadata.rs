@@ -44,7 +44,7 @@ fn insert(meta: &mut Map, name: &'static str, value: impl Into<Value>) {
 }
 
 /// Puts metadata back into schema order.
-fn order(meta: &mut Map) {
+pub(crate) fn order(meta: &mut Map) {
     let ty = api::facts::object_meta();
     meta.sort_by_key(|name| ty.find(name).map_or(u16::MAX, |(at, _)| at));
 }
@@ -274,7 +274,7 @@ fn validate_finalizers(meta: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Everything wrong with changed metadata, as often as upstream tells it: once for the object and once for the change,
+/// Everything wrong with changed metadata, as often as upstream finds it: once for the object and once for the change,
 /// and again where the kind's own checks look there (update.go: validateCommonFields).
 pub(crate) fn validate_update(entry: &Entry, object: &Map, old: &Map, subresource: &str) -> Errors {
     let mut errors = validate_whole(entry, object, &path_segment);

@@ -83,8 +83,7 @@ async fn differ(options: &Options) -> Result<bool> {
 }
 
 async fn compare(options: &Options, servers: &mut Servers, source: &Source) -> Result<bool> {
-    let mut report =
-        Report::new(&options.out, Reasons::read(&paths::conformance().join("diff-reasons.txt"))?)?;
+    let mut report = Report::new(&options.out, Reasons::read(&paths::conformance().join("diff-reasons.txt"))?)?;
     let plans = chosen(source.plans(&options.kind), options.seed, options.limit);
     let planned: usize = plans.iter().map(|plan| plan.requests).sum();
     eprintln!("{} sequences of about {planned} requests", plans.len());
