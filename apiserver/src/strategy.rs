@@ -119,7 +119,12 @@ pub(crate) trait Strategy: Send + Sync {
         api::names::name_is_dns_subdomain(name, prefix)
     }
 
-    /// Where upstream's validation of an update looks at metadata once more: what is wrong there is told once for each
+    /// What is wrong is told as often as it is found: only the strategies of kinds without declarative validation do so.
+    fn repeats_errors(&self) -> bool {
+        false
+    }
+
+    /// Where upstream's validation of an update looks at metadata once more, with the kind's own rules
     /// (pkg/apis/core/validation/validation.go@v1.37.2: the calls of ValidateObjectMeta and ValidateObjectMetaUpdate).
     fn meta_checks(&self, _subresource: &str) -> &'static [MetaCheck] {
         &[MetaCheck::Update]

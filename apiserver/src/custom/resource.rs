@@ -69,6 +69,10 @@ impl Custom {
 }
 
 impl Strategy for Custom {
+    fn repeats_errors(&self) -> bool {
+        true
+    }
+
     fn knows_finalizers(&self) -> bool {
         false
     }

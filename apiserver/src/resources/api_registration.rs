@@ -20,6 +20,7 @@ const STATUSES: &[&str] = &["True", "False", "Unknown"];
 
 pub(super) const API_SERVICE: Simple = Simple {
     knows_finalizers: false,
+    repeats: true,
     unconditional: false,
     name: |name, _| names::is_path_segment_name(name),
     default: |object| {

@@ -24,6 +24,10 @@ pub(crate) fn served(item: &Item, storage: &Storage) -> Map {
 pub(crate) struct Definition;
 
 impl Strategy for Definition {
+    fn repeats_errors(&self) -> bool {
+        true
+    }
+
     fn knows_finalizers(&self) -> bool {
         false
     }

@@ -20,6 +20,8 @@ pub(crate) struct Simple {
     pub(crate) fields: &'static [&'static str],
     /// See [`Strategy::meta_checks`], of the resource itself.
     pub(crate) meta: &'static [MetaCheck],
+    /// See [`Strategy::repeats_errors`].
+    pub(crate) repeats: bool,
     /// See [`Strategy::knows_finalizers`].
     pub(crate) knows_finalizers: bool,
     /// What is wrong with a name, or with a generateName prefix.
@@ -56,6 +58,7 @@ impl Simple {
         creates: false,
         fields: &[],
         meta: &[MetaCheck::Update],
+        repeats: false,
         knows_finalizers: true,
         name: api::names::name_is_dns_subdomain,
         default: |_| {},
@@ -139,6 +142,10 @@ impl Strategy for Simple {
 
     fn meta_checks(&self, subresource: &str) -> &'static [MetaCheck] {
         if subresource.is_empty() { self.meta } else { &[MetaCheck::Update] }
+    }
+
+    fn repeats_errors(&self) -> bool {
+        self.repeats
     }
 
     fn knows_finalizers(&self) -> bool {

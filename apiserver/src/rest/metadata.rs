@@ -274,7 +274,7 @@ fn validate_finalizers(meta: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Everything wrong with changed metadata, as often as upstream tells it: once for the object and once for the change,
+/// Everything wrong with changed metadata, as often as upstream finds it: once for the object and once for the change,
 /// and again where the kind's own checks look there (update.go: validateCommonFields).
 pub(crate) fn validate_update(entry: &Entry, object: &Map, old: &Map, subresource: &str) -> Errors {
     let mut errors = validate_whole(entry, object, &path_segment);

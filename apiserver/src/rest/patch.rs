@@ -3,6 +3,7 @@
 
 use api::facts::Struct;
 use api::json::{self, Strictness};
+use api::object::Meta;
 use api::status::Status;
 use api::value::{Map, Value};
 use bytes::Bytes;
@@ -140,7 +141,10 @@ impl Call<'_> {
     /// The outcome of a JSON patch or merge patch, which are patches of texts (jsonPatcher).
     fn patched_text(&self, patch: &Patch, object: &Map, ty: &'static Struct) -> Result<Patched, Status> {
         let mut strict = strict_errors(patch)?;
-        let before = String::from_utf8_lossy(&json::encode(object)).into_owned();
+        // An error shows the text, in which the resourceVersion has its place.
+        let mut ordered = object.clone();
+        metadata::order(ordered.meta_mut());
+        let before = String::from_utf8_lossy(&json::encode(&ordered)).into_owned();
         let text = match patch.kind {
             Kind::Json => apply_operations(&before, &patch.text)?,
             _ => patch::merge::apply(&before, &String::from_utf8_lossy(&patch.text)).map_err(Status::bad_request)?,

@@ -147,6 +147,7 @@ impl Call<'_> {
         errors.extend(self.entry.strategy.validate(&object));
         errors.extend(self.privileges(&object, false));
         declarative::merge(&mut errors, self.entry.facts.ty, "", &object, None);
+        self.tell_once(&mut errors);
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
         }
@@ -437,6 +438,7 @@ impl Call<'_> {
         });
         errors.extend(self.privileges(object, true));
         declarative::merge(&mut errors, self.entry.facts.ty, &self.info.subresource, object, Some(old));
+        self.tell_once(&mut errors);
         errors
     }
 
@@ -446,6 +448,14 @@ impl Call<'_> {
             "" | "scale" => self.entry.strategy.warnings(object, Some(old)),
             "status" => self.entry.strategy.status_warnings(object),
             _ => Vec::new(),
+        }
+    }
+
+    /// Drops what is told already. Upstream's declarative validation leaves nothing twice, even where it finds nothing
+    /// itself (k8s.io/apimachinery/pkg/api/validate/errors.go@v0.37.2: FilterCoveredHandwrittenErrors).
+    fn tell_once(&self, errors: &mut field::Errors) {
+        if !self.entry.strategy.repeats_errors() {
+            without_repeats(errors);
         }
     }
 
@@ -576,6 +586,15 @@ impl Call<'_> {
     }
 }
 
+fn without_repeats(errors: &mut field::Errors) {
+    let all = std::mem::take(errors);
+    for error in all {
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+}
+
 /// Status as it is on a new object.
 fn reset_status(ty: &'static api::facts::Struct, object: &mut Map) {
     match ty.field("status") {
@@ -630,4 +649,17 @@ pub(crate) fn is_finished(object: &Map) -> bool {
     object.is_deleting()
         && object.finalizers().next().is_none()
         && object.meta().i64("deletionGracePeriodSeconds").unwrap_or(0) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_where_it_comes_first() {
+        let error = |name: &str| field::required(&Path::new(name), "");
+        let mut errors = vec![error("a"), error("b"), error("a"), field::forbidden(&Path::new("a"), ""), error("b")];
+        without_repeats(&mut errors);
+        assert_eq!(errors, [error("a"), error("b"), field::forbidden(&Path::new("a"), "")]);
+    }
 }
