@@ -2,7 +2,8 @@
 //! no world (`sleep`, `exit`, `true`, `echo`, ... and a shell's list of them).
 //!
 //! Invariant: what is not understood goes on for ever, but for a Job's pods, which are there to end: they end well, as
-//! other fake nodes have it (kustomize/stage/pod/fast/pod-complete.yaml@v0.8.0 of sigs.k8s.io/kwok). Non-goal: a shell.
+//! other fake nodes have it (kustomize/stage/pod/fast/pod-complete.yaml@v0.8.0 of sigs.k8s.io/kwok). The pause image is
+//! understood: all it does is to go on. Non-goal: a shell.
 
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use crate::v1::{ContainerConfig, PodSandboxConfig};
 
 /// The label of a Job's pods (batch/v1: JobNameLabel).
 const JOB: &str = "batch.kubernetes.io/job-name";
+/// The image that only waits (build/pause@v1.37.2).
+const PAUSE: &str = "pause";
 const SHELLS: [&str; 3] = ["sh", "bash", "ash"];
 
 /// How a container ends: after this long, with this exit code.
@@ -30,7 +33,12 @@ enum Step {
 pub(super) fn end(pod: &PodSandboxConfig, container: &ContainerConfig) -> Option<End> {
     let words: Vec<&str> = container.command.iter().chain(&container.args).map(String::as_str).collect();
     let well = End { after: Duration::ZERO, code: 0 };
-    of_words(&words).or_else(|| pod.labels.contains_key(JOB).then_some(well))
+    let waits = words.is_empty() && container.image.as_ref().is_some_and(|image| is_pause(&image.user_specified_image));
+    of_words(&words).or_else(|| (pod.labels.contains_key(JOB) && !waits).then_some(well))
+}
+
+fn is_pause(image: &str) -> bool {
+    base(image).split([':', '@']).next() == Some(PAUSE)
 }
 
 fn of_words(words: &[&str]) -> Option<End> {
@@ -97,6 +105,7 @@ fn duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::v1::ImageSpec;
 
     fn check(words: &[&str], expect: Option<(u64, i32)>) {
         let config = ContainerConfig {
@@ -144,5 +153,11 @@ mod tests {
         let code = |command| end(&pod, &container(command)).map(|end| end.code);
         assert_eq!(code(&["perl", "-e", "..."]), Some(0));
         assert_eq!(code(&["sh", "-c", "exit 3"]), Some(3));
+        let of_image = |image: &str| {
+            let image = Some(ImageSpec { user_specified_image: image.into(), ..ImageSpec::default() });
+            end(&pod, &ContainerConfig { image, ..ContainerConfig::default() }).map(|end| end.code)
+        };
+        assert_eq!(of_image("example.com/pause:3.10"), None);
+        assert_eq!(of_image("example.com/pause-and-go:1"), Some(0));
     }
 }
