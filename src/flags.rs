@@ -6,6 +6,7 @@
 mod types;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Flags given, by name with dashes; each with its values in order.
@@ -121,6 +122,11 @@ impl Values {
         let nanos = api::duration::parse(text).map_err(|error| anyhow::anyhow!("--{name}: {error}"))?;
         let nanos = u64::try_from(nanos).map_err(|_| anyhow::anyhow!("--{name} can not be negative value"))?;
         Ok(Duration::from_nanos(nanos))
+    }
+
+    /// A file or folder, if one is named.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.get(name).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
     pub(crate) fn text(&self, name: &str, default: &str) -> String {

@@ -1,7 +1,5 @@
 //! kube-apiserver's flags about who may ask, and what (pkg/kubeapiserver/options/{authentication,authorization}.go@v1.37.2).
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use apiserver::{AuthenticationOptions, AuthorizationOptions, OidcOptions, TokenWebhookOptions};
 
@@ -28,12 +26,8 @@ pub(super) const LEGACY: [&str; 5] = [
     "authorization-webhook-cache-unauthorized-ttl",
 ];
 
-fn path(values: &Values, flag: &str) -> Option<PathBuf> {
-    values.get(flag).filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
 pub(super) fn authentication(values: &Values) -> Result<AuthenticationOptions> {
-    let token_webhook = match path(values, "authentication-token-webhook-config-file") {
+    let token_webhook = match values.path("authentication-token-webhook-config-file") {
         None => None,
         Some(config_file) => Some(TokenWebhookOptions {
             config_file,
@@ -42,7 +36,7 @@ pub(super) fn authentication(values: &Values) -> Result<AuthenticationOptions> {
         }),
     };
     Ok(AuthenticationOptions {
-        config_file: path(values, "authentication-config"),
+        config_file: values.path("authentication-config"),
         anonymous_flag_set: values.get("anonymous-auth").is_some(),
         oidc: oidc(values)?,
         token_webhook,
@@ -56,7 +50,7 @@ fn oidc(values: &Values) -> Result<OidcOptions> {
         flags_set: OIDC.iter().any(|flag| values.get(flag).is_some()),
         issuer_url: values.text("oidc-issuer-url", ""),
         client_id: values.text("oidc-client-id", ""),
-        ca_file: path(values, "oidc-ca-file"),
+        ca_file: values.path("oidc-ca-file"),
         username_claim: values.text("oidc-username-claim", &default.username_claim),
         username_prefix: values.text("oidc-username-prefix", ""),
         groups_claim: values.text("oidc-groups-claim", ""),
@@ -77,10 +71,10 @@ pub(super) fn authorization(values: &Values) -> Result<AuthorizationOptions> {
     let (authorized, unauthorized) =
         (default.webhook_authorized_ttl.as_secs(), default.webhook_unauthorized_ttl.as_secs());
     Ok(AuthorizationOptions {
-        config_file: path(values, "authorization-config"),
+        config_file: values.path("authorization-config"),
         flags_set: LEGACY.iter().any(|flag| values.get(flag).is_some()),
-        policy_file: path(values, "authorization-policy-file"),
-        webhook_config_file: path(values, "authorization-webhook-config-file"),
+        policy_file: values.path("authorization-policy-file"),
+        webhook_config_file: values.path("authorization-webhook-config-file"),
         webhook_version: values.text("authorization-webhook-version", &default.webhook_version),
         webhook_authorized_ttl: values.duration("authorization-webhook-cache-authorized-ttl", authorized)?,
         webhook_unauthorized_ttl: values.duration("authorization-webhook-cache-unauthorized-ttl", unauthorized)?,
@@ -90,7 +84,7 @@ pub(super) fn authorization(values: &Values) -> Result<AuthorizationOptions> {
 /// `--authorization-mode`: everybody may do everything, unless somebody is named who decides (Complete).
 pub(super) fn modes(values: &Values) -> Vec<String> {
     let modes = values.list("authorization-mode");
-    if modes.is_empty() && path(values, "authorization-config").is_none() { vec!["AlwaysAllow".into()] } else { modes }
+    if modes.is_empty() && values.path("authorization-config").is_none() { vec!["AlwaysAllow".into()] } else { modes }
 }
 
 #[cfg(test)]

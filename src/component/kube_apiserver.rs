@@ -223,7 +223,7 @@ fn config(values: &Values) -> Result<Config> {
             default.max_mutating_requests_inflight,
         )?,
         encryption: EncryptionConfig {
-            file: values.get("encryption-provider-config").filter(|path| !path.is_empty()).map(Into::into),
+            file: values.path("encryption-provider-config"),
             automatic_reload: values.flag("encryption-provider-config-automatic-reload", false),
         },
         aggregator: aggregator(values),
@@ -254,9 +254,8 @@ fn secure_port(values: &Values) -> Result<u16> {
 }
 
 fn aggregator(values: &Values) -> AggregatorConfig {
-    let path = |flag| values.get(flag).filter(|path| !path.is_empty()).map(PathBuf::from);
     AggregatorConfig {
-        proxy_client: path("proxy-client-cert-file").zip(path("proxy-client-key-file")),
+        proxy_client: values.path("proxy-client-cert-file").zip(values.path("proxy-client-key-file")),
         routes_to_endpoints: values.flag("enable-aggregator-routing", false),
         rejects_redirects: values.flag("aggregator-reject-forwarding-redirect", true),
     }

@@ -2,7 +2,7 @@
 //! (k8s.io/apiserver/pkg/server/options/{serving,authentication,authorization}.go@v0.37.2).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use client::connector::Connector;
@@ -74,7 +74,7 @@ fn certificate(values: &Values, server: &Server) -> Result<ServerConfig> {
         cipher_suites: values.list("tls-cipher-suites"),
     };
     let names = || vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let pair = match (path(values, "tls-cert-file"), path(values, "tls-private-key-file"), path(values, "cert-dir")) {
+    let pair = match (values.path("tls-cert-file"), values.path("tls-private-key-file"), values.path("cert-dir")) {
         (Some(cert), Some(key), _) => (cert, key),
         (None, None, None) => return Ok(serving::made(names(), &choice)?),
         (None, None, Some(folder)) => serving::own_files(&folder, server.component, names())?,
@@ -84,10 +84,10 @@ fn certificate(values: &Values, server: &Server) -> Result<ServerConfig> {
 }
 
 async fn access(values: &Values, tasks: &Tasks) -> Result<Access> {
-    let front_proxy = path(values, "requestheader-client-ca-file");
+    let front_proxy = values.path("requestheader-client-ca-file");
     let front_proxy = front_proxy.as_deref().map(|path| (path, headers(values)));
-    let trust = Trust::of_files(path(values, "client-ca-file").as_deref(), front_proxy)?;
-    let judge = client(path(values, "authentication-kubeconfig").as_deref()).await?;
+    let trust = Trust::of_files(values.path("client-ca-file").as_deref(), front_proxy)?;
+    let judge = client(values.path("authentication-kubeconfig").as_deref()).await?;
     match &judge {
         Some(judge) if !values.flag("authentication-skip-lookup", false) => trust.follow(judge.clone(), tasks),
         Some(_) => {}
@@ -98,7 +98,7 @@ async fn access(values: &Values, tasks: &Tasks) -> Result<Access> {
     let ttl = values.duration("authentication-token-webhook-cache-ttl", CACHE_SECONDS)?;
     let allowed = values.duration("authorization-webhook-cache-authorized-ttl", CACHE_SECONDS)?;
     let refused = values.duration("authorization-webhook-cache-unauthorized-ttl", CACHE_SECONDS)?;
-    let reviewer = client(path(values, "authorization-kubeconfig").as_deref()).await?;
+    let reviewer = client(values.path("authorization-kubeconfig").as_deref()).await?;
     if reviewer.is_none() {
         tracing::warn!(
             "No authorization-kubeconfig provided, so SubjectAccessReview of authorization tokens won't work."
@@ -124,10 +124,6 @@ fn headers(values: &Values) -> Headers {
         group: list("requestheader-group-headers", default.group),
         extra_prefix: list("requestheader-extra-headers-prefix", default.extra_prefix),
     }
-}
-
-fn path(values: &Values, flag: &str) -> Option<PathBuf> {
-    values.get(flag).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 async fn client(kubeconfig: Option<&Path>) -> Result<Option<Client>> {

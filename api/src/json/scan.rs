@@ -6,6 +6,8 @@
 /// Values nested deeper are refused (encoding/json/scanner.go: maxNestingDepth).
 const DEPTH_MAX: usize = 10_000;
 
+/// What Go says of values that are nested deeper than can be read.
+pub const TOO_DEEP: &str = "exceeded max depth";
 const END: &str = "unexpected end of JSON input";
 
 /// Refuses what is no JSON.
@@ -53,6 +55,24 @@ pub fn elements(text: &str) -> Option<Vec<&str>> {
             return Some(found);
         }
     }
+}
+
+/// How deep the values of a text are nested; 0 is one that holds no other.
+pub fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut inside, mut escaped) = (0usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            b'{' | b'[' if !inside => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !inside => depth = depth.saturating_sub(1),
+            b'"' if !escaped => inside = !inside,
+            _ => {}
+        }
+        escaped = inside && byte == b'\\' && !escaped;
+    }
+    deepest
 }
 
 /// What Go's type errors call a value.
@@ -127,7 +147,7 @@ impl<'t> Scanner<'t> {
     }
 
     fn document(&mut self) -> Scanned {
-        self.value(0)?;
+        self.value()?;
         self.spaces();
         match self.text.get(self.at) {
             None => Ok(()),
@@ -135,64 +155,79 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    fn value(&mut self, depth: usize) -> Scanned {
-        if depth > DEPTH_MAX {
-            return Err("exceeded max depth".into());
+    /// One value with all that is in it. What it stands in is on a list, not on the stack: no text is too deep for it.
+    fn value(&mut self) -> Scanned {
+        let mut open: Vec<u8> = Vec::new();
+        loop {
+            if self.begins(&mut open)? {
+                continue;
+            }
+            while let Some(&container) = open.last() {
+                if self.goes_on(container)? {
+                    break;
+                }
+                open.pop();
+            }
+            if open.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The begin of a value, or the whole of one that holds no other; true when one is to come within it.
+    fn begins(&mut self, open: &mut Vec<u8>) -> Result<bool, String> {
+        let byte = self.peek_past_spaces()?;
+        match byte {
+            b'{' | b'[' => {
+                if open.len() == DEPTH_MAX {
+                    return Err(TOO_DEEP.into());
+                }
+                self.at += 1;
+                let close = if byte == b'{' { b'}' } else { b']' };
+                if self.peek_past_spaces()? == close {
+                    self.at += 1;
+                    return Ok(false);
+                }
+                open.push(byte);
+                if byte == b'{' {
+                    self.name()?;
+                }
+                return Ok(true);
+            }
+            b'"' => self.string()?,
+            b't' => self.word("true")?,
+            b'f' => self.word("false")?,
+            b'n' => self.word("null")?,
+            b'-' | b'0'..=b'9' => self.number()?,
+            other => return Err(invalid(other, "looking for beginning of value")),
+        }
+        Ok(false)
+    }
+
+    /// What follows a value in its container; true when that is another value.
+    fn goes_on(&mut self, container: u8) -> Result<bool, String> {
+        let next = self.peek_past_spaces()?;
+        self.at += 1;
+        match (container, next) {
+            (b'{', b',') => self.name().map(|()| true),
+            (b'[', b',') => Ok(true),
+            (b'{', b'}') | (b'[', b']') => Ok(false),
+            (b'{', other) => Err(invalid(other, "after object key:value pair")),
+            (_, other) => Err(invalid(other, "after array element")),
+        }
+    }
+
+    /// The name of a member and the colon.
+    fn name(&mut self) -> Scanned {
+        match self.peek_past_spaces()? {
+            b'"' => self.string()?,
+            other => return Err(invalid(other, "looking for beginning of object key string")),
         }
         match self.peek_past_spaces()? {
-            b'{' => self.object(depth),
-            b'[' => self.array(depth),
-            b'"' => self.string(),
-            b't' => self.word("true"),
-            b'f' => self.word("false"),
-            b'n' => self.word("null"),
-            b'-' | b'0'..=b'9' => self.number(),
-            other => Err(invalid(other, "looking for beginning of value")),
+            b':' => self.at += 1,
+            other => return Err(invalid(other, "after object key")),
         }
-    }
-
-    fn object(&mut self, depth: usize) -> Scanned {
-        self.at += 1;
-        if self.peek_past_spaces()? == b'}' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            match self.peek_past_spaces()? {
-                b'"' => self.string()?,
-                other => return Err(invalid(other, "looking for beginning of object key string")),
-            }
-            match self.peek_past_spaces()? {
-                b':' => self.at += 1,
-                other => return Err(invalid(other, "after object key")),
-            }
-            self.value(depth + 1)?;
-            let end = self.peek_past_spaces()?;
-            self.at += 1;
-            match end {
-                b',' => {}
-                b'}' => return Ok(()),
-                other => return Err(invalid(other, "after object key:value pair")),
-            }
-        }
-    }
-
-    fn array(&mut self, depth: usize) -> Scanned {
-        self.at += 1;
-        if self.peek_past_spaces()? == b']' {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.value(depth + 1)?;
-            let end = self.peek_past_spaces()?;
-            self.at += 1;
-            match end {
-                b',' => {}
-                b']' => return Ok(()),
-                other => return Err(invalid(other, "after array element")),
-            }
-        }
+        Ok(())
     }
 
     fn string(&mut self) -> Scanned {
@@ -289,7 +324,7 @@ impl<'t> Scanner<'t> {
     fn piece(&mut self, text: &'t str) -> Option<&'t str> {
         self.spaces();
         let from = self.at;
-        self.value(0).ok()?;
+        self.value().ok()?;
         text.get(from..self.at)
     }
 }
@@ -327,6 +362,18 @@ mod tests {
         check_text("01", "invalid character '1' after top-level value");
         check_text("'a'", "invalid character '\\'' looking for beginning of value");
         check_text("a\"", "invalid character 'a' looking for beginning of value");
+    }
+
+    #[test]
+    fn nesting() {
+        for (text, want) in [("7", 0), ("[]", 1), (r#"{"a":[{"b":"[[\"{"}]}"#, 3), (r#"["\\",[[]]]"#, 3)] {
+            assert_eq!(depth(text), want, "{text}");
+        }
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        check_text(&nested(DEPTH_MAX), "");
+        check_text(&nested(DEPTH_MAX + 1), TOO_DEEP);
+        check_text(&"{\"a\":".repeat(DEPTH_MAX + 1), TOO_DEEP);
+        check_text(&"[".repeat(DEPTH_MAX), END);
     }
 
     #[test]

@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 
 use api::json::scan;
 
+/// How deep a document may be: no deeper is read when it is an object again (serde_json's limit), and the functions here
+/// call themselves as deep.
+pub(super) const DEPTH_MAX: usize = 128;
+
 /// A value; where Go has a nil node (null, or nothing) there is none.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'t> {
@@ -106,6 +110,14 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// How deep its values are nested.
+    pub(super) fn depth(&self) -> usize {
+        match &self.text {
+            Some(text) if matches!(self.form, Form::Text) => scan::depth(text),
+            _ => scan::depth(&String::from_utf8_lossy(&self.written())),
+        }
+    }
+
     fn written(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.write(&mut out);
@@ -144,6 +156,11 @@ impl<'t> Node<'t> {
     /// A copy that has its text again (deepCopy).
     pub(super) fn copied<'o>(&self) -> Node<'o> {
         Node::owned(String::from_utf8_lossy(&self.written()).into_owned())
+    }
+
+    /// Bytes of the text, where it has one.
+    pub(super) fn text_len(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.len())
     }
 }
 

@@ -7,7 +7,10 @@ use api::field::go_quote;
 use api::json::scan;
 use api::value::{Map, Value};
 
-use super::document::{Form, Node};
+use super::document::{DEPTH_MAX, Form, Node};
+
+/// Bytes that the copies of one patch may add (k8s.io/apiserver/pkg/server/config.go@v0.37.2: JSONPatchMaxCopyBytes).
+const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// One operation: the texts of its members, none where that is null.
 #[derive(Clone, Debug, Default)]
@@ -131,18 +134,24 @@ pub(crate) fn apply_to_text(text: &str, operations: &[Operation]) -> Result<Vec<
 }
 
 /// A document on its way.
-pub(crate) struct Patched<'t>(Node<'t>);
+pub(crate) struct Patched<'t> {
+    root: Node<'t>,
+    /// It is no deeper than this.
+    depth: usize,
+    /// Bytes that were copied.
+    copied: usize,
+}
 
 impl<'t> Patched<'t> {
     /// `None` when the text is neither an object nor an array.
     pub(crate) fn new(text: &'t str) -> Option<Self> {
-        let mut node = Node::of(text)?;
-        node.is_container().then_some(Patched(node))
+        let mut root = Node::of(text)?;
+        root.is_container().then(|| Patched { depth: root.depth(), root, copied: 0 })
     }
 
     pub(crate) fn into_text(self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.0.write(&mut out);
+        self.root.write(&mut out);
         out
     }
 
@@ -153,9 +162,10 @@ impl<'t> Patched<'t> {
     pub(crate) fn make(&mut self, operation: &Operation) -> Result<(), String> {
         match operation.kind().as_str() {
             "add" => {
-                let path = operation.path()?;
+                let (path, value) = (operation.path()?, operation.value());
+                self.deepen(&path, value.as_ref().map_or(0, Node::depth))?;
                 let place = self.place(&path).ok_or_else(|| absent("add", "", &quoted(&path)))?;
-                place.add(operation.value()).map_err(|why| erring("add", &path, &why))
+                place.add(value).map_err(|why| erring("add", &path, &why))
             }
             "remove" => {
                 let path = operation.path()?;
@@ -169,6 +179,7 @@ impl<'t> Patched<'t> {
                 let key = place.key.clone();
                 let moved = place.take().map_err(|why| erring("move", &key, &why))?;
                 let path = operation.path()?;
+                self.deepen_by_move(&path, moved.as_ref())?;
                 let place = self.place(&path).ok_or_else(|| absent("move", "destination ", &path))?;
                 place.add(moved).map_err(|why| erring("move", &path, &why))
             }
@@ -178,6 +189,8 @@ impl<'t> Patched<'t> {
                 let found = place.get().map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
                 let copied = found.map(|node| node.copied());
                 let path = operation.path()?;
+                self.grow(copied.as_ref())?;
+                self.deepen(&path, copied.as_ref().map_or(0, Node::depth))?;
                 let place = self.place(&path).ok_or_else(|| absent("copy", "destination ", &path))?;
                 place.add(copied).map_err(|why| format!("error while adding value during copy: {why}"))
             }
@@ -186,12 +199,39 @@ impl<'t> Patched<'t> {
         }
     }
 
+    /// Refuses what would be too deep.
+    fn deepen(&mut self, path: &str, by: usize) -> Result<(), String> {
+        let depth = path.matches('/').count() + by;
+        if depth > DEPTH_MAX {
+            return Err(scan::TOO_DEEP.into());
+        }
+        self.depth = self.depth.max(depth);
+        Ok(())
+    }
+
+    /// As [`Patched::deepen`], of what was there: it is looked at only when the document could become too deep.
+    fn deepen_by_move(&mut self, path: &str, moved: Option<&Node<'t>>) -> Result<(), String> {
+        self.deepen(path, self.depth).or_else(|_| self.deepen(path, moved.map_or(0, Node::depth)))
+    }
+
+    /// Refuses copies of too much.
+    fn grow(&mut self, copied: Option<&Node<'_>>) -> Result<(), String> {
+        self.copied += copied.map_or(0, Node::text_len);
+        if self.copied <= COPIED_BYTES_MAX {
+            return Ok(());
+        }
+        let (copied, most) = (self.copied, COPIED_BYTES_MAX);
+        Err(format!(
+            "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {most}"
+        ))
+    }
+
     /// `None` when there is nothing that could have the member.
     fn place<'n>(&'n mut self, path: &str) -> Option<Place<'n, 't>> {
         let decode = |part: &str| part.replace("~1", "/").replace("~0", "~");
         let mut steps: Vec<String> = path.split('/').skip(1).map(decode).collect();
         let key = steps.pop()?;
-        let container = steps.iter().try_fold(&mut self.0, |node, name| {
+        let container = steps.iter().try_fold(&mut self.root, |node, name| {
             let next = match node.form() {
                 Form::Object(object) => object.get_mut(name)?,
                 Form::Array(array) => {
@@ -212,9 +252,11 @@ impl<'t> Patched<'t> {
             if !value.is_container() {
                 return Err("replace operation value must be object or array: %!w(<nil>)".into());
             }
-            self.0 = value;
+            self.deepen("", value.depth())?;
+            self.root = value;
             return Ok(());
         }
+        self.deepen(path, value.as_ref().map_or(0, Node::depth))?;
         let place = self.place(path).ok_or_else(|| absent("replace", "", path))?;
         if place.get().is_err() {
             return Err(format!("replace operation does not apply: doc is missing key: {path}: missing value"));
@@ -233,7 +275,7 @@ impl<'t> Patched<'t> {
     fn test(&mut self, path: &str, wanted: Option<Node<'t>>) -> Result<(), String> {
         let mut place;
         let found = if path.is_empty() {
-            Some(&mut self.0)
+            Some(&mut self.root)
         } else {
             place = self
                 .place(path)
@@ -338,6 +380,32 @@ mod tests {
         let made = operations(patch.as_bytes()).and_then(|all| all.iter().try_for_each(|one| patched.make(one)));
         let got = made.map(|()| String::from_utf8(patched.into_text()).expect("text"));
         assert_eq!(got.as_deref().map_err(String::as_str), want, "{patch}");
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let add = |depth: usize| format!(r#"[{{"op":"add","path":"/t","value":{}}}]"#, deep(depth));
+        check(&add(DEPTH_MAX), Err(scan::TOO_DEEP));
+        let replace = format!(r#"[{{"op":"replace","path":"","value":{}}}]"#, deep(DEPTH_MAX + 1));
+        check(&replace, Err(scan::TOO_DEEP));
+        // Each move makes what is moved deeper by one.
+        let nest = r#"{"op":"add","path":"/t","value":{}},{"op":"move","from":"/a","path":"/t/a"},{"op":"move","from":"/t","path":"/a"}"#;
+        check(&format!("[{}]", [nest; DEPTH_MAX].join(",")), Err(scan::TOO_DEEP));
+        // As many moves that do not are fine.
+        let there = r#"{"op":"move","from":"/t","path":"/a/t"},{"op":"move","from":"/a/t","path":"/t"}"#;
+        let same = r#"{"a":{"b":1.0,"c":0},"l":["x","y"],"t":"s"}"#;
+        let sorted = r#"{"op":"test","path":"/t","value":"s"}"#;
+        let made = operations(format!("[{},{sorted}]", [there; DEPTH_MAX].join(",")).as_bytes()).expect("a patch");
+        assert_eq!(
+            apply_to_text(same, &made).map(|text| String::from_utf8_lossy(&text).into_owned()).as_deref(),
+            Ok(same)
+        );
+        let double = r#"{"op":"copy","from":"/l","path":"/l/-"}"#;
+        let copies = format!("[{}]", [double; 24].join(","));
+        let made = operations(copies.as_bytes()).and_then(|all| apply_to_text(r#"{"l":["0123456789"]}"#, &all));
+        let why = made.expect_err("too much");
+        assert!(why.starts_with("Unable to complete the copy, the accumulated size increase of copy is "), "{why}");
     }
 
     /// Texts of the library: what a path leads through is sorted, the rest stays.

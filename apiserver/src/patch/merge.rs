@@ -1,6 +1,8 @@
 //! JSON merge patch (RFC 7386; gopkg.in/evanphx/json-patch.v4@v4.13.0: merge.go).
 
-use super::document::{Form, Node, Object};
+use api::json::scan;
+
+use super::document::{DEPTH_MAX, Form, Node, Object};
 
 /// A patch that is none: null.
 pub(crate) const BAD_PATCH: &str = "Invalid JSON Patch";
@@ -11,6 +13,9 @@ pub(crate) const BAD_PATCH: &str = "Invalid JSON Patch";
 /// The library's text.
 pub(crate) fn apply(document: &str, patch: &str) -> Result<Vec<u8>, String> {
     let bad = || BAD_PATCH.to_owned();
+    if scan::depth(patch) > DEPTH_MAX {
+        return Err(scan::TOO_DEEP.into());
+    }
     let mut patch = Node::of(patch).ok_or_else(bad)?;
     let mut document = Node::of(document).ok_or("Invalid JSON Document")?;
     let mut out = Vec::new();

@@ -39,6 +39,9 @@ fn merge_patch() {
     check(r#"{"a":{"b":null,"d":{"e":3,"f":null}},"l":[2,{"x":null}],"n":null}"#, Ok(merged));
     check(r#"{"a":"text","l":{"m":1}}"#, Ok(r#"{"a":"text","k":{"z":1,"y":2},"l":{"m":1}}"#));
     check("[1, {\"a\":null}]", Ok("[1,{}]"));
+    let deep = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
+    assert!(merge::apply("{}", &deep(100)).is_ok());
+    check(&deep(10_000), Err("exceeded max depth"));
     check("null", Err("Invalid JSON Patch"));
     check("7", Err("Invalid JSON Patch"));
 }

@@ -9,21 +9,11 @@ use api::object::Meta;
 use api::value::{Map, Value};
 use cel::types::Type;
 
-use super::admission_registration::{conditions, default_match, one_rule};
+use super::admission_registration::{BASE, conditions, default_match, one_rule};
 use super::check;
 use super::simple::Simple;
 use crate::admission::expression::compile::{Age, Compiler, Failure, Uses};
 use crate::admission::expression::mutation::{JSON_PATCH_TYPE, OBJECT_TYPE};
-use crate::strategy::MetaCheck;
-
-const BASE: Simple = Simple {
-    generation: true,
-    unconditional: false,
-    recheck: false,
-    meta: &[MetaCheck::Whole],
-    knows_finalizers: false,
-    ..Simple::BASE
-};
 
 pub(super) const VALIDATING_POLICY: Simple = Simple {
     default: default_policy,

@@ -13,7 +13,8 @@ use super::simple::Simple;
 use crate::admission::expression::compile::{Compiler, Uses};
 use crate::strategy::MetaCheck;
 
-const BASE: Simple = Simple {
+/// What the kinds of admissionregistration.k8s.io share.
+pub(super) const BASE: Simple = Simple {
     generation: true,
     unconditional: false,
     recheck: false,

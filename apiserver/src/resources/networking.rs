@@ -550,15 +550,8 @@ fn service_cidr_change(new: &Map, old: &Map) -> Errors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::common::given::map;
     use crate::strategy::Strategy;
-    use api::json::{self, Strictness};
-
-    fn map(text: &str) -> Map {
-        match json::decode_any(text.as_bytes(), Strictness::Strict) {
-            Ok((Value::Map(map), _)) => map,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
 
     /// What is wrong with an object of this spec, new and as a change of itself.
     fn check_errors(strategy: &Simple, spec: &str, new: &[&str], kept: &[&str]) {

@@ -1,6 +1,6 @@
 //! What workloads get by default and what is wrong with them, as upstream says it.
 
-use api::json::{self, Strictness};
+use api::json;
 use api::value::{Map, Value};
 
 use super::controller_revision::ControllerRevision;
@@ -8,6 +8,7 @@ use super::daemon_set::DaemonSet;
 use super::deployment::Deployment;
 use super::replica_set::ReplicaSet;
 use super::stateful_set::StatefulSet;
+use crate::resources::common::given::{map, texts};
 use crate::resources::core::pod_template::PodTemplate;
 use crate::resources::core::replication_controller::ReplicationController;
 use crate::strategy::{Generation, Strategy};
@@ -16,23 +17,12 @@ const TEMPLATE: &str =
     r#""template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}"#;
 const SELECTOR: &str = r#""selector":{"matchLabels":{"a":"b"}}"#;
 
-fn map(text: &str) -> Map {
-    match json::decode_any(text.as_bytes(), Strictness::Strict) {
-        Ok((Value::Map(map), _)) => map,
-        other => panic!("{text}: {other:?}"),
-    }
-}
-
 /// An object with a valid selector and template, and `more` in its spec, with its defaults.
 fn made(strategy: &dyn Strategy, more: &str) -> Map {
     let more = if more.is_empty() { String::new() } else { format!(",{more}") };
     let mut object = map(&format!(r#"{{"metadata":{{"name":"x"}},"spec":{{{SELECTOR},{TEMPLATE}{more}}}}}"#));
     strategy.default(&mut object);
     object
-}
-
-fn texts(errors: &api::field::Errors) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
 }
 
 #[test]

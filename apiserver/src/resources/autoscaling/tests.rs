@@ -6,17 +6,11 @@ use api::value::{Map, Value};
 
 use super::convert::{to_v1, to_v2};
 use super::horizontal_pod_autoscaler::HorizontalPodAutoscaler;
+use crate::resources::common::given::map;
 use crate::strategy::{Context, Strategy};
 
 const TARGET: &str = r#""scaleTargetRef":{"kind":"Deployment","name":"web","apiVersion":"apps/v1"}"#;
 const PREFIX: &str = "autoscaling.alpha.kubernetes.io/";
-
-fn map(text: &str) -> Map {
-    match json::decode_any(text.as_bytes(), Strictness::Strict) {
-        Ok((Value::Map(map), _)) => map,
-        other => panic!("{text}: {other:?}"),
-    }
-}
 
 fn shown(value: Option<&Value>) -> String {
     let mut out = Vec::new();

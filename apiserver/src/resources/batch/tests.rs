@@ -1,24 +1,14 @@
 //! What jobs and cron jobs get by default and what is wrong with them, as upstream says it.
 
-use api::json::{self, Strictness};
+use api::json;
 use api::value::{Map, Value};
 
 use super::cron_job::CronJob;
 use super::job::Job;
+use crate::resources::common::given::{map, texts};
 use crate::strategy::{Context, Strategy};
 
 const POD: &str = r#""template":{"metadata":{"labels":{"a":"b"}},"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}"#;
-
-fn map(text: &str) -> Map {
-    match json::decode_any(text.as_bytes(), Strictness::Strict) {
-        Ok((Value::Map(map), _)) => map,
-        other => panic!("{text}: {other:?}"),
-    }
-}
-
-fn texts(errors: &api::field::Errors) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
-}
 
 fn shown(value: Option<&Value>) -> String {
     let mut out = Vec::new();

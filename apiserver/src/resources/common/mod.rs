@@ -4,6 +4,8 @@
 //! Invariant: every check adds upstream's error, at upstream's path; none of them changes a value.
 
 pub(crate) mod diff;
+#[cfg(test)]
+pub(crate) mod given;
 pub(crate) mod internal;
 #[cfg(test)]
 pub(crate) mod rows;

@@ -249,14 +249,7 @@ pub(crate) fn from_core(object: &Map) -> Map {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::json::{self, Strictness};
-
-    fn map(text: &str) -> Map {
-        match json::decode_any(text.as_bytes(), Strictness::Strict) {
-            Ok((Value::Map(map), _)) => map,
-            other => panic!("{text}: {other:?}"),
-        }
-    }
+    use crate::resources::common::given::map;
 
     /// A good event of events.k8s.io, with these fields instead.
     fn event(more: &str) -> Map {

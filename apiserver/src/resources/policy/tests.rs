@@ -1,21 +1,8 @@
 //! What is wrong with a disruption budget, as upstream says it.
 
-use api::json::{self, Strictness};
-use api::value::{Map, Value};
-
 use super::pod_disruption_budget::PodDisruptionBudget;
+use crate::resources::common::given::{map, texts};
 use crate::strategy::{Generation, Strategy};
-
-fn map(text: &str) -> Map {
-    match json::decode_any(text.as_bytes(), Strictness::Strict) {
-        Ok((Value::Map(map), _)) => map,
-        other => panic!("{text}: {other:?}"),
-    }
-}
-
-fn texts(errors: &api::field::Errors) -> Vec<String> {
-    errors.iter().map(ToString::to_string).collect()
-}
 
 #[test]
 fn errors() {
