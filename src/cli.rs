@@ -89,6 +89,9 @@ pub(crate) struct Options {
     /// The control plane alone
     #[arg(long)]
     pub(crate) no_node: bool,
+    /// Range of the pods' addresses, for good [default: the first free one of 10.244.0.0/16, 10.245.0.0/16 and so on]
+    #[arg(long)]
+    pub(crate) cluster_cidr: Option<ipnet::Ipv4Net>,
     /// Which components run, of kube-apiserver, kube-scheduler, kube-controller-manager, kubelet, kube-proxy, dns [default: all]
     #[arg(long, value_delimiter = ',')]
     pub(crate) components: Option<Vec<Part>>,
@@ -178,6 +181,7 @@ impl Options {
             nodes,
             fake_nodes,
             no_node,
+            cluster_cidr: self.cluster_cidr.or(old.cluster_cidr),
             components: self.components.or(old.components),
             store: self.store.or(old.store),
             etcd_cafile: self.etcd_cafile.or(old.etcd_cafile),

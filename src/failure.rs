@@ -116,6 +116,13 @@ pub(crate) const TABLE: &[Entry] = &[
         "Pods are limited by the cgroup controllers cpu, memory and pids, of version 1 or 2.",
     ),
     entry(
+        113,
+        Exit::Conflict,
+        "the pods' addresses are somebody else's on this machine",
+        "keelson up --name other --cluster-cidr 10.200.0.0/16",
+        "A range of addresses can lead to one network only. A new cluster takes the first free one of 10.244.0.0/16, 10.245.0.0/16 and so on up to 10.254.0.0/16; a cluster keeps the range it was made with. `ip route` shows what leads where; `keelson reset --name NAME` removes the network of a cluster that is no longer wanted.",
+    ),
+    entry(
         120,
         Exit::Failed,
         "the store is damaged",

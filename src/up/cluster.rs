@@ -15,7 +15,7 @@ use store::{EmbeddedConfig, EtcdConfig, Store};
 
 use super::identities::Identities;
 use super::pki::Identity;
-use super::plan::{CLUSTER_DOMAIN, Nodes, POD_RANGE, Plan, SERVICE_RANGE, Storage};
+use super::plan::{CLUSTER_DOMAIN, Nodes, Plan, SERVICE_RANGE, Storage};
 use super::transport;
 use crate::cli::Part;
 use crate::failure::Failure;
@@ -71,7 +71,7 @@ impl Cluster {
         if self.plan.has(Part::KubeControllerManager) {
             let connector = self.connector(&self.identities.controller_manager, "controller-manager.conf").await?;
             let election = self.elects().then(|| controllers::LeaderElection { identity: self.candidate() });
-            let (config, tasks) = (controllers_config(&self.identities), self.tasks.clone());
+            let (config, tasks) = (controllers_config(&self.plan, &self.identities), self.tasks.clone());
             let run = controllers::run(config, connector, tasks, election, Health::default());
             self.tasks.run("kube-controller-manager", run);
         }
@@ -221,10 +221,10 @@ fn server_config(plan: &Plan, identities: &Identities) -> Result<apiserver::Conf
     })
 }
 
-fn controllers_config(identities: &Identities) -> controllers::Config {
+fn controllers_config(plan: &Plan, identities: &Identities) -> controllers::Config {
     let ca = &identities.pki.ca;
     controllers::Config {
-        cluster_cidrs: vec![POD_RANGE.into()],
+        cluster_cidrs: vec![plan.pods.to_string()],
         allocate_node_cidrs: true,
         service_cluster_ip_range: Some(SERVICE_RANGE.into()),
         root_ca: Some(ca.cert.clone()),

@@ -57,7 +57,7 @@ pub(crate) fn conflist(network: &str, bridge: &str, range: Ipv4Net, data_dir: &P
 }
 
 /// Masquerades what leaves the cluster, once more than pods' own networks.
-pub(crate) fn masquerade(table: &str, pods: &str) -> String {
+pub(crate) fn masquerade(table: &str, pods: Ipv4Net) -> String {
     format!(
         "add table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n  comment \"masquerades pods\"\n  chain postrouting {{\n    \
          type nat hook postrouting priority 100; policy accept;\n    ip saddr {pods} ip daddr != {pods} ip daddr != 224.0.0.0/4 masquerade\n  }}\n}}\n"

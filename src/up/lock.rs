@@ -114,6 +114,11 @@ pub(crate) fn remembered(place: &Place) -> Options {
     text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
+/// Whether nothing has been started here yet.
+pub(crate) fn is_new(place: &Place) -> bool {
+    !place.at("state/options.json").exists()
+}
+
 pub(crate) fn remember(place: &Place, options: &Options) -> Result<()> {
     Ok(files::write(&place.at("state/options.json"), &serde_json::to_vec_pretty(options)?, 0o600, false)?)
 }

@@ -24,6 +24,7 @@ pub(crate) mod plan;
 pub(crate) mod preflight;
 pub(crate) mod process;
 pub(crate) mod processes;
+pub(crate) mod routes;
 pub(crate) mod steps;
 pub(crate) mod transport;
 pub(crate) mod undo;
@@ -53,14 +54,20 @@ pub(crate) fn run(up: &cli::Up, started: Instant) -> Result<()> {
     if let Some(pid) = lock::owner(&place) {
         return already(&place, pid, up.options.clone().absolute()?, &report);
     }
-    let options = up.options.clone().absolute()?.over(lock::remembered(&place));
-    let plan = Plan::of(&place, &options)?;
+    let (given, before) = (up.options.clone().absolute()?, lock::remembered(&place));
+    if let (Some(new), Some(old)) = (given.cluster_cidr, before.cluster_cidr)
+        && new != old
+    {
+        let why = format!("--cluster-cidr {new}: the cluster was made with {old}");
+        return Err(Failure::new(109, why).fix("keelson reset, to start anew").into());
+    }
+    let plan = Plan::of(&place, &given.over(before))?;
     let found = preflight::check(&plan, false);
     if let Some(failure) = found.iter().find_map(preflight::Finding::failure) {
         return Err(failure.into());
     }
     place.make().map_err(|error| Failure::new(101, format!("{}: {error}", place.dir.display())))?;
-    lock::remember(&place, &options)?;
+    lock::remember(&place, &plan.options)?;
     let passed = found.iter().filter(|finding| finding.code.is_none()).count();
     report.step("checks", format!("{passed} passed, cluster {:?}, {}", place.name, plan.nodes_text()));
     let notes = found.iter().filter(|finding| finding.note).map(|finding| {

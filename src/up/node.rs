@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use super::cluster::Cluster;
 use super::containerd::{self, Containerd};
 use super::journal::{Entry, Journal};
-use super::plan::{CLUSTER_DOMAIN, DNS_ADDRESS, POD_RANGE, Plan};
+use super::plan::{CLUSTER_DOMAIN, DNS_ADDRESS, Plan};
 use super::{cni, files, identities, names, net, wait};
 use crate::cli::Part;
 
@@ -83,7 +83,7 @@ impl Host {
         let range: Ipv4Net = wait::pod_range(admin, name).await?.parse().context("the node's pod range")?;
         let bridge = cni::bridge_name(&plan.place.name);
         net::bridge(&bridge, range).await?;
-        net::nft(&cni::masquerade(&plan.place.label(), POD_RANGE)).await?;
+        net::nft(&cni::masquerade(&plan.place.label(), plan.pods)).await?;
         let list = cni::conflist(&plan.place.label(), &bridge, range, &plan.place.at("cni/ipam"));
         let path = plan.place.at("cni/net.d/10-keelson.conflist");
         if files::read(&path)?.as_deref() != Some(&list) {
@@ -188,7 +188,6 @@ fn kubelet_config(plan: &Plan, name: &str) -> kubelet::config::Config {
 fn proxy_config(plan: &Plan, name: &str) -> proxy::config::Config {
     let mut config = proxy::config::Config::new(name);
     config.table = proxy_table(plan);
-    let pods = POD_RANGE.parse().expect("a constant");
-    config.detect_local = proxy::config::DetectLocal::ClusterCidr(vec![pods]);
+    config.detect_local = proxy::config::DetectLocal::ClusterCidr(vec![plan.pods.into()]);
     config
 }

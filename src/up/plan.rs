@@ -4,14 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 
 use anyhow::Result;
+use ipnet::Ipv4Net;
 
 use super::place::{Place, is_root};
+use super::{lock, routes};
 use crate::cli::{Options, Part};
 use crate::failure::Failure;
 
 /// kubeadm's and upstream's usual ranges.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
-pub(crate) const POD_RANGE: &str = "10.244.0.0/16";
 pub(crate) const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     /// Where others reach this host; without a network nowhere.
     pub(crate) advertise: Option<IpAddr>,
     pub(crate) nodes: Nodes,
+    /// Where pods' addresses come from.
+    pub(crate) pods: Ipv4Net,
     pub(crate) storage: Storage,
     parts: Vec<Part>,
     /// What the user should know about how it was decided.
@@ -59,14 +62,24 @@ impl Plan {
             true => nodes(options, root, containerd_installed(), &mut notes)?,
             false => Nodes::None,
         };
+        let mut options = options.clone();
+        let pods = match (options.cluster_cidr, &nodes) {
+            (Some(chosen), _) => chosen,
+            (None, Nodes::Real(_)) if lock::is_new(place) => routes::free_pods(&routes::read()),
+            (None, _) => routes::pods(0),
+        };
+        if let Nodes::Real(_) = nodes {
+            options.cluster_cidr = Some(pods);
+        }
         Ok(Plan {
             place: place.clone(),
             bind: options.bind_address.unwrap_or(default_bind.into()),
             port: options.api_port.unwrap_or(API_PORT),
             advertise: host_address(),
             storage: storage(options.store.as_deref())?,
-            options: options.clone(),
+            options,
             nodes,
+            pods,
             parts,
             notes,
         })

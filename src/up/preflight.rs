@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::cni;
 use super::plan::{Plan, program};
+use super::routes::{self, Route};
 use crate::cli::Part;
 use crate::failure::Failure;
 
@@ -70,6 +71,7 @@ pub(crate) fn check(plan: &Plan, running: bool) -> Vec<Finding> {
     }
     if plan.is_real() {
         found.extend(PROGRAMS.map(|(name, package)| installed(name, package)));
+        found.push(pods(plan, &routes::read()));
         found.extend([plugins(), socket_path(&plan.place.dir), processor(), cgroups(), inotify()]);
     }
     found.extend(plan.options.images.as_deref().map(images));
@@ -117,6 +119,18 @@ fn free(check: &'static str, address: SocketAddr, fix: String) -> Finding {
             bad(check, &Failure::new(104, format!("somebody listens on {address}")).fix(fix))
         }
         Err(error) => bad(check, &Failure::new(109, format!("--bind-address {address}: {error}"))),
+    }
+}
+
+/// Whether packets to pods would go somewhere else.
+fn pods(plan: &Plan, routes: &[Route]) -> Finding {
+    let bridge = cni::bridge_name(&plan.place.name);
+    match routes.iter().find(|route| route.link != bridge && routes::overlap(&route.to, &plan.pods)) {
+        None => fine("pods", format!("{} is free", plan.pods)),
+        Some(Route { link, to }) => {
+            let why = format!("pods would have {}, but {to} is behind {link}", plan.pods);
+            bad("pods", &Failure::new(113, why))
+        }
     }
 }
 

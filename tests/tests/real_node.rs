@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 const PORT: &str = "8080";
 
-/// Rules of somebody else, which must outlive a cluster.
+/// Rules and a network of somebody else, which must outlive a cluster.
 struct Foreign(String);
 
 impl Foreign {
@@ -24,6 +24,10 @@ impl Foreign {
         tool("nft", &[&rules])?;
         tool("iptables", &["-N", &name])?;
         tool("iptables", &["-A", &name, "-p", "tcp", "--dport", "9", "-j", "RETURN"])?;
+        // The usual range of pods is taken, as by a cluster that was stopped or a company's network.
+        tool("ip", &["link", "add", &name, "type", "bridge"])?;
+        tool("ip", &["address", "add", "10.244.0.1/24", "dev", &name])?;
+        tool("ip", &["link", "set", &name, "up"])?;
         Ok(Foreign(name))
     }
 }
@@ -35,6 +39,7 @@ impl Drop for Foreign {
             tool("nft", &["delete", "table", "inet", name]),
             tool("iptables", &["-F", name]),
             tool("iptables", &["-X", name]),
+            tool("ip", &["link", "delete", name]),
         ];
         for error in undo.into_iter().filter_map(Result::err) {
             eprintln!("{error:#}");
