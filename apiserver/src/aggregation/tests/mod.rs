@@ -107,16 +107,19 @@ impl World {
     async fn register(&self) {
         let (port, ca) = (self.extension.address.port(), &self.extension.ca);
         self.create("/api/v1/namespaces", r#"{"metadata":{"name":"wardle"}}"#).await;
-        let service = format!(
-            r#"{{"metadata":{{"name":"api"}},"spec":{{"clusterIP":"127.0.0.2","ports":[{{"port":{port}}}]}}}}"#
-        );
-        self.create("/api/v1/namespaces/wardle/services", &service).await;
         let registered = format!(
             r#"{{"kind":"APIService","apiVersion":"apiregistration.k8s.io/v1","metadata":{{"name":"{NAME}"}},"spec":{{
             "group":"wardle.example.com","version":"v1alpha1","groupPriorityMinimum":2000,"versionPriority":200,
             "caBundle":"{ca}","service":{{"namespace":"wardle","name":"api","port":{port}}}}}}}"#
         );
         self.create(SERVICES, &registered).await;
+        // Asked once before it can be found; from then on its availability is waited for.
+        let stale = until("stale", || self.discovered()).await;
+        assert_eq!((stale.str("freshness"), stale.list("resources").len()), ("Stale", 0));
+        let service = format!(
+            r#"{{"metadata":{{"name":"api"}},"spec":{{"clusterIP":"127.0.0.2","ports":[{{"port":{port}}}]}}}}"#
+        );
+        self.create("/api/v1/namespaces/wardle/services", &service).await;
     }
 
     async fn slice(&self) {
@@ -182,8 +185,6 @@ async fn requests_are_handed_on_while_the_other_server_is_available() {
     let flunders = format!("{PATH}/namespaces/default/flunders");
     let refused = world.get(&flunders).await;
     assert_eq!((refused.code, refused.text.as_str()), (503, "service unavailable\n"));
-    let stale = until("stale", || async { world.discovered().await }).await;
-    assert_eq!((stale.str("freshness"), stale.list("resources").len()), ("Stale", 0));
     world.slice().await;
     assert_eq!(world.becomes("Passed").await, "all checks passed");
     handed_on(&world, &flunders).await;
