@@ -62,7 +62,7 @@ impl Status {
 
     /// The path itself is not served.
     pub fn no_such_path() -> Self {
-        plain(404, "NotFound", "the server could not find the requested resource")
+        Status { detailed: true, ..plain(404, "NotFound", "the server could not find the requested resource") }
     }
 
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
@@ -128,6 +128,18 @@ impl Status {
     pub fn not_acceptable(accepted: &[&str]) -> Self {
         let list = accepted.join(", ");
         plain(406, "NotAcceptable", format!("only the following media types are accepted: {list}"))
+    }
+
+    /// What the routes themselves refuse, before any handler: no media type in common
+    /// (github.com/emicklei/go-restful/v3@v3.13.0/jsr311.go: detectRoute, in the words of its ServiceError).
+    pub fn no_route_produces(produced: &[&str]) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", produced.join(", "));
+        Status { detailed: true, ..plain(406, "NotAcceptable", message) }
+    }
+
+    /// No route takes such a body.
+    pub fn no_route_consumes() -> Self {
+        Status { detailed: true, ..plain(415, "UnsupportedMediaType", "415: Unsupported Media Type") }
     }
 
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {

@@ -1,6 +1,12 @@
 //! YAML in and out, by way of JSON, as upstream's serializer does it (sigs.k8s.io/yaml).
 
-use serde_saphyr::DuplicateKeyPolicy;
+mod emit;
+mod plain;
+
+use std::collections::HashSet;
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 /// Nodes in one document; large lists need many.
 const NODES_MAX: usize = 5_000_000;
@@ -15,14 +21,95 @@ pub fn to_json(text: &[u8]) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&value).map_err(|error| Error(error.to_string()))
 }
 
-/// What is wrong with a document that reads well otherwise: the first key that is there twice.
-pub fn duplicate_key(text: &[u8]) -> Option<Error> {
-    let error = read_as(text, DuplicateKeyPolicy::Error).err()?;
-    // `error: line 9 column 3: duplicate mapping key: foo, set DuplicateKeyPolicy ...`
-    let (place, rest) = error.split_once(": duplicate mapping key: ")?;
-    let line = place.rsplit_once("line ")?.1.split(' ').next()?;
-    let key = rest.split(", set DuplicateKeyPolicy").next()?;
-    Some(Error(format!("unmarshal errors:\n  line {line}: key {} already set in map", crate::field::go_quote(key))))
+/// What is wrong with a document that reads well otherwise: every key that is there again, in one error.
+pub fn duplicate_keys(text: &[u8]) -> Option<Error> {
+    let found: Repeated = read_as(text, DuplicateKeyPolicy::LastWins).ok()?;
+    let told: Vec<String> =
+        found.0.iter().map(|(line, key)| format!("\n  line {line}: key {key} already set in map")).collect();
+    (!told.is_empty()).then(|| Error(format!("unmarshal errors:{}", told.concat())))
+}
+
+/// The keys below a node that are there again, quoted as Go does, with the line of their value; innermost first
+/// (go.yaml.in/yaml/v2@v2.4.4/decode.go: mapping, setMap).
+#[derive(Default)]
+struct Repeated(Vec<(u64, String)>);
+
+impl<'de> Deserialize<'de> for Repeated {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RepeatedVisitor)
+    }
+}
+
+struct RepeatedVisitor;
+
+impl<'de> Visitor<'de> for RepeatedVisitor {
+    type Value = Repeated;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a node")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Repeated, A::Error> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        while let Some(key) = map.next_key::<serde_json::Value>()? {
+            let member: Spanned<Repeated> = map.next_value()?;
+            let line = member.referenced.line();
+            found.extend(member.value.0);
+            let key = key.as_str().map_or_else(|| key.to_string(), crate::field::go_quote);
+            if let Some(key) = seen.replace(key.clone()) {
+                found.push((line, key));
+            }
+        }
+        Ok(Repeated(found))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Repeated, A::Error> {
+        let mut found = Vec::new();
+        while let Some(item) = list.next_element::<Repeated>()? {
+            found.extend(item.0);
+        }
+        Ok(Repeated(found))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_none<E>(self) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Repeated, E> {
+        Ok(Repeated::default())
+    }
+}
+
+/// The lines of such an error, or an error of another kind, as warnings
+/// (k8s.io/apiserver/pkg/endpoints/handlers/rest.go@v0.37.2: parseYAMLWarnings).
+pub fn as_warnings(why: &str) -> Vec<String> {
+    let of_yaml = why.trim_start_matches("error converting YAML to JSON: ").strip_prefix("yaml: unmarshal errors:\n");
+    let Some(lines) = of_yaml else { return vec![why.to_owned()] };
+    lines.lines().map(|line| line.trim().to_owned()).collect()
 }
 
 fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value, Error> {
@@ -41,7 +128,7 @@ fn as_go_tells(why: &str) -> String {
     if line == "1" { what.to_owned() } else { format!("line {line}: {what}") }
 }
 
-fn read_as(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value, String> {
+fn read_as<T: DeserializeOwned>(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<T, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let mut options = serde_saphyr::Options::default();
     options.legacy_octal_numbers = true;
@@ -56,7 +143,7 @@ fn read_as(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Va
 /// JSON text as YAML.
 pub fn from_json(text: &[u8]) -> Result<String, Error> {
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| Error(error.to_string()))?;
-    serde_saphyr::to_string(&value).map_err(|error| Error(error.to_string()))
+    Ok(emit::document(&value))
 }
 
 #[cfg(test)]
@@ -67,9 +154,14 @@ mod tests {
     fn a_key_that_is_there_twice() {
         let text = b"\na: 1\nspec:\n  foo: one\n  foo: two\n";
         assert_eq!(String::from_utf8(to_json(text).expect("read")).expect("text"), r#"{"a":1,"spec":{"foo":"two"}}"#);
-        let why = duplicate_key(text).expect("told").to_string();
+        let why = duplicate_keys(text).expect("told").to_string();
         let expect = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"foo\" already set in map";
         assert_eq!(why, expect);
-        assert!(duplicate_key(b"a: 1\nb: 2\n").is_none());
+        assert!(duplicate_keys(b"a: 1\nb: [2, {c: null}]\n").is_none());
+        let json = br#"{"labels":{"a":1},"labels":{"b":1,"b":2},"labels":3}"#;
+        let lines = as_warnings(&duplicate_keys(json).expect("told").to_string());
+        let line = |key: &str| format!("line 1: key \"{key}\" already set in map");
+        assert_eq!(lines, [line("b"), line("labels"), line("labels")]);
+        assert_eq!(as_warnings("unknown field \"x\""), ["unknown field \"x\""]);
     }
 }

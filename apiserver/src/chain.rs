@@ -20,7 +20,7 @@ use crate::authz::impersonation;
 use crate::authz::{Answer, Attributes, Authorizers, Decision, ResourceAttributes, forbidden::Forbidden, selector};
 use crate::flow::{self, Caller, Flow, Gone};
 use crate::metrics::Metrics;
-use crate::negotiate::{self, Accepted, Offer};
+use crate::negotiate::{self, Accepted, LIST_MEDIA_TYPES, Offer, Shape};
 use crate::registry::Entry;
 use crate::request::Info;
 use crate::respond::{self, Body};
@@ -171,7 +171,7 @@ impl Core {
     ) -> Response<Body> {
         let response = respond::failure(&Status::unauthorized(), &self.accepted(&parts.headers, info));
         let Some(audit) = &self.audit else { return response };
-        let (nobody, offer) = (User::default(), Offer { shapes: true, stream: false });
+        let (nobody, offer) = (User::default(), Offer { partial: true, table: true, stream: false });
         let is_negotiated = negotiate::accepted(&parts.headers, &info.query, offer).is_ok();
         let arrival = arrived.arrival(parts, info, now);
         Box::pin(audit.refused(&arrival, &attributes(info, &nobody, &[]), response, is_negotiated)).await
@@ -179,7 +179,7 @@ impl Core {
 
     /// The client's preferred format for failures, JSON when it accepts nothing we have.
     fn accepted(&self, headers: &HeaderMap, info: &Info) -> Accepted {
-        let offer = Offer { shapes: true, stream: false };
+        let offer = Offer { partial: true, table: true, stream: false };
         negotiate::accepted(headers, &info.query, offer).unwrap_or_else(|_| Accepted::json())
     }
 
@@ -397,12 +397,22 @@ impl Asked<'_> {
             return Err(Status::no_such_path());
         }
         let special = subresource::find(entry.facts, &info.subresource, info.verb);
+        let deprecated = self.deprecated(&entry);
+        let produced: &[&str] =
+            if matches!(info.verb, "list" | "watch") { &LIST_MEDIA_TYPES } else { &negotiate::MEDIA_TYPES };
         let accepted = match special {
             Some(special) if special.streams() => Accepted::json(),
-            _ => {
-                let shapes = self.has_shapes(&entry);
-                negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
-            }
+            // Only what passes a request on has a route for it.
+            _ if method == http::Method::HEAD => return Err(Status::method_not_allowed()),
+            _ if let Err(status) = negotiate::routed(self.headers, produced) => return Err(status),
+            _ => match self.representation(&entry) {
+                Ok(accepted) => accepted,
+                Err(status) => {
+                    let mut answer = respond::failure(&status, &Accepted::json());
+                    respond::warn(&mut answer, &deprecated);
+                    return Ok(answer);
+                }
+            },
         };
         let call = Call {
             api: &self.core.api,
@@ -412,7 +422,7 @@ impl Asked<'_> {
             accepted,
             headers: self.headers,
             now: self.now_text(),
-            warnings: Mutex::new(self.deprecated(&entry)),
+            warnings: Mutex::new(deprecated),
             audit: self.audit,
         };
         let outcome = match special {
@@ -441,8 +451,22 @@ impl Asked<'_> {
         Ok(answer)
     }
 
-    /// Whether there is a table of what is asked for, and its metadata alone.
-    fn has_shapes(&self, entry: &Entry) -> bool {
+    /// The representation that the client gets of a resource.
+    fn representation(&self, entry: &Entry) -> Result<Accepted, Status> {
+        let (stream, table) = (self.info.verb == "watch", self.has_table(entry));
+        let query = &self.info.query;
+        let accepted = negotiate::accepted(self.headers, query, Offer { partial: true, table, stream })?;
+        let include = query.get("includeObject");
+        if matches!(accepted.shape, Shape::Table(_)) && !matches!(include, "" | "None" | "Metadata" | "Object") {
+            let told = api::field::go_quote(include);
+            let why = format!("includeObject: Invalid value: {told}: must be 'Metadata', 'Object', 'None', or empty");
+            return Err(Status::bad_request(format!("Unable to convert to Table as requested: {why}")));
+        }
+        Ok(accepted)
+    }
+
+    /// Whether there is a table of what is asked for.
+    fn has_table(&self, entry: &Entry) -> bool {
         match self.info.subresource.as_str() {
             "" => entry.storage.is_some() || self.info.verb != "create",
             _ => entry.storage.is_some() && self.info.verb == "get",

@@ -156,7 +156,7 @@ pub(crate) fn decode(
             let text = yaml::to_json(body).map_err(|error| expected.unrecognized(body, &error.to_string()))?;
             let (object, mut strict) = decode_json(body, &text, expected, validation)?;
             if validation != FieldValidation::Ignore
-                && let Some(duplicate) = yaml::duplicate_key(body)
+                && let Some(duplicate) = yaml::duplicate_keys(body)
             {
                 let why = duplicate.to_string();
                 strict.insert(0, why.trim_start_matches("error converting YAML to JSON: ").to_owned());
@@ -175,7 +175,8 @@ pub(crate) fn decode(
         let why = format!("strict decoding error: {}", strict.join(", "));
         return Err(expected.failed("", "", &why));
     }
-    Ok((object, if validation == FieldValidation::Warn { strict } else { Vec::new() }))
+    let warned = validation == FieldValidation::Warn;
+    Ok((object, strict.iter().filter(|_| warned).flat_map(|why| yaml::as_warnings(why)).collect()))
 }
 
 fn decode_json(

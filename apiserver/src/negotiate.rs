@@ -17,6 +17,14 @@ pub(crate) enum Format {
 /// Formats in the order upstream lists them.
 pub(crate) const MEDIA_TYPES: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What a route of lists produces, which watches, too.
+pub(crate) const LIST_MEDIA_TYPES: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
 
 impl Format {
     pub(crate) fn media_type(self) -> &'static str {
@@ -55,18 +63,9 @@ impl Accepted {
         Accepted { format: Format::Json, shape: Shape::Whole, pretty: false }
     }
 
-    /// The Content-Type of an answer.
+    /// The Content-Type of an answer; the shape is not told in it.
     pub(crate) fn content_type(&self, stream: bool) -> String {
         let mut text = self.format.media_type().to_string();
-        let (shape, version) = match &self.shape {
-            Shape::Whole => ("", ""),
-            Shape::Table(version) => ("Table", version.as_str()),
-            Shape::Partial(version) => ("PartialObjectMetadata", version.as_str()),
-            Shape::PartialList(version) => ("PartialObjectMetadataList", version.as_str()),
-        };
-        if !shape.is_empty() && !stream {
-            text.push_str(&format!(";as={shape};g=meta.k8s.io;v={version}"));
-        }
         if stream && self.format != Format::Json {
             text.push_str(";stream=watch");
         }
@@ -107,9 +106,22 @@ fn clause(text: &str) -> Clause<'_> {
 /// What the endpoint can show.
 #[derive(Clone, Copy)]
 pub(crate) struct Offer {
-    /// Table and PartialObjectMetadata are possible.
-    pub(crate) shapes: bool,
+    /// PartialObjectMetadata is possible.
+    pub(crate) partial: bool,
+    /// Table is possible.
+    pub(crate) table: bool,
     pub(crate) stream: bool,
+}
+
+/// Refuses an Accept header that names nothing of what a route produces, as the router does before any handler
+/// (github.com/emicklei/go-restful/v3@v3.13.0/route.go: matchesAccept).
+pub(crate) fn routed(headers: &HeaderMap, produced: &[&str]) -> Result<(), Status> {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let fits = |clause: &Clause<'_>| clause.media_type == "*/*" || produced.contains(&clause.media_type);
+    if accept.is_empty() || clauses(accept).iter().any(fits) {
+        return Ok(());
+    }
+    Err(Status::no_route_produces(produced))
 }
 
 /// The first representation that the client accepts and the endpoint offers.
@@ -140,14 +152,14 @@ fn is_for_a_person(headers: &HeaderMap) -> bool {
 fn shape(clause: &Clause<'_>, offer: Offer) -> Option<Shape> {
     let Some(kind) = clause.param("as") else { return Some(Shape::Whole) };
     let version = clause.param("v").unwrap_or("v1").to_string();
-    if !offer.shapes
+    if !offer.partial
         || clause.param("g").unwrap_or("meta.k8s.io") != "meta.k8s.io"
         || !matches!(version.as_str(), "v1" | "v1beta1")
     {
         return None;
     }
     match kind {
-        "Table" => Some(Shape::Table(version)),
+        "Table" if offer.table => Some(Shape::Table(version)),
         "PartialObjectMetadata" => Some(Shape::Partial(version)),
         "PartialObjectMetadataList" => Some(Shape::PartialList(version)),
         _ => None,
@@ -172,7 +184,10 @@ mod tests {
     fn check(accept: &str, expect: &str) {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("header"));
-        let got = match accepted(&headers, &Query::default(), Offer { shapes: true, stream: false }) {
+        let got = match accepted(&headers, &Query::default(), Offer { partial: true, table: true, stream: false }) {
+            Ok(Accepted { format, shape: Shape::Table(version), .. }) => {
+                format!("{} as Table {version}", format.media_type())
+            }
             Ok(accepted) => accepted.content_type(false),
             Err(status) => status.code.to_string(),
         };
@@ -184,12 +199,29 @@ mod tests {
         check("*/*", "application/json");
         check("application/vnd.kubernetes.protobuf,application/json", "application/vnd.kubernetes.protobuf");
         check("application/json;q=0.1, application/yaml", "application/yaml");
-        check(
-            "text/html, application/json;as=Table;v=v1;g=meta.k8s.io",
-            "application/json;as=Table;g=meta.k8s.io;v=v1",
-        );
+        check("text/html, application/json;as=Table;v=v1;g=meta.k8s.io", "application/json as Table v1");
         check("application/json;as=Table;v=v1alpha1;g=meta.k8s.io,application/json", "application/json");
         check("application/json;as=Nothing", "406");
         check("text/plain", "406");
+    }
+
+    #[test]
+    fn routes_look_at_media_types_alone() {
+        for (accept, fits) in [
+            ("", true),
+            ("*/*", true),
+            ("text/html, application/yaml;q=0.1", true),
+            ("application/json;as=Nothing", true),
+            ("application/*", false),
+            ("text/html", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().expect("header"));
+            let refused = routed(&headers, &MEDIA_TYPES).err();
+            assert_eq!(refused.is_none(), fits, "{accept}");
+            if let Some(status) = refused {
+                assert_eq!((status.code, &status.message[..20]), (406, "406: Not Acceptable\n"));
+            }
+        }
     }
 }

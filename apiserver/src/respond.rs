@@ -15,6 +15,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::negotiate::{Accepted, Format};
 
+/// Characters that the warnings of one answer have together, and once they would have more, each.
+const WARNINGS_CHARS_MAX: usize = 4 * 1024;
+const WARNING_CHARS_MAX: usize = 256;
+
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -78,10 +82,61 @@ pub(crate) fn internal_error(uri: &Uri, why: &str) -> Response<Body> {
 
 /// Adds `Warning: 299 - "text"` headers (k8s.io/apiserver/pkg/warning@v0.37.2).
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
+    for warning in within_limit(warnings) {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{quoted}\"").as_bytes()) {
             response.headers_mut().append(header::WARNING, value);
         }
+    }
+}
+
+/// As many warnings as a client takes: when all are longer than the limit together, each is cut, and the last are
+/// left out (k8s.io/apiserver/pkg/endpoints/filters/warning.go@v0.37.2: recorder).
+fn within_limit(warnings: &[String]) -> Vec<&str> {
+    let length = |text: &str| text.chars().count();
+    // Up to this warning everything is replayed once the limit is passed.
+    let mut total = 0;
+    let passed = warnings.iter().position(|warning| {
+        total += length(warning);
+        total > WARNINGS_CHARS_MAX
+    });
+    let Some(passed) = passed else { return warnings.iter().map(String::as_str).collect() };
+    let mut written = 0;
+    let fits = |(at, warning): (usize, &'_ String)| {
+        let go_on = at <= passed || written < WARNINGS_CHARS_MAX;
+        written += length(warning).min(WARNING_CHARS_MAX);
+        go_on
+    };
+    let count = warnings.iter().enumerate().map(fits).take_while(|fits| *fits).count();
+    warnings[..count].iter().map(|warning| cut(warning)).collect()
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(WARNING_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_stay_within_what_clients_take() {
+        let given = |lengths: &[usize]| -> Vec<String> { lengths.iter().map(|length| "é".repeat(*length)).collect() };
+        for (lengths, expect) in [
+            (vec![5, 4091], vec![5, 4091]),
+            (vec![5, 4092], vec![5, 256]),
+            (vec![5000], vec![256]),
+            (vec![300; 20], vec![256; 16]),
+            (vec![100; 50], vec![100; 41]),
+            (vec![4000, 97, 300, 4000], vec![256, 97, 256, 256]),
+        ] {
+            let warnings = given(&lengths);
+            let got: Vec<usize> = within_limit(&warnings).iter().map(|text| text.chars().count()).collect();
+            assert_eq!(got, expect, "{lengths:?}");
+        }
+        let mut response = text(200, "");
+        warn(&mut response, &["é \"x\" \\".to_owned()]);
+        let header = response.headers().get(header::WARNING).expect("a warning");
+        assert_eq!(header.as_bytes(), "299 - \"é \\\"x\\\" \\\\\"".as_bytes());
     }
 }

@@ -562,7 +562,8 @@ impl Visitor<'_> for KeySeed {
     }
 }
 
-fn illegal_base64(text: &str, error: &base64::DecodeError) -> String {
+/// What Go says of it (encoding/base64: CorruptInputError).
+pub fn illegal_base64(text: &str, error: &base64::DecodeError) -> String {
     let at = match error {
         base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => *at,
         _ => text.len() / 4 * 4,

@@ -78,7 +78,7 @@ pub(crate) fn decode(data: &[u8], expected: &Expected) -> Result<Map, String> {
     };
     check_kind(text, data, expected)?;
     let decoded = json::decode(text, expected.ty, Strictness::Strict).map_err(|error| error.to_string())?;
-    let duplicate = if json { None } else { yaml::duplicate_key(data) };
+    let duplicate = if json { None } else { yaml::duplicate_keys(data) };
     let mut strict: Vec<String> = Vec::new();
     if let Some(duplicate) = duplicate {
         let why = duplicate.to_string();

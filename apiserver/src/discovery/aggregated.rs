@@ -147,7 +147,7 @@ fn bytes(asked: &Asked<'_>, format: Format, document: &Map) -> Vec<u8> {
     // Whether to indent does not depend on what is accepted.
     let mut headers = asked.headers.clone();
     headers.remove(header::ACCEPT);
-    let offer = Offer { shapes: false, stream: false };
+    let offer = Offer { partial: false, table: false, stream: false };
     let pretty = negotiate::accepted(&headers, &asked.info.query, offer).is_ok_and(|accepted| accepted.pretty);
     respond::encode(&whole, &Accepted { format, pretty, ..Accepted::json() })
 }

@@ -75,21 +75,13 @@ fn not_found() -> Response<Body> {
 
 /// A document of a go-restful route, which refuses an Accept header in words of its own.
 fn restful(asked: &Asked<'_>, api_version: &str, kind: &str, document: Map) -> Result<Response<Body>, Status> {
-    let known = |clause: &negotiate::Clause<'_>| {
-        clause.media_type == "*/*" || negotiate::MEDIA_TYPES.contains(&clause.media_type)
-    };
-    let accept = accept(asked.headers);
-    if !accept.is_empty() && !negotiate::clauses(accept).iter().any(known) {
-        let mut refused = Status::not_acceptable(&[]);
-        let list = negotiate::MEDIA_TYPES.join(", ");
-        refused.message = format!("406: Not Acceptable\n\nAvailable representations: {list}");
-        return Err(refused);
-    }
+    negotiate::routed(asked.headers, &negotiate::MEDIA_TYPES)?;
     negotiated(asked, api_version, kind, document)
 }
 
 fn negotiated(asked: &Asked<'_>, api_version: &str, kind: &str, document: Map) -> Result<Response<Body>, Status> {
-    let accepted = negotiate::accepted(asked.headers, &asked.info.query, Offer { shapes: false, stream: false })?;
+    let accepted =
+        negotiate::accepted(asked.headers, &asked.info.query, Offer { partial: false, table: false, stream: false })?;
     Ok(respond::response(200, accepted.format.media_type(), full(encode(&document, api_version, kind, &accepted))))
 }
 

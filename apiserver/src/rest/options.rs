@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use api::field::{self, Errors, Path};
+use api::json;
 use api::status::Status;
 use api::value::{Map, Value};
 use base64::Engine;
@@ -53,7 +54,8 @@ impl Token {
     pub(crate) fn decode(text: &str) -> Result<Self, Status> {
         let wrong = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid{why}"));
         let generic = |why: &dyn std::fmt::Display| wrong(&format!(": {why}"));
-        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).map_err(|error| generic(&error))?;
+        let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text);
+        let bytes = decoded.map_err(|error| generic(&json::illegal_base64(text, &error)))?;
         let token: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| generic(&error))?;
         let version = token["v"].as_str().unwrap_or_default();
         if version != "meta.k8s.io/v1" {

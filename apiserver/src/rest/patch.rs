@@ -66,7 +66,7 @@ impl Call<'_> {
         let config = patch.config()?;
         let duplicate = match patch.validation {
             FieldValidation::Ignore => None,
-            _ => api::yaml::duplicate_key(&patch.text).map(|error| error.to_string()),
+            _ => api::yaml::duplicate_keys(&patch.text).map(|error| error.to_string()),
         };
         let mut make = |existing: &Existing| {
             let mut object = self.applied(&existing.object, &config)?;
@@ -77,7 +77,7 @@ impl Call<'_> {
             self.check_name(&object)?;
             Ok(object)
         };
-        self.warn(duplicate.clone());
+        self.warn(duplicate.iter().flat_map(|why| api::yaml::as_warnings(why)));
         let done = self.change_or_create(&mut make, dry_run, true).await?;
         Ok(self.finish(done))
     }
@@ -106,12 +106,7 @@ impl Call<'_> {
             "application/strategic-merge-patch+json" if !self.entry.facts.ty.open => Ok(Kind::Strategic),
             "application/apply-patch+yaml" => Ok(Kind::Apply),
             // Upstream's router refuses what the route does not take, in its own words.
-            _ => Err(Status {
-                code: 415,
-                reason: "UnsupportedMediaType",
-                message: "415: Unsupported Media Type".into(),
-                ..Status::default()
-            }),
+            _ => Err(Status::no_route_consumes()),
         }
     }
 

@@ -4,9 +4,10 @@
 //! (tables, partial metadata, other versions, YAML) is made from the value.
 
 use api::facts;
+use api::object::Meta;
 use api::status::Status;
 use api::value::{Map, Value};
-use api::{map, object, proto};
+use api::{object, proto};
 use bytes::BytesMut;
 use http::Response;
 
@@ -51,8 +52,12 @@ pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
     match &call.accepted.shape {
         Shape::Whole => object.clone(),
         Shape::Table(version) => {
-            let meta =
-                map! { "resourceVersion" => object.map("metadata").map_or("", |meta| meta.str("resourceVersion")) };
+            let mut meta = Map::new();
+            let revision = object.meta().str("resourceVersion");
+            // What was only tried has none.
+            if !revision.is_empty() {
+                meta.set("resourceVersion", revision);
+            }
             table::of(call.entry, std::slice::from_ref(object), meta, version, table_options(call), &call.now)
         }
         Shape::Partial(version) | Shape::PartialList(version) => partial(object, version),

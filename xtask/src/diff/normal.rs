@@ -35,7 +35,9 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 
 /// resourceVersions in messages.
 static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): )\d+")
+    Regex::new(
+        r#"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): |in record \(|\\?"resourceVersion\\?":\\?")\d+"#,
+    )
         .expect("a constant")
 });
 
@@ -143,6 +145,12 @@ mod tests {
                 "spec": {"clusterIP": "<address>", "ports": [{"nodePort": "<port>"}], "renewTime": "<microtime>"},
             }),
         );
+    }
+
+    #[test]
+    fn a_revision_in_a_quoted_object_is_marked() {
+        let shown = |number: u8| json!({"message": format!("patch: \\\"resourceVersion\\\":\\\"{number}\\\"")});
+        check(json!({}), shown(7), json!({"message": "patch: \\\"resourceVersion\\\":\\\"<revision>\\\""}));
     }
 
     #[test]
