@@ -391,7 +391,6 @@ impl Asked<'_> {
         if misplaced {
             return Err(Status::no_such_path());
         }
-        let stream = info.verb == "watch";
         let known = info.subresource.is_empty() || entry.subresource(&info.subresource).is_some();
         if !known {
             return Err(Status::no_such_path());
@@ -429,18 +428,7 @@ impl Asked<'_> {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
         };
-        let outcome = match (self.audit, outcome) {
-            (Some(record), Ok(answer)) => {
-                let is_stream = stream || special.is_some_and(Special::streams);
-                Ok(Box::pin(noted(record, is_stream, answer)).await)
-            }
-            (_, outcome) => outcome,
-        };
-        let compressible = special.is_none() && matches!(info.verb, "get" | "list") && compress::wanted(self.headers);
-        let outcome = match outcome {
-            Ok(answer) if compressible => Ok(compress::gzip(answer).await),
-            outcome => outcome,
-        };
+        let outcome = self.noted(special, outcome).await;
         let warnings = call.warnings.into_inner();
         if warnings.is_empty() {
             return outcome;
@@ -449,6 +437,21 @@ impl Asked<'_> {
         let mut answer = outcome.unwrap_or_else(failed);
         respond::warn(&mut answer, &warnings);
         Ok(answer)
+    }
+
+    /// The answer, noted for the audit and compressed where the client takes it so.
+    async fn noted(
+        &self,
+        special: Option<&'static dyn Special>,
+        outcome: Result<Response<Body>, Status>,
+    ) -> Result<Response<Body>, Status> {
+        let is_stream = self.info.verb == "watch" || special.is_some_and(Special::streams);
+        let answer = match self.audit {
+            Some(record) => Box::pin(noted(record, is_stream, outcome?)).await,
+            None => outcome?,
+        };
+        let compressible = special.is_none() && matches!(self.info.verb, "get" | "list");
+        if compressible && compress::wanted(self.headers) { Ok(compress::gzip(answer).await) } else { Ok(answer) }
     }
 
     /// The representation that the client gets of a resource.

@@ -163,7 +163,9 @@ impl FieldManager<'_> {
     fn check(&self, config: &Map) -> Result<(), Status> {
         let (version, kind) = (config.str("apiVersion"), config.str("kind"));
         if version != self.version || kind != self.kind {
-            let text = format!("invalid object type: {}", go_kind(version, kind));
+            // What has no group and version has no kind either (runtime/schema/group_version.go: FromAPIVersionAndKind).
+            let told = if version.matches('/').count() > 1 { ("", "") } else { (version, kind) };
+            let text = format!("invalid object type: {}", go_kind(told.0, told.1));
             return Err(Status::bad_request(text));
         }
         Ok(())

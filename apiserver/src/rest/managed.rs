@@ -159,8 +159,7 @@ impl Call<'_> {
             let (meta, kind) = (config.map("metadata").unwrap_or(Map::EMPTY), self.entry.facts.kind);
             let (group, version) = (self.entry.facts.group, self.entry.facts.version);
             let about = format!("{}/{}; {group}/{version}, Kind={kind}", meta.str("namespace"), meta.str("name"));
-            let to = &self.entry.api_version;
-            let message = format!("failed to convert new object ({about}) to proper version ({to}): {error}");
+            let message = format!("failed to convert new object ({about}) to proper version: {error}");
             Status { code: 500, message, ..Status::default() }
         })?;
         let mut object = decoded.value;

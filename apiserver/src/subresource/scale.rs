@@ -22,7 +22,7 @@ use crate::registry::Entry;
 use crate::respond::{self, Body};
 use crate::rest::managed::{self, One};
 use crate::rest::write::Existing;
-use crate::rest::{Call, options};
+use crate::rest::{Call, metadata, options};
 
 pub(crate) struct Scale;
 
@@ -179,6 +179,7 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
     if existing.object.is_empty() {
         return Err(call.not_found());
     }
+    metadata::match_namespace(&mut scale.clone(), call.namespace())?;
     let replicas = replicas(scale);
     if replicas < 0 {
         let path = field::Path::new("spec.replicas");
