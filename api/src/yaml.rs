@@ -17,7 +17,8 @@ pub struct Error(String);
 
 /// The first document as JSON text; of keys that are there twice the last counts.
 pub fn to_json(text: &[u8]) -> Result<Vec<u8>, Error> {
-    let value = read(text, DuplicateKeyPolicy::LastWins)?;
+    let mut value = read(text, DuplicateKeyPolicy::LastWins)?;
+    whole_numbers(&mut value);
     serde_json::to_vec(&value).map_err(|error| Error(error.to_string()))
 }
 
@@ -112,6 +113,24 @@ pub fn as_warnings(why: &str) -> Vec<String> {
     lines.lines().map(|line| line.trim().to_owned()).collect()
 }
 
+/// Go writes a float64 that is whole without a point (encoding/json/encode.go: floatEncoder).
+fn whole_numbers(value: &mut serde_json::Value) {
+    /// Up to which every whole float64 is an i64.
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    match value {
+        serde_json::Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|float| float.fract() == 0.0 && (-LIMIT..LIMIT).contains(float));
+            // A negative zero keeps its sign.
+            if let Some(float) = whole.filter(|float| *float != 0.0 || float.is_sign_positive()) {
+                *number = (float as i64).into();
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        serde_json::Value::Object(members) => members.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
 fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<serde_json::Value, Error> {
     read_as(text, duplicates).map_err(|why| Error(as_go_tells(&why)))
 }
@@ -149,6 +168,16 @@ pub fn from_json(text: &[u8]) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_floats_are_whole_in_json() {
+        for (yaml, json) in
+            [("3.0", "3"), ("09", "9"), ("1e3", "1000"), ("1.5", "1.5"), ("-2.0", "-2"), ("1e300", "1e+300")]
+        {
+            let text = to_json(yaml.as_bytes()).expect("read");
+            assert_eq!(String::from_utf8(text).expect("text"), json, "{yaml}");
+        }
+    }
 
     #[test]
     fn a_key_that_is_there_twice() {

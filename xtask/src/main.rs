@@ -1,5 +1,5 @@
 //! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
-//! bench | swap | diff | refusals | envtest | scenario`.
+//! bench | swap | diff | fuzz | refusals | envtest | scenario`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -10,6 +10,7 @@ mod cluster;
 mod conformance;
 mod diff;
 mod envtest;
+mod fuzz;
 mod generate;
 mod podsecurity;
 mod refusals;
@@ -63,6 +64,8 @@ enum Command {
     Swap,
     /// Send the same requests to upstream's kube-apiserver and to ours and compare the answers
     Diff(diff::Options),
+    /// Fuzz what parses bytes
+    Fuzz(fuzz::Options),
     /// Run controller-runtime's suites that start an etcd and an API server on our binary under both names
     Envtest(envtest::Options),
     /// Do one scenario with client-go, the Python client and the JavaScript client
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::run(&options).map(|outcome| outcome.ok()),
         Command::Bench(options) => bench::run(&options).map(|()| true),
         Command::Diff(options) => diff::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options).map(all_held),
         Command::Envtest(options) => envtest::run(&options).map(all_held),
         Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
         Command::Refusals => refusals::record().map(|()| true),

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::source::Source;
 
 /// Directories that hold no committed file (see .gitignore), by path from the root.
-const LEFT_OUT: &[&str] = &[".git", "target", "conformance/bin"];
+const LEFT_OUT: &[&str] = &[".git", "target", "conformance/bin", "fuzz/target"];
 
 pub(super) struct Files {
     /// Rust sources, by path.

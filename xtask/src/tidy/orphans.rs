@@ -20,7 +20,9 @@ pub(super) fn check(files: &Files) -> Result<Vec<String>> {
 /// Where targets of crates outside the workspace are, such as a generator kept apart for its dependencies.
 fn usual_roots(files: &Files) -> impl Iterator<Item = String> {
     let crates = files.texts.iter().filter_map(|(path, _)| path.strip_suffix("Cargo.toml"));
-    crates.flat_map(|dir| ["src/lib.rs", "src/main.rs"].map(|file| format!("{dir}{file}")))
+    let named = crates.flat_map(|dir| ["src/lib.rs", "src/main.rs"].map(|file| format!("{dir}{file}")));
+    let is_program = |path: &&str| Path::new(path).parent().is_some_and(|dir| dir.ends_with("src/bin"));
+    named.chain(files.sources.iter().map(|source| source.path.as_str()).filter(is_program).map(str::to_owned))
 }
 
 fn orphans(files: &Files, roots: Vec<String>) -> Vec<String> {
