@@ -397,11 +397,19 @@ impl Asked<'_> {
             return Err(Status::no_such_path());
         }
         let special = subresource::find(entry.facts, &info.subresource, info.verb);
+        // Only what passes requests on has a route for it.
+        if *method == http::Method::HEAD && !special.is_some_and(Special::streams) {
+            return Err(Status::method_not_allowed());
+        }
+        let deprecated = self.deprecated(&entry);
         let accepted = match special {
             Some(special) if special.streams() => Accepted::json(),
             _ => {
                 let shapes = self.has_shapes(&entry);
-                negotiate::accepted(self.headers, &info.query, Offer { shapes, stream })?
+                match negotiate::accepted(self.headers, &info.query, Offer { shapes, stream }) {
+                    Ok(accepted) => accepted,
+                    Err(status) => return self.warned(Err(status), &deprecated),
+                }
             }
         };
         let call = Call {
@@ -412,7 +420,7 @@ impl Asked<'_> {
             accepted,
             headers: self.headers,
             now: self.now_text(),
-            warnings: Mutex::new(self.deprecated(&entry)),
+            warnings: Mutex::new(deprecated),
             audit: self.audit,
         };
         let outcome = match special {
@@ -431,13 +439,18 @@ impl Asked<'_> {
             Ok(answer) if compressible => Ok(compress::gzip(answer).await),
             outcome => outcome,
         };
-        let warnings = call.warnings.into_inner();
-        if warnings.is_empty() {
+        self.warned(outcome, &call.warnings.into_inner())
+    }
+
+    fn warned(&self, outcome: Result<Response<Body>, Status>, warnings: &[String]) -> Result<Response<Body>, Status> {
+        // A route that there is not tells of nothing.
+        let is_routed = !matches!(&outcome, Err(status) if status.code == 405);
+        if warnings.is_empty() || !is_routed {
             return outcome;
         }
-        let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, info));
+        let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, self.info));
         let mut answer = outcome.unwrap_or_else(failed);
-        respond::warn(&mut answer, &warnings);
+        respond::warn(&mut answer, warnings);
         Ok(answer)
     }
 

@@ -6,7 +6,7 @@
 
 use api::facts::{Field, Struct, Type};
 use api::json;
-use api::value::{Map, Value};
+use api::value::{Map, Value, go_int};
 
 /// Makes a tree fit the type; numbers are cut to their type's size without a word.
 ///
@@ -85,7 +85,7 @@ fn fit_value(value: &mut Value, ty: &'static Type, go: &str) -> Result<(), Strin
 fn fit_number(value: &mut Value, ty: &'static Type, go: &str) -> Result<(), String> {
     let number = match value {
         Value::Int(number) => *number,
-        Value::Float(number) if number.fract() == 0.0 => *number as i64,
+        Value::Float(number) if number.fract() == 0.0 => go_int(*number),
         Value::Float(_) => return Err(format!("cannot convert float64 to {go}")),
         _ => return Err(format!("unrecognized type: {}", json::go_type(ty))),
     };
@@ -126,6 +126,8 @@ mod tests {
         check("\"x\"", "cannot restore struct from: string");
         check(r#"{"priority":2147483648}"#, r#"{"priority":-2147483648}"#);
         check(r#"{"priority":2.0}"#, r#"{"priority":2}"#);
+        check(r#"{"priority":9223372036854775808}"#, r#"{"priority":0}"#);
+        check(r#"{"activeDeadlineSeconds":9223372036854775808}"#, r#"{"activeDeadlineSeconds":-9223372036854775808}"#);
         check(r#"{"priority":1.5}"#, "cannot convert float64 to int32");
         check(r#"{"priority":"7"}"#, "unrecognized type: int32");
         check(r#"{"hostname":7}"#, "cannot convert int64 to string");
