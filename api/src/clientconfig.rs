@@ -31,11 +31,14 @@ pub fn url_errors(path: &Path, text: &str) -> Errors {
     errors
 }
 
-/// ValidateWebhookService. `fields`: where the service's name and namespace are, in the order they are judged, and under
-/// which name each is reported.
-pub fn service_errors(path: &Path, service: &Map, fields: [(&str, &'static str); 2]) -> Errors {
+/// Where the service's name and namespace are, in the order they are judged, and under which name each is reported:
+/// all callers of upstream's hand them over the wrong way round.
+const SWAPPED: [(&str, &str); 2] = [("namespace", "name"), ("name", "namespace")];
+
+/// ValidateWebhookService.
+pub fn service_errors(path: &Path, service: &Map) -> Errors {
     let mut errors = Errors::new();
-    for (name, shown) in fields {
+    for (name, shown) in SWAPPED {
         if service.str(name).is_empty() {
             errors.push(field::required(&path.child(shown), ""));
         }

@@ -185,6 +185,20 @@ impl Struct {
         self.find(name).map(|(_, field)| field)
     }
 
+    /// The Go names of the embedded structs, from the outermost in, that have the field with this JSON name.
+    pub fn embedding(&'static self, name: &str) -> Vec<&'static str> {
+        self.embedding_of(name).unwrap_or_default()
+    }
+
+    fn embedding_of(&'static self, name: &str) -> Option<Vec<&'static str>> {
+        self.fields.iter().find_map(|field| match field.ty {
+            Type::Struct(inner) if field.inline => {
+                inner.embedding_of(name).map(|within| std::iter::once(field.name).chain(within).collect())
+            }
+            _ => (field.name == name).then(Vec::new),
+        })
+    }
+
     /// All fields that appear in the JSON object, in output order, embedded structs' in their place.
     pub fn json_fields(&'static self) -> &'static [&'static Field] {
         &self.lookup().in_order

@@ -26,6 +26,13 @@ pub enum Value {
 #[derive(Clone, Debug, Default)]
 pub struct Map(Vec<(Str, Value)>);
 
+/// A float as a whole number; what does not fit is the smallest one, as where Go converts on amd64.
+pub fn go_int(number: f64) -> i64 {
+    // 2^63 is the first that is too large; the smallest itself fits.
+    let fits = number >= i64::MIN as f64 && number < -(i64::MIN as f64);
+    if fits { number as i64 } else { i64::MIN }
+}
+
 impl Value {
     /// The Go type of a value that was decoded from JSON: `%T` of it.
     pub fn go_type(&self) -> &'static str {
@@ -50,7 +57,7 @@ impl Value {
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Value::Int(number) => Some(*number),
-            Value::Float(number) if number.fract() == 0.0 => Some(*number as i64),
+            Value::Float(number) if number.fract() == 0.0 => Some(go_int(*number)),
             _ => None,
         }
     }

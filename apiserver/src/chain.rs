@@ -406,11 +406,7 @@ impl Asked<'_> {
             _ if let Err(status) = negotiate::routed(self.headers, produced) => return Err(status),
             _ => match self.representation(&entry) {
                 Ok(accepted) => accepted,
-                Err(status) => {
-                    let mut answer = respond::failure(&status, &Accepted::json());
-                    respond::warn(&mut answer, &deprecated);
-                    return Ok(answer);
-                }
+                Err(status) => return self.warned(Err(status), &deprecated),
             },
         };
         let call = Call {
@@ -429,13 +425,19 @@ impl Asked<'_> {
             None => self.verb(&call, body).await,
         };
         let outcome = self.noted(special, outcome).await;
-        let warnings = call.warnings.into_inner();
-        if warnings.is_empty() {
+        self.warned(outcome, &call.warnings.into_inner())
+    }
+
+    /// The answer with warnings.
+    fn warned(&self, outcome: Result<Response<Body>, Status>, warnings: &[String]) -> Result<Response<Body>, Status> {
+        // A route that there is not tells of nothing.
+        let is_routed = !matches!(&outcome, Err(status) if status.code == 405);
+        if warnings.is_empty() || !is_routed {
             return outcome;
         }
-        let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, info));
+        let failed = |status| respond::failure(&status, &self.core.accepted(self.headers, self.info));
         let mut answer = outcome.unwrap_or_else(failed);
-        respond::warn(&mut answer, &warnings);
+        respond::warn(&mut answer, warnings);
         Ok(answer)
     }
 

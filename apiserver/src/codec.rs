@@ -334,5 +334,30 @@ mod tests {
             "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number 1.50 into Go struct field \
              PodSpec.spec.priority of type int32",
         );
+        check(
+            r#"{"spec":{"volumes":[{"hostPath":{"path":7}}]}}"#,
+            Format::Json,
+            "Pod in version \"v1\" cannot be handled as a Pod: json: cannot unmarshal number into Go struct field \
+             HostPathVolumeSource.spec.volumes.VolumeSource.hostPath.path of type string",
+        );
+    }
+
+    /// What reads JSON for itself.
+    #[test]
+    fn any_value_is_raw_and_a_schema_may_be_a_flag() {
+        let told = |ty: &'static Struct, body: &str| {
+            json::decode(body.as_bytes(), ty, Strictness::Strict).err().map(|error| error.to_string())
+        };
+        let class = facts::kind("resource.k8s.io", "v1", "DeviceClass").expect("a kind");
+        let definition = facts::kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").expect("a kind");
+        for value in ["7", "1.5", "\"x\"", "[1]", "true", "{}"] {
+            let body = format!(r#"{{"spec":{{"config":[{{"opaque":{{"driver":"d","parameters":{value}}}}}]}}}}"#);
+            assert_eq!(told(class, &body), None, "{value}");
+        }
+        for (value, want) in [("true", None), ("{}", None), ("[]", Some("boolean or JSON schema expected"))] {
+            let schema = format!(r#"{{"openAPIV3Schema":{{"additionalItems":{value}}}}}"#);
+            let body = format!(r#"{{"spec":{{"versions":[{{"name":"v1","schema":{schema}}}]}}}}"#);
+            assert_eq!(told(definition, &body).as_deref(), want, "{value}");
+        }
     }
 }

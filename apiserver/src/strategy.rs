@@ -155,6 +155,11 @@ pub(crate) trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Where a kind says which fields select it, metadata.namespace is not always one.
+    fn knows_namespace_field(&self) -> bool {
+        true
+    }
+
     /// The names of the selectable fields, including those that no object has set.
     fn field_names(&self) -> &[&'static str] {
         &[]

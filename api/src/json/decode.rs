@@ -138,20 +138,26 @@ impl Context {
         }
     }
 
-    /// The path so far: `spec.containers[0].ports`, or without indexes and keys as Go's type errors have it.
+    /// The path so far: `spec.containers[0].ports`, or as Go's type errors have it: without indexes and keys, but with
+    /// the names of embedded structs.
     fn path_text(&self, indexes: bool) -> String {
         let mut text = String::new();
+        let add = |text: &mut String, name: &str| {
+            let dot = if text.is_empty() { "" } else { "." };
+            text.extend([dot, name]);
+        };
+        let structs = self.structs.borrow();
+        let mut structs = structs.iter();
         for step in self.path.borrow().iter() {
             match step {
-                Step::Key(_) if !indexes => {}
-                Step::Name(name) | Step::Key(name) => {
-                    if !text.is_empty() {
-                        text.push('.');
-                    }
-                    text.push_str(name);
+                Step::Name(name) => {
+                    let parent = structs.next().filter(|_| !indexes);
+                    parent.into_iter().flat_map(|parent| parent.embedding(name)).for_each(|name| add(&mut text, name));
+                    add(&mut text, name);
                 }
+                Step::Key(name) if indexes => add(&mut text, name),
                 Step::Index(at) if indexes => drop(write!(text, "[{at}]")),
-                Step::Index(_) => {}
+                Step::Key(_) | Step::Index(_) => {}
             }
         }
         text
@@ -163,6 +169,9 @@ impl Context {
             // It reads any text for itself.
             let read = crate::quantity::canonical(found);
             return self.fail(read.err().map_or_else(String::new, |error| error.to_string()));
+        }
+        if matches!(ty, Expect::Type(Type::SchemaOrBool(_))) {
+            return self.fail("boolean or JSON schema expected".into());
         }
         let wanted = match ty {
             // These read a part of themselves with the decoder, which tells of that part's type.
@@ -296,7 +305,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Value, E> {
         match self.ty {
-            Expect::Any | Expect::Type(Type::Bool | Type::Json | Type::SchemaOrBool(_)) => Ok(Value::Bool(flag)),
+            Expect::Any | Expect::Type(Type::Bool | Type::Json | Type::RawExtension | Type::SchemaOrBool(_)) => {
+                Ok(Value::Bool(flag))
+            }
             ty => Err(self.context.mismatch("bool", ty)),
         }
     }
@@ -314,7 +325,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
         match self.ty {
-            Expect::Any | Expect::Type(Type::Json | Type::Float64) => Ok(Value::Float(number)),
+            Expect::Any | Expect::Type(Type::Json | Type::RawExtension | Type::Float64) => Ok(Value::Float(number)),
             Expect::Type(Type::Quantity) => self.quantity(&number.to_string()),
             Expect::Type(Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::IntOrString) => {
                 Err(self.context.number_as_sent(self.ty))
@@ -331,7 +342,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             };
         };
         match ty {
-            Type::String | Type::Bytes | Type::Json => self.plain(ty, text),
+            Type::String | Type::Bytes | Type::Json | Type::RawExtension => self.plain(ty, text),
             Type::IntOrString => Ok(Value::from(text)),
             Type::Quantity => self.quantity(text),
             Type::Time => self.converted(crate::time::canonical_rfc3339(text)),
@@ -346,7 +357,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let element = match self.ty {
-            Expect::Any | Expect::Type(Type::Json) => Expect::Any,
+            Expect::Any | Expect::Type(Type::Json | Type::RawExtension) => Expect::Any,
             Expect::Type(Type::List(inner) | Type::Wrapped(inner)) => Expect::Type(inner),
             Expect::Type(Type::SchemaOrArray(inner)) => Expect::Struct(inner),
             Expect::Type(Type::SchemaOrStrings(_)) => Expect::Type(&Type::String),
@@ -383,7 +394,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 impl Seed<'_> {
     fn integer<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
         let fits = match self.ty {
-            Expect::Any | Expect::Type(Type::Json | Type::Int64 | Type::Float64) => true,
+            Expect::Any | Expect::Type(Type::Json | Type::RawExtension | Type::Int64 | Type::Float64) => true,
             Expect::Type(Type::Int32 | Type::IntOrString) => i32::try_from(number).is_ok(),
             Expect::Type(Type::Uint32) => u32::try_from(number).is_ok(),
             Expect::Type(Type::Uint64) => number >= 0,

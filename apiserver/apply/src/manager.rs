@@ -81,9 +81,7 @@ impl FieldManager<'_> {
         if !named && !before.is_empty() && self.is_same(live, new) {
             return set_managed(new, before.to_vec());
         }
-        let Some(managed) = decode_new_or_live(wanted.as_ref(), before) else {
-            return set_managed(new, Vec::new());
-        };
+        let managed = decode_new_or_live(wanted.as_ref(), before);
         match self.updated(live, new, managed, manager) {
             Ok(managed) => set_managed(new, managed::encode(&managed)),
             Err(_) => set_managed(new, before.to_vec()),
@@ -269,8 +267,8 @@ fn about(object: &Map, version: &str, kind: &str) -> String {
     format!("{}/{}; {}", object.namespace(), object.name(), go_kind(version, kind))
 }
 
-/// The owners that the request names, else those of the live object; `None` when the request resets them.
-fn decode_new_or_live(wanted: Option<&Value>, before: &[Value]) -> Option<Managed> {
+/// The owners that the request names, else those of the live object; none when the request resets them.
+fn decode_new_or_live(wanted: Option<&Value>, before: &[Value]) -> Managed {
     let wanted = wanted.and_then(Value::as_list);
     let resets = match wanted {
         Some([]) => true,
@@ -278,10 +276,10 @@ fn decode_new_or_live(wanted: Option<&Value>, before: &[Value]) -> Option<Manage
         _ => false,
     };
     if resets {
-        return None;
+        return Managed::default();
     }
     let named = wanted.and_then(|entries| managed::decode(entries).ok()).filter(|named| !named.managers.is_empty());
-    Some(named.unwrap_or_else(|| managed::decode(before).unwrap_or_default()))
+    named.unwrap_or_else(|| managed::decode(before).unwrap_or_default())
 }
 
 /// Puts the entries into the object, or takes the field away when there are none.

@@ -84,7 +84,7 @@ pub(crate) fn chain(encoded: &str) -> Result<(), String> {
 }
 
 /// The verb on the signer itself, or on all of its domain.
-fn may(authorizers: &Authorizers, user: &User, verb: &str, signer: &str) -> bool {
+pub(crate) fn may(authorizers: &Authorizers, user: &User, verb: &str, signer: &str) -> bool {
     let domain = signer.split('/').next().unwrap_or_default();
     let all = format!("{domain}/*");
     [signer, &all].iter().any(|name| {

@@ -5,6 +5,7 @@
 //! Upstream: `pkg/registry/authorization/{subjectaccessreview,selfsubjectaccessreview,localsubjectaccessreview,
 //! selfsubjectrulesreview,util}@v1.37.2`, `pkg/apis/authorization/validation/validation.go@v1.37.2`.
 
+use api::names;
 use k8s_openapi::api::authorization::v1::{
     FieldSelectorAttributes, LabelSelectorAttributes, NonResourceAttributes, NonResourceRule,
     ResourceAttributes as Spec, ResourceRule, SelfSubjectAccessReviewSpec, SubjectAccessReviewSpec,
@@ -248,10 +249,20 @@ fn validate_selectors(resource: Option<&Spec>) -> Vec<FieldProblem> {
         problems.extend(validate_selector(path, text(&selector.raw_selector), requirements.len()));
         for (index, requirement) in requirements.iter().enumerate() {
             let path = format!("{path}.requirements[{index}]");
+            let values = requirement.values.as_deref().unwrap_or_default();
             problems.extend(validate_values(&path, &requirement.operator, requirement.values.as_deref()));
+            problems.extend(invalid(&format!("{path}.key"), &requirement.key, names::is_qualified_name));
+            for (at, value) in values.iter().enumerate() {
+                problems.extend(invalid(&format!("{path}.values[{at}]"), value, names::is_valid_label_value));
+            }
         }
     }
     problems
+}
+
+/// A problem for everything that is wrong with a text.
+fn invalid(field: &str, value: &str, wrong: fn(&str) -> Vec<String>) -> Vec<FieldProblem> {
+    wrong(value).iter().map(|message| FieldProblem::invalid(field, &quote(value), message)).collect()
 }
 
 fn validate_selector(path: &str, raw: &str, requirements: usize) -> Option<FieldProblem> {
@@ -419,6 +430,17 @@ mod tests {
                 "spec.resourceAttributes.labelSelector.requirements[0].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
             ),
             (selecting("labelSelector", json!({"requirements": [{"key": "a", "operator": "New"}]})), ""),
+            (
+                selecting(
+                    "labelSelector",
+                    json!({"requirements": [{"key": "a", "operator": "In", "values": ["b", "-"]}]}),
+                ),
+                r#"spec.resourceAttributes.labelSelector.requirements[0].values[1]: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"#,
+            ),
+            (
+                selecting("labelSelector", json!({"requirements": [{"key": "/a", "operator": "Exists"}]})),
+                r#"spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "/a": prefix part must be non-empty"#,
+            ),
         ];
         let show = |problems: Vec<FieldProblem>| {
             problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect::<Vec<_>>().join("|")

@@ -14,7 +14,8 @@ use structural::rules::Rules;
 use structural::schema::Schema;
 
 use super::owners::Owners;
-use crate::strategy::{Generation, Strategy};
+use crate::resources::common;
+use crate::strategy::{Context, Generation, Strategy};
 
 /// One version of a custom resource as its definition has it.
 pub(crate) struct Custom {
@@ -97,6 +98,10 @@ impl Strategy for Custom {
                 *object = map;
             }
         }
+    }
+
+    fn prepare_for_status_update(&self, _: &Context, object: &mut Map, old: &Map) {
+        common::keep_metadata(object, old);
     }
 
     fn validate(&self, object: &Map) -> Errors {

@@ -6,7 +6,7 @@
 
 use api::facts::{Field, Struct, Type};
 use api::json;
-use api::value::{Map, Value};
+use api::value::{Map, Value, go_int};
 
 /// Makes a tree fit the type; numbers are cut to their type's size without a word.
 ///
@@ -85,7 +85,7 @@ fn fit_value(value: &mut Value, ty: &'static Type, go: &str) -> Result<(), Strin
 fn fit_number(value: &mut Value, ty: &'static Type, go: &str) -> Result<(), String> {
     let number = match value {
         Value::Int(number) => *number,
-        Value::Float(number) if number.fract() == 0.0 => as_go_converts(*number),
+        Value::Float(number) if number.fract() == 0.0 => go_int(*number),
         Value::Float(_) => return Err(format!("cannot convert float64 to {go}")),
         _ => return Err(format!("unrecognized type: {}", json::go_type(ty))),
     };
@@ -95,12 +95,6 @@ fn fit_number(value: &mut Value, ty: &'static Type, go: &str) -> Result<(), Stri
         _ => number,
     });
     Ok(())
-}
-
-/// What amd64 makes of a float64 that no int64 holds: the least one (the Go specification leaves it open).
-fn as_go_converts(number: f64) -> i64 {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if (-LIMIT..LIMIT).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 fn check_as_json(value: &Value, ty: &'static Type) -> Result<(), String> {
@@ -132,6 +126,7 @@ mod tests {
         check("\"x\"", "cannot restore struct from: string");
         check(r#"{"priority":2147483648}"#, r#"{"priority":-2147483648}"#);
         check(r#"{"priority":2.0}"#, r#"{"priority":2}"#);
+        check(r#"{"priority":9223372036854775808}"#, r#"{"priority":0}"#);
         check(r#"{"activeDeadlineSeconds":9223372036854775808}"#, r#"{"activeDeadlineSeconds":-9223372036854775808}"#);
         check(r#"{"priority":1.5}"#, "cannot convert float64 to int32");
         check(r#"{"priority":"7"}"#, "unrecognized type: int32");

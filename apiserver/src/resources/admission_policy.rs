@@ -58,7 +58,7 @@ const NOTHING_SAID: &str = "validations or auditAnnotations must contain at leas
 
 fn default_policy(object: &mut Map) {
     let spec = object.map_mut("spec");
-    check::set_absent(spec, "failurePolicy", "Fail");
+    check::set_missing(spec, "failurePolicy", "Fail");
     if spec.map("matchConstraints").is_some() {
         default_match(spec.map_mut("matchConstraints"));
     }

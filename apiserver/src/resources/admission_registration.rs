@@ -8,8 +8,8 @@ use api::value::{Map, Value};
 use cel::types::Type;
 
 use super::admission_policy::compiled;
-use super::check;
 use super::simple::Simple;
+use super::{check, common};
 use crate::admission::expression::compile::{Compiler, Uses};
 use crate::strategy::MetaCheck;
 
@@ -35,7 +35,6 @@ pub(super) const MUTATING_WEBHOOKS: Simple = Simple {
     check_change: |object, old| webhooks(object, Some(old), true),
     ..BASE
 };
-const SERVICE_FIELDS: [(&str, &str); 2] = [("name", "name"), ("namespace", "namespace")];
 /// How long a webhook may take, in seconds, unless told, and at most.
 const DEFAULT_TIMEOUT: i64 = 10;
 const TIMEOUT_MAX: i64 = 30;
@@ -45,12 +44,12 @@ const CONDITION_USES: Uses = Uses { params: false, authorizer: true, patches: fa
 
 fn default_rules(object: &mut Map, list: &'static str) {
     if !object.list(list).is_empty() {
-        object.maps_mut(list).for_each(|rule| check::set_absent(rule, "scope", "*"));
+        object.maps_mut(list).for_each(|rule| check::set_missing(rule, "scope", "*"));
     }
 }
 
 pub(super) fn default_match(resources: &mut Map) {
-    check::set_absent(resources, "matchPolicy", "Equivalent");
+    check::set_missing(resources, "matchPolicy", "Equivalent");
     check::set_missing(resources, "namespaceSelector", Map::new());
     check::set_missing(resources, "objectSelector", Map::new());
     default_rules(resources, "resourceRules");
@@ -62,13 +61,13 @@ fn default_webhooks(object: &mut Map, mutating: bool) {
         return;
     }
     for webhook in object.maps_mut("webhooks") {
-        check::set_absent(webhook, "failurePolicy", "Fail");
-        check::set_absent(webhook, "matchPolicy", "Equivalent");
+        check::set_missing(webhook, "failurePolicy", "Fail");
+        check::set_missing(webhook, "matchPolicy", "Equivalent");
         check::set_missing(webhook, "namespaceSelector", Map::new());
         check::set_missing(webhook, "objectSelector", Map::new());
         check::set_missing(webhook, "timeoutSeconds", DEFAULT_TIMEOUT);
         if mutating {
-            check::set_absent(webhook, "reinvocationPolicy", "Never");
+            check::set_missing(webhook, "reinvocationPolicy", "Never");
         }
         if webhook.at(&["clientConfig", "service"]).is_some() {
             let service = webhook.map_mut("clientConfig").map_mut("service");
@@ -121,13 +120,12 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
     for (at, rule) in webhook.maps("rules").enumerate() {
         one_rule(rule, &path.child("rules").index(at), errors);
     }
-    check::optional_one_of(webhook.str("failurePolicy"), &["Fail", "Ignore"], &path.child("failurePolicy"), errors);
-    let policies = ["Equivalent", "Exact"];
-    check::optional_one_of(webhook.str("matchPolicy"), &policies, &path.child("matchPolicy"), errors);
-    match webhook.str("sideEffects") {
-        "" => errors.push(field::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
-        effects => check::one_of(effects, &["None", "NoneOnDryRun"], &path.child("sideEffects"), errors),
+    common::one_of(webhook, "failurePolicy", &["Fail", "Ignore"], path, errors);
+    common::one_of(webhook, "matchPolicy", &["Equivalent", "Exact"], path, errors);
+    if webhook.get("sideEffects").is_none_or(Value::is_null) {
+        errors.push(field::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun"));
     }
+    common::one_of(webhook, "sideEffects", &["None", "NoneOnDryRun"], path, errors);
     let seconds = webhook.i64("timeoutSeconds");
     if let Some(seconds) = seconds.filter(|seconds| !(1..=TIMEOUT_MAX).contains(seconds)) {
         let why = format!("the timeout value must be between 1 and {TIMEOUT_MAX} seconds");
@@ -142,11 +140,10 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
             errors.push(field::required(&at, "exactly one of url or service is required"));
         }
         (Some(url), None) => errors.extend(url_errors(&at.child("url"), url)),
-        (None, Some(service)) => errors.extend(service_errors(&at.child("service"), service, SERVICE_FIELDS)),
+        (None, Some(service)) => errors.extend(service_errors(&at.child("service"), service)),
     }
     if mutating {
-        let policies = ["IfNeeded", "Never"];
-        check::optional_one_of(webhook.str("reinvocationPolicy"), &policies, &path.child("reinvocationPolicy"), errors);
+        common::one_of(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
     }
 }
 
@@ -182,7 +179,7 @@ pub(super) fn one_rule(rule: &Map, path: &Path, errors: &mut Errors) {
         }
     }
     resources(rule.list("resources"), &path.child("resources"), errors);
-    super::common::one_of(rule, "scope", &["*", "Cluster", "Namespaced"], path, errors);
+    common::one_of(rule, "scope", &["*", "Cluster", "Namespaced"], path, errors);
 }
 
 /// What one entry takes in must not be named by another.

@@ -12,6 +12,7 @@ use structural::conditions::{self, Condition};
 
 use super::check::{said, set_missing};
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 const GROUP_PRIORITY_MAX: i64 = 20_000;
 const VERSION_PRIORITY_MAX: i64 = 1000;
@@ -19,6 +20,7 @@ const HTTPS_PORT: i64 = 443;
 const STATUSES: &[&str] = &["True", "False", "Unknown"];
 
 pub(super) const API_SERVICE: Simple = Simple {
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
     knows_finalizers: false,
     repeats: true,
     unconditional: false,

@@ -4,6 +4,7 @@
 //! Invariant: checks see the shape of v1, whatever version a client writes, and name v1's places, as upstream's internal
 //! types do.
 
+pub(crate) mod access;
 mod capacity;
 mod claim;
 pub(super) mod convert;
@@ -24,6 +25,7 @@ use super::common;
 use super::policy::pod_disruption_budget::conditions;
 use super::simple::Simple;
 use crate::registry::Conversion;
+use crate::strategy::MetaCheck;
 
 /// Of a feature that is off: DRAPartitionableDevicesType.
 const PARTITION_TYPE: &str = "defaultPartitionTypeAttribute";
@@ -32,6 +34,7 @@ const RULE_CONDITIONS_MAX: usize = 8;
 const BASE: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 
 pub(super) const CLAIM: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     default: |object| requests(object, &["spec"]),
     create: |_, object| drop::claim(object.map_mut("spec"), None),
     update: |_, object, old| drop::claim(object.map_mut("spec"), old.map("spec")),
@@ -51,6 +54,7 @@ pub(super) const CLAIM: Simple = Simple {
     ..BASE
 };
 pub(super) const CLAIM_TEMPLATE: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     default: |object| requests(object, &["spec", "spec"]),
     create: |_, object| drop::claim(object.map_mut("spec").map_mut("spec"), None),
     update: |_, object, old| drop::claim(object.map_mut("spec").map_mut("spec"), old.at(&["spec", "spec"])),
@@ -104,7 +108,9 @@ pub(super) const POOL_REQUEST: Simple = Simple {
     ..BASE
 };
 pub(super) const DEVICE_CLASS: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     generation: true,
+    name: Simple::generated,
     check: |object| class(object, None),
     recheck: false,
     check_change: |new, old| class(new, Some(old)),

@@ -9,8 +9,15 @@ use super::check::{self, said};
 use super::common;
 use super::common::internal::{self, Plain};
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
-const BASE: Simple = Simple { generation: true, ..Simple::BASE };
+const BASE: Simple = Simple {
+    meta: &[MetaCheck::Whole],
+    generation: true,
+    // A status comes with nothing else of its object, but for who has written what.
+    update_status: |_, object, old| common::keep_metadata(object, old),
+    ..Simple::BASE
+};
 
 pub(super) const FLOW_SCHEMA: Simple = Simple {
     default: |object| {

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here names HTTP or the store. A kind that is not in the list behaves by its facts alone.
 
+pub(crate) mod access;
 mod admission_policy;
 mod admission_registration;
 pub(crate) mod api_registration;
@@ -14,7 +15,7 @@ mod check;
 pub(crate) mod common;
 mod coordination;
 pub(crate) mod core;
-mod device;
+pub(crate) mod device;
 mod discovery;
 mod flow_control;
 mod networking;

@@ -10,10 +10,12 @@ use super::common;
 use super::common::subnets;
 use super::core::pod::warnings;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 const BASE: Simple = Simple { generation: true, ..Simple::BASE };
 
 pub(super) const INGRESS: Simple = Simple {
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
     default: |object| {
         if !object.contains("status") {
             object.set("status", api::map! { "loadBalancer" => Map::new() });
@@ -40,8 +42,14 @@ pub(super) const INGRESS: Simple = Simple {
     },
     ..BASE
 };
-pub(super) const INGRESS_CLASS: Simple =
-    Simple { default: default_class, check: class, recheck: false, check_change: class_change, ..BASE };
+pub(super) const INGRESS_CLASS: Simple = Simple {
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
+    default: default_class,
+    check: class,
+    recheck: false,
+    check_change: class_change,
+    ..BASE
+};
 pub(super) const NETWORK_POLICY: Simple = Simple {
     default: default_policy,
     check: |object| policy(object, None),
@@ -51,7 +59,7 @@ pub(super) const NETWORK_POLICY: Simple = Simple {
     ..BASE
 };
 pub(super) const IP_ADDRESS: Simple = Simple {
-    fields: &["spec.parentRef.resource"],
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     name: Simple::ip,
     check: ip_address,
     check_change: |new, old| {

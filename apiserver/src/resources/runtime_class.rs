@@ -11,8 +11,10 @@ use super::core::pod::resources;
 use super::core::pod::tolerations;
 use super::core::pod::warnings::node_label;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(super) const RUNTIME_CLASS: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     knows_finalizers: false,
     creates: true,
     unconditional: false,

@@ -18,6 +18,8 @@ pub(crate) struct Simple {
     pub(crate) creates: bool,
     /// Selectable fields: names, each the path of a text, number or flag.
     pub(crate) fields: &'static [&'static str],
+    /// See [`Strategy::knows_namespace_field`].
+    pub(crate) knows_namespace_field: bool,
     /// See [`Strategy::meta_checks`], of the resource itself.
     pub(crate) meta: &'static [MetaCheck],
     /// See [`Strategy::repeats_errors`].
@@ -57,6 +59,7 @@ impl Simple {
         lenient_in: &[],
         creates: false,
         fields: &[],
+        knows_namespace_field: true,
         meta: &[MetaCheck::Update],
         repeats: false,
         knows_finalizers: true,
@@ -74,9 +77,16 @@ impl Simple {
         warn_status: |_| Vec::new(),
     };
 
-    /// An address in its canonical form is a name.
-    pub(crate) fn ip(name: &str, prefix: bool) -> Vec<String> {
-        if prefix { Vec::new() } else { api::names::is_valid_ip(name) }
+    /// An address in its canonical form is a name, and no prefix is one
+    /// (pkg/apis/networking/validation/validation.go@v1.37.2: ValidateIPAddressName).
+    pub(crate) fn ip(name: &str, _prefix: bool) -> Vec<String> {
+        api::names::is_valid_ip(name)
+    }
+
+    /// A subdomain is a name, and what it is generated from is not looked at
+    /// (k8s.io/apimachinery/pkg/api/validation/objectmeta.go@v0.37.2: ValidateObjectMetaAccessorWithOpts).
+    pub(crate) fn generated(name: &str, prefix: bool) -> Vec<String> {
+        if prefix { Vec::new() } else { api::names::name_is_dns_subdomain(name, false) }
     }
 
     /// A path segment is a name.
@@ -170,6 +180,10 @@ impl Strategy for Simple {
 
     fn allow_create_on_update(&self) -> bool {
         self.creates
+    }
+
+    fn knows_namespace_field(&self) -> bool {
+        self.knows_namespace_field
     }
 
     fn field_names(&self) -> &'static [&'static str] {

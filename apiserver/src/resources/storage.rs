@@ -14,12 +14,19 @@ use super::core::persistent_volume;
 use super::core::pod::volumes;
 use super::core::pod::warnings::node_label;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 const BASE: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 const GUARDED: Simple = Simple { unconditional: false, ..BASE };
 
-pub(super) const STORAGE_CLASS: Simple =
-    Simple { default: default_class, check: class, check_change: class_change, warn: class_warnings, ..BASE };
+pub(super) const STORAGE_CLASS: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
+    default: default_class,
+    check: class,
+    check_change: class_change,
+    warn: class_warnings,
+    ..BASE
+};
 pub(super) const CSI_DRIVER: Simple = Simple {
     default: default_driver,
     // Upstream counts changes, but does not start at 1.
@@ -34,6 +41,7 @@ pub(super) const CSI_DRIVER: Simple = Simple {
     ..GUARDED
 };
 pub(super) const CSI_NODE: Simple = Simple {
+    meta: &[MetaCheck::Whole],
     create: |_, object| drop_health(object, Map::EMPTY),
     update_status: |_, object, old| drop_health(object, old),
     check: csi_node,
@@ -41,6 +49,7 @@ pub(super) const CSI_NODE: Simple = Simple {
     ..GUARDED
 };
 pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
+    meta: &[MetaCheck::Whole],
     create: |_, object| object.set("status", api::map! { "attached" => false }),
     default: |object| {
         if let Some(volume) = inline_volume(object) {
@@ -53,6 +62,7 @@ pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
     ..GUARDED
 };
 pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     unconditional: false,
     check: |object| capacity(object, false),
     recheck: false,
@@ -60,8 +70,13 @@ pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
     warn: capacity_warnings,
     ..Simple::BASE
 };
-pub(super) const VOLUME_ATTRIBUTES_CLASS: Simple =
-    Simple { check: attributes, recheck: false, check_change: attributes_change, ..BASE };
+pub(super) const VOLUME_ATTRIBUTES_CLASS: Simple = Simple {
+    meta: &[MetaCheck::Update, MetaCheck::Whole],
+    check: attributes,
+    recheck: false,
+    check_change: attributes_change,
+    ..BASE
+};
 
 fn whole(new: &Map, old: &Map, name: &str) -> Errors {
     let mut errors = Errors::new();

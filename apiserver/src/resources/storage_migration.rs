@@ -8,8 +8,10 @@ use api::value::{Map, Value};
 use super::check;
 use super::policy::pod_disruption_budget::conditions;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(super) const MIGRATION: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     unconditional: false,
     check: checked,
     check_change: |new, old| {

@@ -363,11 +363,10 @@ impl Call<'_> {
     }
 
     /// Deletes one object of a collection; one that is gone meanwhile is none.
-    async fn delete_listed(&self, item: Arc<Item>, options: &Options) -> Result<Option<Map>, Status> {
+    async fn delete_listed(&self, item: Arc<Item>, options: &Options) -> Result<(), Status> {
         match self.delete_named(item.namespace(), item.name(), options).await {
-            Ok(deleted) => Ok(Some(deleted.object)),
-            Err(status) if status.code == 404 => Ok(None),
-            Err(status) => Err(status),
+            Err(status) if status.code != 404 => Err(status),
+            _ => Ok(()),
         }
     }
 
@@ -381,20 +380,13 @@ impl Call<'_> {
         let selection = Selection::of(self.entry, self.info)?;
         let list = options::List::of(&self.info.query, false)?;
         let listed = self.listed(&storage, &selection, &list).await?;
-        let mut deleting: Vec<BoxFuture<'_, Result<Option<Map>, Status>>> = Vec::with_capacity(listed.items.len());
+        let mut deleting: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::with_capacity(listed.items.len());
         for item in &listed.items {
             deleting.push(Box::pin(self.delete_listed(item.clone(), &options)));
         }
-        let deleted: Vec<Option<Map>> = stream::iter(deleting).buffered(COLLECTION_WORKERS).try_collect().await?;
-        let items = deleted.into_iter().flatten().map(|mut object| {
-            object.remove("kind");
-            object.remove("apiVersion");
-            Value::Map(object)
-        });
-        let meta = api::map! { "resourceVersion" => listed.revision.to_string() };
-        let mut list = api::map! { "metadata" => meta, "items" => items.collect::<Vec<_>>() };
-        api::object::set_kind(&mut list, &self.entry.api_version, &self.entry.list_kind());
-        Ok(respond::object(200, &list, &self.accepted))
+        let () = stream::iter(deleting).buffered(COLLECTION_WORKERS).try_collect().await?;
+        // As they were listed: what became of them is not told (store.go: DeleteCollection).
+        self.show_list(storage, listed).await
     }
 }
 

@@ -3,7 +3,7 @@
 use api::status::Status;
 use http::Response;
 
-use super::{Call, options, show};
+use super::{Call, metadata, options, show};
 use crate::registry::{Storage, relative_key};
 use crate::respond::Body;
 
@@ -16,6 +16,7 @@ impl Call<'_> {
     /// The object of the path: the store's, or with a resourceVersion the cache's once it is that new.
     pub(crate) async fn get(&self) -> Result<Response<Body>, Status> {
         let storage = self.storage()?;
+        metadata::check_key(&self.info.name)?;
         let key = relative_key(self.namespace(), &self.info.name);
         if self.asks_the_store(storage) {
             let stored = self.hub().stored_item(storage, &key).await;

@@ -87,16 +87,23 @@ impl Call<'_> {
         // The cache may be newer than the revision by now.
         let (mut items, newest) = storage.cache.list(&selection.prefix);
         let revision = revision.max(newest);
-        if !selection.is_plain() {
-            items.retain(|item| selection.matches(item, storage));
-        }
-        let (mut next, mut remaining) = (None, None);
-        if limit > 0 && items.len() > limit {
-            remaining = selection.is_plain().then_some((items.len() - limit) as u64);
-            items.truncate(limit);
-            let after = |last: &Arc<Item>| format!("{}\0", &last.key[selection.prefix.len()..]);
-            next = items.last().map(|last| Token { revision: Some(revision), start: after(last) });
-        }
+        let limit = if limit > 0 { limit } else { usize::MAX };
+        let plain = selection.is_plain();
+        let count = items.len();
+        let (mut seen, mut kept) = (0, 0);
+        items.retain(|item| {
+            let is_asked = kept < limit;
+            seen += usize::from(is_asked);
+            let is_kept = is_asked && (plain || selection.matches(item, storage));
+            kept += usize::from(is_kept);
+            is_kept
+        });
+        // Whether one of the others matches is not looked at (cacher.go: GetList).
+        let more = seen < count;
+        let after = |last: &Arc<Item>| format!("{}\0", &last.key[selection.prefix.len()..]);
+        let token = |last| Token { revision: Some(revision), start: after(last) };
+        let next = items.last().filter(|_| more).map(token);
+        let remaining = (more && plain).then_some((count - seen) as u64);
         Listed { items, revision, next, remaining }
     }
 
@@ -154,7 +161,7 @@ impl Call<'_> {
         }
     }
 
-    async fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Result<Response<Body>, Status> {
+    pub(super) async fn show_list(&self, storage: Arc<Storage>, listed: Listed) -> Result<Response<Body>, Status> {
         let accepted = &self.accepted;
         let plain = accepted.shape == Shape::Whole && self.entry.is_storage_version() && !accepted.pretty;
         let (api_version, kind) = (&self.entry.api_version, self.entry.list_kind());

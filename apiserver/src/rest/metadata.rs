@@ -120,6 +120,11 @@ pub(crate) fn validate(entry: &Entry, object: &Map) -> Errors {
     errors
 }
 
+/// What is wrong with a new object of whose metadata the kind has nothing to say (create.go: ValidateCreate).
+pub(crate) fn validate_segments(entry: &Entry, object: &Map) -> Errors {
+    validate_whole(entry, object, &path_segment)
+}
+
 /// Whether a name is one; with the flag, it is the prefix of one.
 type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
 
@@ -144,6 +149,19 @@ fn validate_whole(entry: &Entry, object: &Map, name_errors: NameRule<'_>) -> Err
     validate_common(meta, &path, &mut errors);
     validate_finalizers(meta, &path.child("finalizers"), &mut errors);
     errors
+}
+
+/// What no object can be stored under
+/// (k8s.io/apiserver/pkg/registry/generic/registry/store.go@v0.37.2: NamespaceKeyFunc).
+pub(crate) fn check_key(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
+    let wrong = names::is_path_segment_name(name);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("Name parameter invalid: {}: {}", field::go_quote(name), wrong.join(";"))))
 }
 
 /// What stands for a name in a path.
@@ -368,7 +386,7 @@ mod tests {
     /// What upstream says of the metadata of an update of a ConfigMap and of a Lease.
     fn check_update(plural: &str, group: &str, meta: &str, old: &str, want: &[(&str, usize)]) {
         let entry = Registry::new(|_| true).get(group, "v1", plural).expect("an entry");
-        let name = r#"{"name":"a","namespace":"n""#;
+        let name = if entry.facts.namespaced { r#"{"name":"a","namespace":"n""# } else { r#"{"name":"a""# };
         let with = |meta: &str| object(&if meta.is_empty() { format!("{name}}}") } else { format!("{name},{meta}}}") });
         let got = told(&validate_update(&entry, &with(meta), &with(old), ""));
         let want: Vec<_> = want.iter().flat_map(|(text, times)| vec![(*text).to_owned(); *times]).collect();
@@ -391,6 +409,49 @@ mod tests {
         check_update("configmaps", "", r#""uid":"b""#, r#""uid":"a""#, &[(uid, 2)]);
         let grace = "metadata.deletionGracePeriodSeconds: Invalid value: 0: field is immutable";
         check_update("configmaps", "", r#""deletionGracePeriodSeconds":0"#, "", &[(grace, 2)]);
+    }
+
+    /// Only who looks at the whole of a changed object's metadata refuses what names may be generated from.
+    #[test]
+    fn what_names_are_generated_from_is_looked_at_by_kind() {
+        let upper = r#""generateName":"A""#;
+        let subdomain = "metadata.generateName: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower \
+                         case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character \
+                         (e.g. 'example.com', regex used for validation is \
+                         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+        let address = "metadata.generateName: Invalid value: \"A\": must be a valid IP address, (e.g. 10.9.8.7 or \
+                       2001:db8::ffff)";
+        let named =
+            "metadata.name: Invalid value: \"a\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+        for (group, plural, want) in [
+            ("storage.k8s.io", "storageclasses", &[(subdomain, 1)][..]),
+            ("storage.k8s.io", "csinodes", &[(subdomain, 1)]),
+            ("storage.k8s.io", "csidrivers", &[]),
+            ("networking.k8s.io", "ingresses", &[(subdomain, 1)]),
+            ("networking.k8s.io", "ipaddresses", &[(address, 1), (named, 1)]),
+            ("networking.k8s.io", "networkpolicies", &[]),
+            ("flowcontrol.apiserver.k8s.io", "flowschemas", &[(subdomain, 1)]),
+            ("rbac.authorization.k8s.io", "roles", &[]),
+            ("resource.k8s.io", "deviceclasses", &[]),
+            ("resource.k8s.io", "resourceclaims", &[(subdomain, 1)]),
+            ("node.k8s.io", "runtimeclasses", &[(subdomain, 1)]),
+            ("coordination.k8s.io", "leases", &[]),
+        ] {
+            check_update(plural, group, upper, "", want);
+        }
+    }
+
+    #[test]
+    fn what_is_stored_under_a_name() {
+        for (name, want) in [
+            ("a", ""),
+            ("", "Name parameter required."),
+            ("a/%", "Name parameter invalid: \"a/%\": may not contain '/';may not contain '%'"),
+            ("..", "Name parameter invalid: \"..\": may not be '..'"),
+        ] {
+            let told = check_key(name).err().map(|status| status.message).unwrap_or_default();
+            assert_eq!(told, want, "{name}");
+        }
     }
 
     #[test]

@@ -131,8 +131,10 @@ impl Call<'_> {
         Status::conflict(self.entry.facts.group, self.entry.facts.plural, name, why)
     }
 
+    /// The kind is that of the group which the object is of in its storage, whatever group was asked
+    /// (k8s.io/apiserver/pkg/registry/rest/create.go@v0.37.2: objectMetaAndKind).
     pub(crate) fn invalid(&self, name: &str, errors: &[api::field::Error]) -> Status {
-        Status::invalid(self.entry.facts.group, self.entry.facts.kind, name, errors)
+        Status::invalid(self.entry.facts.storage_group, self.entry.facts.kind, name, errors)
     }
 }
 

@@ -22,10 +22,15 @@ impl Selection {
             .map_err(|error| Status::bad_request(error.to_string()))?;
         let fields = fields::Selector::parse(info.query.get("fieldSelector"))
             .map_err(|error| Status::bad_request(error.to_string()))?;
-        let known = entry.strategy.field_names();
+        let (known, facts) = (entry.strategy.field_names(), entry.facts);
         for requirement in fields.requirements() {
             let field = requirement.field.as_str();
-            if !matches!(field, "metadata.name" | "metadata.namespace") && !known.contains(&field) {
+            let is_known = match field {
+                "metadata.name" => true,
+                "metadata.namespace" => known.is_empty() || facts.namespaced && entry.strategy.knows_namespace_field(),
+                other => known.contains(&other),
+            };
+            if !is_known {
                 return Err(Status::bad_request(unknown_field(entry, field)));
             }
         }
@@ -79,6 +84,11 @@ fn unknown_field(entry: &Entry, field: &str) -> String {
     let known = entry.strategy.field_names();
     match (entry.facts.group, known.is_empty()) {
         (_, true) => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        ("resource.k8s.io", _) => {
+            let (version, kind) = (&entry.api_version, entry.facts.kind);
+            format!("field label not supported for {version}, Kind={kind}: {field}")
+        }
+        ("batch", _) => format!("field label {field:?} not supported for {}", entry.facts.kind),
         _ => format!("field label not supported: {field}"),
     }
 }

@@ -22,7 +22,7 @@ use crate::declarative;
 use crate::hub::{Current, written};
 use crate::negotiate;
 use crate::registry::Storage;
-use crate::resources;
+use crate::resources::{self, access::Writer};
 use crate::respond::Body;
 use crate::strategy::Generation;
 use crate::subresource::{self, Special, View};
@@ -143,8 +143,12 @@ impl Call<'_> {
         let name = object.name().to_string();
         self.prepare_for_create(&mut object);
         json::complete(&mut object, self.entry.facts.ty);
-        let mut errors = metadata::validate(self.entry, &object);
+        let mut errors = self.writer().refused(&object, None, &field::Errors::new()).await?;
+        errors.extend(metadata::validate(self.entry, &object));
         errors.extend(self.entry.strategy.validate(&object));
+        if errors.is_empty() {
+            errors = metadata::validate_segments(self.entry, &object);
+        }
         errors.extend(self.privileges(&object, false));
         declarative::merge(&mut errors, self.entry.facts.ty, "", &object, None);
         self.tell_once(&mut errors);
@@ -366,7 +370,9 @@ impl Call<'_> {
         dry_run: bool,
     ) -> Result<Option<Done>, Status> {
         let (old, name) = (&existing.object, &self.info.name);
-        let errors = self.prepare_for_update(&mut object, old);
+        let mut errors = self.prepare_for_update(&mut object, old);
+        let refused = self.writer().refused(&object, Some(old), &errors).await?;
+        errors.extend(refused);
         if !errors.is_empty() {
             return Err(self.invalid(name, &errors));
         }
@@ -456,6 +462,18 @@ impl Call<'_> {
     fn tell_once(&self, errors: &mut field::Errors) {
         if !self.entry.strategy.repeats_errors() {
             without_repeats(errors);
+        }
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer {
+            hub: self.hub(),
+            authorizers: &self.api.authz,
+            user: self.user,
+            verb: self.info.verb,
+            facts: self.entry.facts,
+            subresource: &self.info.subresource,
+            namespace: self.namespace(),
         }
     }
 
@@ -613,20 +631,12 @@ fn take(object: &mut Map, old: &Map, name: &'static str) {
 
 /// Through the status subresource only status changes, and of the metadata what strategies let through.
 fn keep_all_but_status(object: &mut Map, old: &Map) {
-    let status = object.remove("status");
-    let mut meta = old.meta().clone();
-    let new = object.meta();
-    for name in ["labels", "annotations", "finalizers", "managedFields", "resourceVersion", "ownerReferences"] {
-        match new.get(name) {
-            Some(value) => meta.set(name, value.clone()),
-            None => drop(meta.remove(name)),
-        }
-    }
     let mut whole = old.clone();
-    whole.set("metadata", meta);
-    match status {
-        Some(status) => whole.set("status", status),
-        None => drop(whole.remove("status")),
+    for name in ["metadata", "status"] {
+        match object.remove(name) {
+            Some(value) => whole.set(name, value),
+            None => drop(whole.remove(name)),
+        }
     }
     *object = whole;
 }
@@ -634,7 +644,7 @@ fn keep_all_but_status(object: &mut Map, old: &Map) {
 /// What clients write in metadata is what it was (k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go@v0.37.2:
 /// ResetObjectMetaForStatus).
 fn keep_metadata(object: &mut Map, old: &Map) {
-    for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
+    for name in ["deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
         match old.meta().get(name) {
             Some(value) => object.meta_mut().set(name, value.clone()),
             None => drop(object.meta_mut().remove(name)),
@@ -654,6 +664,26 @@ pub(crate) fn is_finished(object: &Map) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::common::given::map;
+
+    /// What a write through the status path makes of an object.
+    #[test]
+    fn a_status_comes_alone() {
+        let old = r#"{"metadata":{"name":"a","labels":{"a":"b"}},"spec":{"x":1},"status":{"y":1}}"#;
+        let all = |sent: &str| {
+            let mut object = map(sent);
+            keep_all_but_status(&mut object, &map(old));
+            object
+        };
+        let sent = r#"{"metadata":{"name":"a","generateName":"g","uid":"u"},"spec":{"x":2},"status":{"y":2}}"#;
+        let want = r#"{"metadata":{"name":"a","generateName":"g","uid":"u"},"spec":{"x":1},"status":{"y":2}}"#;
+        assert_eq!(all(sent), map(want));
+        assert_eq!(all(r#"{"metadata":{"name":"a"},"other":1}"#), map(r#"{"metadata":{"name":"a"},"spec":{"x":1}}"#));
+        let mut object = map(want);
+        keep_metadata(&mut object, &map(old));
+        assert_eq!(object.meta().get("labels"), map(old).meta().get("labels"));
+        assert_eq!(object.meta().str("generateName"), "g");
+    }
 
     #[test]
     fn an_error_is_told_where_it_comes_first() {

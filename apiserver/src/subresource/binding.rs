@@ -72,6 +72,7 @@ fn validate(binding: &Map) -> field::Errors {
 
 async fn assign(hub: &Hub, namespace: &str, name: &str, binding: &Map, now: &str, dry_run: bool) -> Result<(), Status> {
     let storage = hub.registry.storage_of("", "pods").ok_or_else(Status::no_such_path)?;
+    metadata::check_key(name)?;
     for _ in 0..RETRIES_MAX {
         let found = hub.read(&storage, namespace, name).await?;
         let (mut pod, revision) = found.ok_or_else(|| Status::not_found("", "pods", name))?;

@@ -19,7 +19,7 @@ use super::{Incoming, Special};
 use crate::chain::Asked;
 use crate::respond::Body;
 use crate::rest::select::Selection;
-use crate::rest::{Call, show};
+use crate::rest::{Call, options, show};
 
 /// How long a component may take to answer (validator.go: probeTimeOut).
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -65,6 +65,7 @@ impl Special for ComponentStatuses {
                 let name = name.ok_or_else(|| Status::not_found("", call.entry.facts.singular, wanted))?;
                 return Ok(show::value(call, 200, &status(asked, call, name).await));
             }
+            options::List::of(&call.info.query, false)?;
             let selection = Selection::of(call.entry, call.info)?;
             let chosen = names.filter(|name| selection.matches_name(name));
             let statuses = join_all(chosen.map(|name| status(asked, call, name))).await;

@@ -106,12 +106,31 @@ fn shown<T: Serialize>(status: &T) -> Result<Value, Status> {
     view::value(status).map_err(|error| Status::internal(&error.to_string()))
 }
 
+/// The status of a TokenReview: what was sent stays where the judgement has nothing to say
+/// (pkg/registry/authentication/tokenreview/storage.go@v1.37.2: Create).
+fn judged(mut sent: Map, reviewed: &Map) -> Map {
+    let is_known = reviewed.contains("authenticated");
+    let said: &[&str] = if is_known { &["authenticated", "user", "audiences"] } else { &["authenticated"] };
+    for name in said {
+        sent.remove(name);
+    }
+    for (name, value) in reviewed.iter().filter(|(name, _)| name.as_str() == "error" || said.contains(&name.as_str())) {
+        sent.set(name.as_str(), value.clone());
+    }
+    if !sent.contains("user") {
+        sent.set("user", Map::new());
+    }
+    sent
+}
+
 async fn status(asked: &Asked<'_>, call: &Call<'_>, object: &Map) -> Result<Value, Status> {
     let decide = |attributes: &Attributes<'_>| asked.core.authz.ask(attributes);
     match call.entry.facts.kind {
         "TokenReview" => {
             let reviewed = identity::token_review(&asked.core.authn, &spec(object)?, call.hub(), asked.now).await;
-            shown(&reviewed.map_err(Status::bad_request)?)
+            let reviewed = shown(&reviewed.map_err(Status::bad_request)?)?;
+            let sent = object.map("status").cloned().unwrap_or_default();
+            Ok(Value::Map(judged(sent, reviewed.as_map().unwrap_or(Map::EMPTY))))
         }
         "SelfSubjectReview" => shown(&identity::self_subject_review(asked.user)),
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
@@ -123,5 +142,36 @@ async fn status(asked: &Asked<'_>, call: &Call<'_>, object: &Map) -> Result<Valu
             shown(&review::self_subject_rules_review(asked.core.authz.rules_for(asked.user, namespace)))
         }
         _ => Err(call.not_allowed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    #[test]
+    fn what_was_sent_of_a_token_stays_where_nothing_is_known() {
+        let sent = r#"{"authenticated":true,"user":{"username":"x","uid":"1"},"audiences":["a"],"error":"e"}"#;
+        let cases = [
+            ("{}", r#"{"user":{}}"#, r#"{"user":{}}"#),
+            (sent, r#"{"user":{}}"#, r#"{"user":{"username":"x","uid":"1"},"audiences":["a"],"error":"e"}"#),
+            (
+                sent,
+                r#"{"error":"why","user":{}}"#,
+                r#"{"user":{"username":"x","uid":"1"},"audiences":["a"],"error":"why"}"#,
+            ),
+            (
+                sent,
+                r#"{"authenticated":true,"user":{"username":"y"}}"#,
+                r#"{"authenticated":true,"user":{"username":"y"},"error":"e"}"#,
+            ),
+        ];
+        for (sent, reviewed, expect) in cases {
+            let (mut found, mut expected) = (judged(map(sent), &map(reviewed)), map(expect));
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{sent} {reviewed}");
+        }
     }
 }

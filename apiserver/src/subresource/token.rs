@@ -2,7 +2,7 @@
 
 use api::field;
 use api::status::{Cause, Status};
-use api::value::Map;
+use api::value::{Map, Value};
 use api::view;
 use futures::future::BoxFuture;
 use http::Response;
@@ -57,7 +57,7 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
 /// pkg/apis/authentication/v1/defaults.go@v1.37.2: SetDefaults_TokenRequestSpec
 fn default(object: &mut Map) {
     let spec = object.map_mut("spec");
-    if !spec.contains("expirationSeconds") {
+    if spec.get("expirationSeconds").is_none_or(Value::is_null) {
         spec.set("expirationSeconds", 3600i64);
     }
 }
@@ -88,5 +88,22 @@ pub(crate) fn invalid(group: &str, kind: &str, name: &str, problems: &[FieldProb
         name: name.into(),
         causes: causes.collect(),
         ..Status::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    #[test]
+    fn a_token_lives_an_hour_unless_told() {
+        for (spec, want) in
+            [("{}", 3600), (r#"{"expirationSeconds":null}"#, 3600), (r#"{"expirationSeconds":700}"#, 700)]
+        {
+            let mut object = map(&format!(r#"{{"spec":{spec}}}"#));
+            default(&mut object);
+            assert_eq!(object.map("spec").and_then(|spec| spec.i64("expirationSeconds")), Some(want), "{spec}");
+        }
     }
 }

@@ -46,18 +46,49 @@ const PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 /// The answer with what may differ replaced by marks.
 pub(super) fn normal(step: &Step, answer: &Answer) -> Answer {
     let request = format!("{} {}", step.target, step.body.as_deref().unwrap_or_default());
-    let normaliser = Normaliser { request };
+    let normaliser = Normaliser { request, generated: generated_name(step) };
+    let mut body = normaliser.value("", &answer.body);
+    sort_rules(&mut body);
     Answer {
         status: answer.status,
         content_type: answer.content_type.clone(),
         warnings: answer.warnings.iter().map(|warning| normaliser.text(warning)).collect(),
-        body: normaliser.value("", &answer.body),
+        body,
+    }
+}
+
+/// Upstream looks through a user's bindings in the order of a Go map, another one each time
+/// (k8s.io/client-go/tools/cache/thread_safe_store.go@v0.37.2: List).
+fn sort_rules(body: &mut Value) {
+    if body["kind"] != "SelfSubjectRulesReview" {
+        return;
+    }
+    for rules in ["resourceRules", "nonResourceRules"] {
+        if let Some(rules) = body.pointer_mut(&format!("/status/{rules}")).and_then(Value::as_array_mut) {
+            rules.sort_by_cached_key(Value::to_string);
+        }
     }
 }
 
 struct Normaliser {
     /// Path and body as they were sent.
     request: String,
+    /// The name that the server makes of the request's generateName.
+    generated: Option<Regex>,
+}
+
+/// Bytes of a generateName that stand in the name (k8s.io/apiserver/pkg/storage/names/generate.go@v0.37.2).
+const GENERATED_FROM_BYTES: usize = 58;
+
+fn generated_name(step: &Step) -> Option<Regex> {
+    let body: Value = serde_json::from_str(step.body.as_deref()?).ok()?;
+    let metadata = body.get("metadata")?;
+    let prefix = metadata["generateName"].as_str().filter(|prefix| !prefix.is_empty())?;
+    if metadata.get("name").is_some_and(|name| name != "") {
+        return None;
+    }
+    let kept = prefix.get(..GENERATED_FROM_BYTES).unwrap_or(prefix);
+    Regex::new(&format!(r"\b({})[a-z0-9]{{5}}\b", regex::escape(kept))).ok()
 }
 
 impl Normaliser {
@@ -105,7 +136,12 @@ impl Normaliser {
             });
             replaced.into_owned()
         });
-        REVISIONS.replace_all(&text, "${1}<revision>").into_owned()
+        let text = REVISIONS.replace_all(&text, "${1}<revision>");
+        match &self.generated {
+            // What was sent stays where it stands alone.
+            Some(name) if !self.asked(&text) => name.replace_all(&text, "${1}<generated>").into_owned(),
+            _ => text.into_owned(),
+        }
     }
 
     fn asked(&self, text: &str) -> bool {
@@ -151,6 +187,37 @@ mod tests {
     fn a_revision_in_a_quoted_object_is_marked() {
         let shown = |number: u8| json!({"message": format!("patch: \\\"resourceVersion\\\":\\\"{number}\\\"")});
         check(json!({}), shown(7), json!({"message": "patch: \\\"resourceVersion\\\":\\\"<revision>\\\""}));
+    }
+
+    #[test]
+    fn names_that_the_server_made_are_marked_everywhere() {
+        let long = "a".repeat(70);
+        for (prefix, kept) in [("Made_", "Made_"), (&*long, &long[..GENERATED_FROM_BYTES])] {
+            let answer = |made: &str| {
+                json!({"message": format!("Thing \"{kept}{made}\" is invalid: metadata.generateName: {prefix:?}"),
+                    "details": {"name": format!("{kept}{made}")}, "labels": {"name": format!("{kept}{made}")}})
+            };
+            check(json!({"metadata": {"generateName": prefix}}), answer("x2b4c"), answer("<generated>"));
+            let named = json!({"metadata": {"generateName": prefix, "name": "n"}});
+            check(named, answer("x2b4c"), answer("x2b4c"));
+        }
+    }
+
+    #[test]
+    fn revisions_in_messages_are_marked() {
+        let told = |version: &str| json!({"message": format!("(1) does not match the ResourceVersion in record ({version}). The")});
+        check(json!({}), told("429"), told("<revision>"));
+    }
+
+    #[test]
+    fn rules_of_a_user_have_no_order() {
+        let review = |kind: &str, verbs: [&str; 2]| {
+            let rules: Vec<_> = verbs.iter().map(|verb| json!({"verbs": [verb]})).collect();
+            json!({"kind": kind, "status": {"resourceRules": rules, "nonResourceRules": rules}})
+        };
+        let kind = "SelfSubjectRulesReview";
+        check(json!({}), review(kind, ["list", "get"]), review(kind, ["get", "list"]));
+        check(json!({}), review("Other", ["list", "get"]), review("Other", ["list", "get"]));
     }
 
     #[test]

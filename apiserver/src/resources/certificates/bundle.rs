@@ -11,11 +11,13 @@ use super::signer_name;
 use crate::resources::check;
 use crate::resources::common;
 use crate::resources::simple::Simple;
+use crate::strategy::MetaCheck;
 
 const BUNDLE_BYTES_MAX: usize = 1024 * 1024;
 const OMITTED: &str = "<value omitted>";
 
 pub(crate) const BUNDLE: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
     unconditional: false,
     fields: &["spec.signerName"],
     // Which of these are good depends on the signer.

@@ -28,6 +28,7 @@ const FINAL: [&str; 3] = ["Issued", "Denied", "Failed"];
 pub(crate) const REQUEST: Simple = Simple {
     unconditional: false,
     fields: &["spec.signerName", "spec.podName", "spec.nodeName"],
+    knows_namespace_field: false,
     check: checked,
     recheck: false,
     check_change: |new, old| {

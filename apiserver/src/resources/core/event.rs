@@ -8,7 +8,7 @@ use api::value::{Map, Value};
 use crate::resources::common::internal::Plain;
 use crate::resources::common::{self, workload};
 use crate::resources::simple::{Simple, field_text};
-use crate::strategy::Strategy;
+use crate::strategy::{MetaCheck, Strategy};
 
 pub(crate) struct Event;
 
@@ -186,6 +186,10 @@ fn strict_change(object: &Map, old: &Map, errors: &mut Errors) {
 impl Strategy for Event {
     fn validate(&self, object: &Map) -> Errors {
         legacy(object, "reportingComponent")
+    }
+
+    fn meta_checks(&self, _: &str) -> &'static [MetaCheck] {
+        &[]
     }
 
     /// Upstream does not look at the name but as at every other.

@@ -101,8 +101,9 @@ impl Strategy for Namespace {
         vec![("status.phase", phase.to_string()), ("name", object.name().to_string())]
     }
 
+    /// The first deletion only marks (pkg/registry/core/namespace/storage/storage.go@v1.37.2: Delete).
     fn keeps(&self, object: &Map) -> bool {
-        object.map("spec").is_some_and(|spec| !spec.list("finalizers").is_empty())
+        !object.is_deleting() || object.map("spec").is_some_and(|spec| !spec.list("finalizers").is_empty())
     }
 
     fn mark_deleting(&self, object: &mut Map) {

@@ -169,7 +169,6 @@ pub(in crate::resources) fn inline(spec: &Map, path: &Path, errors: &mut Errors)
         let why = format!("may not specify volumeMode other than Filesystem {context}");
         errors.push(field::forbidden(&path.child("volumeMode"), why));
     }
-    attributes_class(spec, path, errors);
 }
 
 /// `/`, also when written with more dots and slashes.

@@ -11,6 +11,7 @@ use crate::resources::common::workload::{self, TEMPLATE, spec_of};
 use crate::resources::core::pod::defaults::absent;
 use crate::resources::core::pod::options::Options;
 use crate::resources::core::pod::spec;
+use crate::resources::simple::Simple;
 use crate::strategy::{Context, Generation, Strategy};
 
 pub(crate) struct ReplicationController;
@@ -88,7 +89,7 @@ impl Strategy for ReplicationController {
 
     /// Of a generated name only the outcome is looked at (ValidateObjectMetaWithOpts).
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
-        if prefix { Vec::new() } else { api::names::name_is_dns_subdomain(name, false) }
+        Simple::generated(name, prefix)
     }
 
     fn generation(&self) -> Generation {

@@ -6,11 +6,17 @@ use api::value::{Map, Value};
 
 use super::check;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Any path segment is a name, and PUT may create.
-const BASE: Simple = Simple { creates: true, name: |name, _| names::is_path_segment_name(name), ..Simple::BASE };
+const BASE: Simple = Simple {
+    meta: &[MetaCheck::Whole, MetaCheck::Update],
+    creates: true,
+    name: |name, _| names::is_path_segment_name(name),
+    ..Simple::BASE
+};
 
 pub(super) const CLUSTER_ROLE: Simple = Simple { check: |role| rules(role, false), ..BASE };
 pub(super) const ROLE: Simple = Simple { check: |role| rules(role, true), ..BASE };

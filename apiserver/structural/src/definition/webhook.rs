@@ -65,13 +65,10 @@ pub(super) fn errors(path: &Path, conversion: Option<&Map>, demands: Demands) ->
     errors
 }
 
-/// Upstream hands the service's name and namespace over the wrong way round.
-const SWAPPED: [(&str, &str); 2] = [("namespace", "name"), ("name", "namespace")];
-
 fn config_errors(path: &Path, config: &Map, demands: Demands, errors: &mut Errors) {
     match (config.get("url").and_then(Value::as_str), config.map("service")) {
         (Some(url), None) => errors.extend(url_errors(&path.child("url"), url)),
-        (None, Some(service)) => errors.extend(service_errors(&path.child("service"), service, SWAPPED)),
+        (None, Some(service)) => errors.extend(service_errors(&path.child("service"), service)),
         _ => errors.push(field::required(path, "exactly one of url or service is required")),
     }
     let bundle = config.str("caBundle");

@@ -233,9 +233,11 @@ pub(super) fn keep_pod_resources(pod: &mut Map, old: &Map) {
 
 /// A status keeps what its writer may not know of.
 pub(super) fn status(pod: &mut Map, old: &Map) {
-    match old.meta().get("ownerReferences") {
-        Some(owners) => pod.meta_mut().set("ownerReferences", owners.clone()),
-        None => drop(pod.meta_mut().remove("ownerReferences")),
+    for name in ["deletionTimestamp", "ownerReferences"] {
+        match old.meta().get(name) {
+            Some(value) => pod.meta_mut().set(name, value.clone()),
+            None => drop(pod.meta_mut().remove(name)),
+        }
     }
     let was = old.map("status").unwrap_or(Map::EMPTY);
     let status = pod.map_mut("status");
