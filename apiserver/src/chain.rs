@@ -5,6 +5,7 @@
 //! that request's 500.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -413,12 +414,16 @@ impl Asked<'_> {
             headers: self.headers,
             now: self.now_text(),
             warnings: Mutex::new(self.deprecated(&entry)),
+            labels_defaulted: AtomicBool::default(),
             audit: self.audit,
         };
         let outcome = match special {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
         };
+        if outcome.as_ref().is_err_and(|status| status.code == 405) {
+            call.tell_nothing();
+        }
         let outcome = match (self.audit, outcome) {
             (Some(record), Ok(answer)) => {
                 let is_stream = stream || special.is_some_and(Special::streams);

@@ -268,9 +268,10 @@ const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
     ("storagemigration.k8s.io", "storageversionmigrations"),
 ];
 
-/// A write through the status path leaves metadata as it is.
+/// A write through the status path leaves metadata as it is, as it does for every custom resource
+/// (apiextensions-apiserver/pkg/registry/customresource/status_strategy.go@v0.37.2).
 pub(crate) fn status_keeps_metadata(facts: &Resource) -> bool {
-    STATUS_RESETS_METADATA.contains(&(facts.group, facts.plural))
+    facts.ty.open || STATUS_RESETS_METADATA.contains(&(facts.group, facts.plural))
 }
 
 /// Fields that a path resets, so that nobody owns them through it.
