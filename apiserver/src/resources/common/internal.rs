@@ -93,20 +93,21 @@ struct Writer {
     indent: Option<()>,
 }
 
-/// Names that only these types have for a field (the end of the type's name, the JSON name, the Go name).
+/// Names that only these types have for a field (how the type's name begins, the JSON name, the Go name).
 const OWN_NAMES: &[(&str, &str, &str)] = &[
-    (".RBDVolumeSource", "monitors", "CephMonitors"),
-    (".RBDVolumeSource", "image", "RBDImage"),
-    (".RBDVolumeSource", "pool", "RBDPool"),
-    (".RBDVolumeSource", "user", "RadosUser"),
-    (".ISCSIVolumeSource", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
-    (".ISCSIVolumeSource", "chapAuthSession", "SessionCHAPAuth"),
-    (".AzureDiskVolumeSource", "diskURI", "DataDiskURI"),
-    (".GlusterfsVolumeSource", "endpoints", "EndpointsName"),
+    ("RBD", "monitors", "CephMonitors"),
+    ("RBD", "image", "RBDImage"),
+    ("RBD", "pool", "RBDPool"),
+    ("RBD", "user", "RadosUser"),
+    ("ISCSI", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
+    ("ISCSI", "chapAuthSession", "SessionCHAPAuth"),
+    ("AzureDisk", "diskURI", "DataDiskURI"),
+    ("Glusterfs", "endpoints", "EndpointsName"),
 ];
 
 fn go_name(ty: &Struct, name: &str) -> String {
-    if let Some((_, _, go)) = OWN_NAMES.iter().find(|row| row.1 == name && ty.name.ends_with(row.0)) {
+    let short = ty.name.rsplit('.').next().unwrap_or_default();
+    if let Some((_, _, go)) = OWN_NAMES.iter().find(|row| row.1 == name && short.starts_with(row.0)) {
         return (*go).to_string();
     }
     if let Some((_, go)) = INITIALISMS.iter().find(|row| row.0 == name) {
@@ -282,8 +283,10 @@ mod tests {
             shown(&claim, "core.v1.PodResourceClaim"),
             r#"{"Name":"a","ResourceClaimName":null,"ResourceClaimTemplateName":null}"#
         );
-        let rbd = shown(&map! { "image" => "a", "user" => "b" }, "core.v1.RBDVolumeSource");
-        assert!(rbd.contains(r#""RBDImage":"a""#) && rbd.contains(r#""RadosUser":"b""#), "{rbd}");
+        for ty in ["core.v1.RBDVolumeSource", "core.v1.RBDPersistentVolumeSource"] {
+            let rbd = shown(&map! { "image" => "a", "user" => "b" }, ty);
+            assert!(rbd.contains(r#""RBDImage":"a""#) && rbd.contains(r#""RadosUser":"b""#), "{rbd}");
+        }
         assert_eq!(pretty(&claim, "core.v1.LocalObjectReference"), "{\n \"Name\": \"a\"\n}");
     }
 }

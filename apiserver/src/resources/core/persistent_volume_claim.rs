@@ -15,7 +15,6 @@ use crate::strategy::MetaCheck;
 pub(in crate::resources) const CLAIM: Simple = Simple {
     returns_deleted: true,
     meta: &[MetaCheck::Update, MetaCheck::Whole],
-    fields: &["name"],
     default,
     completes_on_read: true,
     create: |_, object| {

@@ -54,8 +54,10 @@ pub(crate) fn changed_spec(spec: &Map, old: &Map, path: &Path, errors: &mut Erro
 }
 
 fn checked(spec: &Map, kept: Kept, path: &Path, errors: &mut Errors) {
-    modes(spec, "at least 1 access mode is required", &path.child("accessModes"), errors);
+    let at_modes = path.child("accessModes");
+    some_mode(spec, "at least 1 access mode is required", &at_modes, errors);
     common::label_selector(spec.map("selector"), kept.any_selector_value, &path.child("selector"), errors);
+    known_modes(spec, &at_modes, errors);
     let storage = path.child("resources").key("storage");
     match spec.value_at(&["resources", "requests", "storage"]).and_then(common::quantity) {
         None => errors.push(field::required(&storage, "")),
@@ -79,10 +81,18 @@ fn class_name(spec: &Map, name: &str, path: &Path, errors: &mut Errors) {
 
 /// Access modes; `why` is said when there is none.
 pub(crate) fn modes(spec: &Map, why: &str, path: &Path, errors: &mut Errors) {
-    let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
-    if modes.is_empty() {
+    some_mode(spec, why, path, errors);
+    known_modes(spec, path, errors);
+}
+
+fn some_mode(spec: &Map, why: &str, path: &Path, errors: &mut Errors) {
+    if spec.list("accessModes").is_empty() {
         errors.push(field::required(path, why));
     }
+}
+
+fn known_modes(spec: &Map, path: &Path, errors: &mut Errors) {
+    let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.push(field::not_supported(path, *mode, &ACCESS_MODES));
     }
@@ -153,5 +163,15 @@ mod tests {
         check("UPPER", None, 1);
         check("UPPER", Some("a.b"), 0);
         check("a.b", None, 0);
+    }
+
+    #[test]
+    fn the_selector_is_looked_at_before_the_modes() {
+        let claim = map(r#"{"accessModes":["Odd"],"selector":{"matchExpressions":[{"key":"a","operator":"Odd"}]},
+                "resources":{"requests":{"storage":"1Gi"}}}"#);
+        let mut errors = Errors::new();
+        spec(&claim, &Path::new("spec"), &mut errors);
+        let fields: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
+        assert_eq!(fields, ["spec.selector.matchExpressions[0].operator", "spec.accessModes"]);
     }
 }
