@@ -5,6 +5,7 @@
 //! that request's 500.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -418,6 +419,7 @@ impl Asked<'_> {
             headers: self.headers,
             now: self.now_text(),
             warnings: Mutex::new(deprecated),
+            labels_defaulted: AtomicBool::default(),
             audit: self.audit,
         };
         let outcome = match special {

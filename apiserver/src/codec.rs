@@ -171,6 +171,7 @@ pub(crate) fn decode(
         let unknown = expected.hooks.settle(&mut object).map_err(|why| expected.failed("", "", &why))?;
         strict.extend(unknown.into_iter().filter(|_| validation != FieldValidation::Ignore));
     }
+    expected.hooks.convert(&object).map_err(|why| expected.failed("", "", &why))?;
     if !strict.is_empty() && validation == FieldValidation::Strict {
         let why = format!("strict decoding error: {}", strict.join(", "));
         return Err(expected.failed("", "", &why));

@@ -15,6 +15,8 @@ pub(crate) struct Context<'a> {
     pub(crate) user: &'a User,
     /// Now, as metav1.Time text (`2026-11-24T08:00:00Z`).
     pub(crate) now: &'a str,
+    /// The client sent no labels: the object has those that defaults gave it, if any.
+    pub(crate) labels_defaulted: bool,
 }
 
 /// When `metadata.generation` counts.
@@ -58,6 +60,14 @@ pub(crate) trait Strategy: Send + Sync {
     /// What makes the object undecodable.
     fn settle(&self, _object: &mut Map) -> Result<Vec<String>, String> {
         Ok(Vec::new())
+    }
+
+    /// What upstream's conversion to the internal type finds wrong with an object that a client sent.
+    ///
+    /// # Errors
+    /// What makes the object undecodable.
+    fn convert(&self, _object: &Map) -> Result<(), String> {
+        Ok(())
     }
 
     /// True when upstream stores objects without all of their defaults: those are put in when one is read.
@@ -206,6 +216,11 @@ pub(crate) trait Strategy: Send + Sync {
     /// Without propagationPolicy, dependents are orphaned (only legacy kinds do that).
     fn orphans_by_default(&self) -> bool {
         false
+    }
+
+    /// What a client is told that deletes without saying what is to become of dependents.
+    fn orphan_warning(&self) -> Option<&'static str> {
+        None
     }
 }
 

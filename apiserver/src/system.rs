@@ -88,6 +88,7 @@ impl Own {
             headers: &self.headers,
             now: now(),
             warnings: Default::default(),
+            labels_defaulted: Default::default(),
             audit: None,
         }
     }

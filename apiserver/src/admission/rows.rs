@@ -150,7 +150,7 @@ async fn answer(chain: &Chain, world: &World, row: &Map, entry: &Arc<Entry>) -> 
     let mut asked = attributes(row, entry, &user, &name, &mut object, old.as_ref());
     chain.admit(&mut asked, world).await?;
     let mut warnings = asked.warnings.into_inner();
-    let cx = Context { user: &user, now: "2026-01-01T00:00:00Z" };
+    let cx = Context { user: &user, now: "2026-01-01T00:00:00Z", labels_defaulted: false };
     match &old {
         None => strategy.prepare_for_create(&cx, &mut object),
         Some(old) => strategy.prepare_for_update(&cx, &mut object, old),

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn local_ones_are_available_at_once() {
         let user = crate::authn::User::default();
-        let cx = crate::strategy::Context { user: &user, now: "2026-01-01T00:00:00Z" };
+        let cx = crate::strategy::Context { user: &user, now: "2026-01-01T00:00:00Z", labels_defaulted: false };
         let mut local = object(r#"{"spec":{"group":"g","version":"v1"}}"#);
         API_SERVICE.prepare_for_create(&cx, &mut local);
         assert!(conditions::is_true(&local, "Available"));

@@ -176,6 +176,7 @@ impl Call<'_> {
         if options.ignore_read_error {
             return self.delete_unread(&options).await;
         }
+        self.warn_of_orphans(&options);
         let deleted = self.delete_named(self.namespace(), &self.info.name, &options).await?;
         let code = if !deleted.gone && options.orphan == Some(false) { 202 } else { 200 };
         if deleted.gone && !self.entry.strategy.returns_deleted_object(self.entry.facts.version) {
@@ -185,6 +186,12 @@ impl Call<'_> {
             return Ok(respond::object(code, &done, &self.accepted));
         }
         Ok(show::value(self, code, &deleted.object))
+    }
+
+    fn warn_of_orphans(&self, options: &Options) {
+        if options.propagation.is_none() && options.orphan.is_none() {
+            self.warn(self.entry.strategy.orphan_warning().map(String::from));
+        }
     }
 
     /// Deletes one object as far as its finalizers and grace period let it.
@@ -379,6 +386,7 @@ impl Call<'_> {
         }
         let selection = Selection::of(self.entry, self.info)?;
         let list = options::List::of(&self.info.query, false)?;
+        self.warn_of_orphans(&options);
         let listed = self.listed(&storage, &selection, &list).await?;
         let mut deleting: Vec<BoxFuture<'_, Result<(), Status>>> = Vec::with_capacity(listed.items.len());
         for item in &listed.items {

@@ -267,8 +267,8 @@ const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
     ("storagemigration.k8s.io", "storageversionmigrations"),
 ];
 
-/// A write through the status path leaves metadata as it is, that of all custom resources' too
-/// (apiextensions-apiserver@v0.37.2 pkg/registry/customresource/status_strategy.go).
+/// A write through the status path leaves metadata as it is, as it does for every custom resource
+/// (apiextensions-apiserver/pkg/registry/customresource/status_strategy.go@v0.37.2).
 pub(crate) fn status_keeps_metadata(facts: &Resource) -> bool {
     facts.ty.open || STATUS_RESETS_METADATA.contains(&(facts.group, facts.plural))
 }

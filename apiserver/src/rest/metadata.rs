@@ -92,6 +92,22 @@ pub(crate) fn keep_for_update(object: &mut Map, old: &Map) {
     order(meta);
 }
 
+pub(crate) fn lacks_labels(object: &Map) -> bool {
+    object.meta().map("labels").is_none_or(Map::is_empty)
+}
+
+/// What clients write in metadata is what it was (k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go@v0.37.2:
+/// ResetObjectMetaForStatus).
+pub(crate) fn keep_for_status(object: &mut Map, old: &Map) {
+    for name in ["deletionTimestamp", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"] {
+        match old.meta().get(name) {
+            Some(value) => object.meta_mut().set(name, value.clone()),
+            None => drop(object.meta_mut().remove(name)),
+        }
+    }
+    order(object.meta_mut());
+}
+
 /// Takes owners away that are there twice, with what the client is told of it
 /// (k8s.io/apiserver/pkg/endpoints/handlers/rest.go@v0.37.2: dedupOwnerReferencesAndAddWarning).
 pub(crate) fn drop_repeated_owners(object: &mut Map, admitted: bool) -> Option<String> {

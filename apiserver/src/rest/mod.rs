@@ -18,6 +18,7 @@ pub(crate) mod watch;
 pub(crate) mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use api::status::Status;
@@ -58,6 +59,8 @@ pub(crate) struct Call<'a> {
     pub(crate) now: String,
     /// What the client is told beside the answer, each text once.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// The object had no labels when it got its defaults last.
+    pub(crate) labels_defaulted: AtomicBool,
     /// What is noted of the request, when it is told of.
     pub(crate) audit: Option<&'a Arc<Record>>,
 }
@@ -112,7 +115,8 @@ impl Call<'_> {
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
-        Context { user: self.user, now: &self.now }
+        let labels_defaulted = self.labels_defaulted.load(Ordering::Relaxed);
+        Context { user: self.user, now: &self.now, labels_defaulted }
     }
 
     pub(crate) fn not_found(&self) -> Status {

@@ -4,6 +4,8 @@
 //! Invariant: nothing is written that was not validated against the state it replaces; a lost race is
 //! a retry when the client named no resourceVersion, else a conflict.
 
+use std::sync::atomic::Ordering;
+
 use api::field::{self, Path};
 use api::json;
 use api::object::Meta;
@@ -213,6 +215,7 @@ impl Call<'_> {
 
     /// Fills in defaults: the facts', then the strategy's.
     pub(crate) fn default(&self, object: &mut Map) {
+        self.labels_defaulted.store(metadata::lacks_labels(object), Ordering::Relaxed);
         api::defaults::apply(object, self.entry.facts.ty);
         self.entry.strategy.default(object);
     }
@@ -426,7 +429,7 @@ impl Call<'_> {
             "status" => {
                 keep_all_but_status(object, old);
                 if managed::status_keeps_metadata(entry.facts) {
-                    keep_metadata(object, old);
+                    metadata::keep_for_status(object, old);
                 }
                 strategy.prepare_for_status_update(&cx, object, old);
             }
@@ -632,25 +635,10 @@ fn take(object: &mut Map, old: &Map, name: &'static str) {
 /// Through the status subresource only status changes, and of the metadata what strategies let through.
 fn keep_all_but_status(object: &mut Map, old: &Map) {
     let mut whole = old.clone();
-    for name in ["metadata", "status"] {
-        match object.remove(name) {
-            Some(value) => whole.set(name, value),
-            None => drop(whole.remove(name)),
-        }
+    for part in ["metadata", "status"] {
+        take(&mut whole, object, part);
     }
     *object = whole;
-}
-
-/// What clients write in metadata is what it was (k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go@v0.37.2:
-/// ResetObjectMetaForStatus).
-fn keep_metadata(object: &mut Map, old: &Map) {
-    for name in ["deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
-        match old.meta().get(name) {
-            Some(value) => object.meta_mut().set(name, value.clone()),
-            None => drop(object.meta_mut().remove(name)),
-        }
-    }
-    metadata::order(object.meta_mut());
 }
 
 /// True for an object that only waited for its last finalizer
@@ -680,7 +668,7 @@ mod tests {
         assert_eq!(all(sent), map(want));
         assert_eq!(all(r#"{"metadata":{"name":"a"},"other":1}"#), map(r#"{"metadata":{"name":"a"},"spec":{"x":1}}"#));
         let mut object = map(want);
-        keep_metadata(&mut object, &map(old));
+        metadata::keep_for_status(&mut object, &map(old));
         assert_eq!(object.meta().get("labels"), map(old).meta().get("labels"));
         assert_eq!(object.meta().str("generateName"), "g");
     }

@@ -67,15 +67,8 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
 }
 
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
-    let scale = call.body(body).await?;
-    if scale.name() != call.info.name {
-        let text = format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            scale.name(),
-            call.info.name
-        );
-        return Err(Status::bad_request(text));
-    }
+    let mut scale = call.body(body).await?;
+    check_place(call, &mut scale)?;
     let ty = scale_type(call)?;
     let dry_run = options::dry_run(&call.info.query);
     write(call, &mut |existing| {
@@ -85,6 +78,12 @@ async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         scaled(call, existing, &scale)
     })
     .await
+}
+
+/// The Scale is that of the object that the path names.
+fn check_place(call: &Call<'_>, scale: &mut Map) -> Result<(), Status> {
+    metadata::match_namespace(scale, call.namespace())?;
+    call.check_name(scale)
 }
 
 /// The type of Scale.
@@ -151,7 +150,8 @@ async fn patch(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     if patch.is_apply() {
         let config = patch.config()?;
         return write(call, &mut |existing| {
-            let scale = applied(call, ty, &owned_scale(call, existing)?, &config)?;
+            let mut scale = applied(call, ty, &owned_scale(call, existing)?, &config)?;
+            check_place(call, &mut scale)?;
             scaled(call, existing, &scale)
         })
         .await;
@@ -160,6 +160,7 @@ async fn patch(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         let live = owned_scale(call, existing)?;
         let (mut scale, _) = call.patched_object(&patch, &live, ty)?;
         track(call, ty, &live, &mut scale);
+        check_place(call, &mut scale)?;
         scaled(call, existing, &scale)
     })
     .await
@@ -185,6 +186,13 @@ fn scaled(call: &Call<'_>, existing: &Existing, scale: &Map) -> Result<Map, Stat
         let path = field::Path::new("spec.replicas");
         let error = field::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.info.name, &[error]));
+    }
+    // Upstream looks at a UID in the Scale of a built-in kind.
+    let (uid, was) = (scale.uid(), existing.object.uid());
+    if call.entry.strategy.scale().is_none() && !uid.is_empty() && uid != was {
+        let facts = call.entry.facts;
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {was}");
+        return Err(Status::conflict(facts.group, &format!("{}/scale", facts.plural), &call.info.name, &why));
     }
     let mut object = existing.object.clone();
     set_replicas(&mut object, call.entry.strategy.scale(), replicas);

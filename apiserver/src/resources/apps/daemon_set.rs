@@ -3,6 +3,8 @@
 //!
 //! The generation of the template, which upstream's internal type has as a field, is here as in v1 an annotation.
 
+use std::num::IntErrorKind;
+
 use api::field::{self, Errors, Path};
 use api::object::Meta;
 use api::value::Map;
@@ -100,6 +102,19 @@ fn rolling_update(rolling: &Map, path: &Path, errors: &mut Errors) {
 }
 
 impl Strategy for DaemonSet {
+    /// The generation of the template is a number (Convert_v1_DaemonSet_To_apps_DaemonSet).
+    fn convert(&self, object: &Map) -> Result<(), String> {
+        let Some(text) = object.annotation(TEMPLATE_GENERATION) else { return Ok(()) };
+        let parsed: Result<i64, _> = text.parse();
+        parsed.map(drop).map_err(|error| {
+            let why = match error.kind() {
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            format!("strconv.ParseInt: parsing {}: {why}", field::go_quote(text))
+        })
+    }
+
     fn default(&self, object: &mut Map) {
         let spec = object.map_mut("spec");
         let strategy = spec.map_mut("updateStrategy");
@@ -111,6 +126,9 @@ impl Strategy for DaemonSet {
         }
         absent(spec, "revisionHistoryLimit", 10i64);
         workload::default_template(object, &TEMPLATE);
+        // On its way through upstream's internal type an object gets the annotation, and its sender owns it.
+        let generation = template_generation(object);
+        set_template_generation(object, generation);
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {

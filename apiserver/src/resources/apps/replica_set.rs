@@ -79,12 +79,4 @@ impl Strategy for ReplicaSet {
     fn generation(&self) -> Generation {
         Generation::Spec
     }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["status.replicas"]
-    }
-
-    fn fields(&self, object: &Map) -> Vec<(&'static str, String)> {
-        replicas(object)
-    }
 }

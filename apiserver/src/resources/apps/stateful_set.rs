@@ -3,7 +3,7 @@
 
 use api::field::{self, Errors, Path};
 use api::map;
-use api::object::Meta;
+use api::object::{self, Meta};
 use api::value::{Map, Value};
 
 use crate::resources::common::internal::{self, Plain};
@@ -30,8 +30,7 @@ pub(crate) struct StatefulSet;
 fn name_claims(object: &mut Map) {
     let spec = object.get_mut("spec").and_then(Value::as_map_mut);
     for claim in spec.into_iter().flat_map(|spec| spec.maps_mut("volumeClaimTemplates")) {
-        claim.set("kind", "PersistentVolumeClaim");
-        claim.set("apiVersion", "v1");
+        object::set_kind(claim, "v1", "PersistentVolumeClaim");
     }
 }
 
@@ -182,8 +181,8 @@ impl Strategy for StatefulSet {
     }
 
     /// The stored form has no room for a claim's kind.
-    fn read(&self, object: &mut Map) {
-        name_claims(object);
+    fn completes_on_read(&self) -> bool {
+        true
     }
 
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {

@@ -147,7 +147,7 @@ fn an_update_through_v1_keeps_what_only_v2_has() {
     let mut new = object("v1", r#","targetCPUUtilizationPercentage":50"#, "{}");
     new.set("status", old.get("status").cloned().unwrap_or_default());
     let user = crate::authn::User::default();
-    let cx = Context { user: &user, now: "2026-11-24T08:00:00Z" };
+    let cx = Context { user: &user, now: "2026-11-24T08:00:00Z", labels_defaulted: false };
     HorizontalPodAutoscaler.prepare_for_update(&cx, &mut new, &old);
     assert_eq!(
         shown(to_v2(&new).value_at(&["status", "conditions"])),

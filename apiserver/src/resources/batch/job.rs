@@ -12,12 +12,16 @@ use crate::resources::common::internal::{self, Plain};
 use crate::resources::common::workload::{self, TEMPLATE, spec_of, status_of};
 use crate::resources::core::pod::defaults::{absent, text};
 use crate::resources::core::pod::options::Options;
+use crate::rest::metadata;
 use crate::strategy::{Context, Generation, Strategy};
 
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 const OLD_CONTROLLER_UID: &str = "controller-uid";
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 const OLD_JOB_NAME: &str = "job-name";
+/// In upstream's words (pkg/registry/batch/job/storage/storage.go@v1.37.2: deleteOptionWarnings).
+const ORPHANS: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                       remove them or set propagationPolicy=Orphan to suppress this warning";
 const PARALLELISM_SOFT_MAX: i64 = 10_000;
 
 pub(crate) struct Job;
@@ -30,15 +34,13 @@ pub(super) fn default_patterns(spec: &mut Map) {
     }
 }
 
-/// generateSelector: the controller's UID, by which nobody else's pods can be meant.
-fn generate_selector(job: &mut Map) {
+/// generateSelector: the controller's UID, by which nobody else's pods can be meant. Labels that were taken from the
+/// template (`shared`) are the same map in upstream's memory: they get these as well.
+fn generate_selector(job: &mut Map, shared: bool) {
     if spec_of(job).bool("manualSelector") == Some(true) {
         return;
     }
     let (uid, name) = (job.uid().to_string(), job.name().to_string());
-    // Labels that were taken from the template are the same map in upstream's memory: they get these as well.
-    let taken = job.meta().map("labels") == spec_of(job).at(&["template", "metadata", "labels"]);
-    let shared = taken && job.meta().map("labels").is_some();
     let labels = workload::template_mut(job, &TEMPLATE).map_mut("metadata").map_mut("labels");
     for (key, value) in [(OLD_JOB_NAME, &name), (JOB_NAME, &name), (OLD_CONTROLLER_UID, &uid), (CONTROLLER_UID, &uid)] {
         if !labels.contains(key) {
@@ -48,7 +50,7 @@ fn generate_selector(job: &mut Map) {
     labels.sort();
     let all = labels.clone();
     // Upstream's defaults come once more when the object is read back from the store.
-    if shared || job.meta().map("labels").is_none_or(Map::is_empty) {
+    if shared || metadata::lacks_labels(job) {
         job.meta_mut().set("labels", all);
     }
     let wanted = job.map_mut("spec").map_mut("selector").map_mut("matchLabels");
@@ -252,8 +254,8 @@ impl Strategy for Job {
         workload::default_template(object, &TEMPLATE);
     }
 
-    fn prepare_for_create(&self, _: &Context, object: &mut Map) {
-        generate_selector(object);
+    fn prepare_for_create(&self, cx: &Context, object: &mut Map) {
+        generate_selector(object, cx.labels_defaulted);
         object.map_mut("spec").remove("scheduling");
         workload::prepare(object, None, &TEMPLATE);
     }
@@ -320,5 +322,9 @@ impl Strategy for Job {
     /// Through v1, dependents stay (jobStrategy.DefaultGarbageCollectionPolicy).
     fn orphans_by_default(&self) -> bool {
         true
+    }
+
+    fn orphan_warning(&self) -> Option<&'static str> {
+        Some(ORPHANS)
     }
 }

@@ -6,6 +6,7 @@ use api::value::{Map, Value};
 use super::cron_job::CronJob;
 use super::job::Job;
 use crate::resources::common::given::{map, texts};
+use crate::rest::metadata;
 use crate::strategy::{Context, Strategy};
 
 const POD: &str = r#""template":{"metadata":{"labels":{"a":"b"}},"spec":{"restartPolicy":"Never","containers":[{"name":"c","image":"i"}]}}"#;
@@ -19,10 +20,14 @@ fn shown(value: Option<&Value>) -> String {
 /// A job as it is right after it was made.
 fn job(more: &str) -> Map {
     let more = if more.is_empty() { String::new() } else { format!(",{more}") };
-    let mut job = map(&format!(r#"{{"metadata":{{"name":"x","uid":"u"}},"spec":{{{POD}{more}}}}}"#));
+    created(map(&format!(r#"{{"metadata":{{"name":"x","uid":"u"}},"spec":{{{POD}{more}}}}}"#)))
+}
+
+fn created(mut job: Map) -> Map {
+    let labels_defaulted = metadata::lacks_labels(&job);
     Job.default(&mut job);
     let user = crate::authn::User::default();
-    Job.prepare_for_create(&Context { user: &user, now: "2026-11-24T08:00:00Z" }, &mut job);
+    Job.prepare_for_create(&Context { user: &user, now: "2026-11-24T08:00:00Z", labels_defaulted }, &mut job);
     job
 }
 
@@ -56,6 +61,9 @@ fn defaults() {
     let labels = r#"{"a":"b","batch.kubernetes.io/controller-uid":"u","batch.kubernetes.io/job-name":"x","controller-uid":"u","job-name":"x"}"#;
     assert_eq!(shown(job("").value_at(&["spec", "template", "metadata", "labels"])), labels);
     assert_eq!(shown(job("").value_at(&["metadata", "labels"])), labels);
+    // Labels of the client's own stay as they are, also those that are the template's.
+    let own = map(&format!(r#"{{"metadata":{{"name":"x","uid":"u","labels":{{"a":"b"}}}},"spec":{{{POD}}}}}"#));
+    assert_eq!(shown(created(own).value_at(&["metadata", "labels"])), r#"{"a":"b"}"#);
     assert!(Job.orphans_by_default() && !CronJob.orphans_by_default());
 }
 

@@ -1,10 +1,16 @@
 //! Differences of two texts as upstream's errors show them: a unified diff with three lines of context
-//! (k8s.io/apimachinery/pkg/util/diff/diff.go@v0.37.2).
+//! (k8s.io/apimachinery/pkg/util/diff/diff.go@v0.37.2, github.com/pmezard/go-difflib/difflib@v1.0.1-0.20181226105442:
+//! the way of Ratcliff and Obershelp, which shows the longest blocks of equal lines as kept, not the fewest changes).
+
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Lines shown around a change.
 const CONTEXT: usize = 3;
-/// Longer texts are shown as wholly replaced: the table of common lines grows with the product of both.
-const LINES_MAX: usize = 3000;
+/// Longer texts are shown as wholly replaced: the time that finding blocks takes grows with the product of both.
+const LINES_MAX: usize = 10_000;
+/// From so many lines on, those that stand in the text often do not begin a block.
+const POPULAR_FROM: usize = 200;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Edit {
@@ -12,6 +18,9 @@ enum Edit {
     Drop,
     Add,
 }
+
+/// Equal lines: where they are in both texts, and how many.
+type Block = (usize, usize, usize);
 
 /// The unified diff of `old` and `new`, without file names; empty when they are the same.
 pub(crate) fn unified(old: &str, new: &str) -> String {
@@ -25,48 +34,74 @@ pub(crate) fn unified(old: &str, new: &str) -> String {
     out
 }
 
-/// The shortest way from `a` to `b`, line by line: longest common subsequence between equal ends.
 fn edits(a: &[&str], b: &[&str]) -> Vec<Edit> {
-    let head = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    let rest = a.len().min(b.len()) - head;
-    let tail = a.iter().rev().zip(b.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
-    let (x, y) = (&a[head..a.len() - tail], &b[head..b.len() - tail]);
-    let mut edits = vec![Edit::Keep; head];
-    if x.len() > LINES_MAX || y.len() > LINES_MAX {
-        edits.extend(std::iter::repeat_n(Edit::Drop, x.len()));
-        edits.extend(std::iter::repeat_n(Edit::Add, y.len()));
-    } else {
-        middle(x, y, &mut edits);
+    let mut blocks = if a.len().max(b.len()) > LINES_MAX { Vec::new() } else { blocks(a, b) };
+    blocks.push((a.len(), b.len(), 0));
+    let mut edits = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    for (x, y, length) in blocks {
+        edits.extend(std::iter::repeat_n(Edit::Drop, x - i));
+        edits.extend(std::iter::repeat_n(Edit::Add, y - j));
+        edits.extend(std::iter::repeat_n(Edit::Keep, length));
+        (i, j) = (x + length, y + length);
     }
-    edits.extend(std::iter::repeat_n(Edit::Keep, tail));
     edits
 }
 
-fn middle(x: &[&str], y: &[&str], edits: &mut Vec<Edit>) {
-    let width = y.len() + 1;
-    let mut common = vec![0u32; (x.len() + 1) * width];
-    for i in (0..x.len()).rev() {
-        for j in (0..y.len()).rev() {
-            common[i * width + j] = if x[i] == y[j] {
-                common[(i + 1) * width + j + 1] + 1
-            } else {
-                common[(i + 1) * width + j].max(common[i * width + j + 1])
-            };
+/// The longest block, then the longest before and after it, and so on; in order.
+fn blocks(a: &[&str], b: &[&str]) -> Vec<Block> {
+    let places = places(b);
+    let mut found = Vec::new();
+    let mut open = vec![(0..a.len(), 0..b.len())];
+    while let Some((x, y)) = open.pop() {
+        let (i, j, length) = longest(a, b, &places, x.clone(), y.clone());
+        if length > 0 {
+            open.push((x.start..i, y.start..j));
+            open.push((i + length..x.end, j + length..y.end));
+            found.push((i, j, length));
         }
     }
-    let (mut i, mut j) = (0, 0);
-    while i < x.len() || j < y.len() {
-        if i < x.len() && j < y.len() && x[i] == y[j] {
-            edits.push(Edit::Keep);
-            (i, j) = (i + 1, j + 1);
-        } else if i < x.len() && (j == y.len() || common[(i + 1) * width + j] >= common[i * width + j + 1]) {
-            edits.push(Edit::Drop);
-            i += 1;
-        } else {
-            edits.push(Edit::Add);
-            j += 1;
-        }
+    found.sort_unstable();
+    found
+}
+
+/// Where each line is, without lines that are in a long text too often.
+fn places<'a>(text: &[&'a str]) -> HashMap<&'a str, Vec<usize>> {
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, line) in text.iter().enumerate() {
+        places.entry(line).or_default().push(at);
     }
+    if text.len() >= POPULAR_FROM {
+        let most = text.len() / 100 + 1;
+        places.retain(|_, at| at.len() <= most);
+    }
+    places
+}
+
+/// The first of the longest blocks in a part of both, with the lines around it that are equal as well.
+fn longest(a: &[&str], b: &[&str], places: &HashMap<&str, Vec<usize>>, x: Range<usize>, y: Range<usize>) -> Block {
+    let (mut i, mut j, mut length) = (x.start, y.start, 0);
+    // How long the block is that ends with the line before, by its end in `b`.
+    let mut before: HashMap<usize, usize> = HashMap::new();
+    for at in x.clone() {
+        let mut ending = HashMap::new();
+        let here = places.get(a[at]).into_iter().flatten().copied();
+        for end in here.skip_while(|end| *end < y.start).take_while(|end| *end < y.end) {
+            let long = end.checked_sub(1).and_then(|end| before.get(&end)).copied().unwrap_or(0) + 1;
+            ending.insert(end, long);
+            if long > length {
+                (i, j, length) = (at + 1 - long, end + 1 - long, long);
+            }
+        }
+        before = ending;
+    }
+    while i > x.start && j > y.start && a[i - 1] == b[j - 1] {
+        (i, j, length) = (i - 1, j - 1, length + 1);
+    }
+    while i + length < x.end && j + length < y.end && a[i + length] == b[j + length] {
+        length += 1;
+    }
+    (i, j, length)
 }
 
 /// Ranges of edits that belong together: changes with their context.
@@ -125,5 +160,34 @@ mod tests {
             "@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+5x\n 6\n 7\n 8\n"
         );
         assert_eq!(unified("a", "b"), "@@ -1 +1 @@\n-a\n+b\n");
+    }
+
+    fn letters(text: &str) -> Vec<&str> {
+        (0..text.len()).map(|at| &text[at..=at]).collect()
+    }
+
+    /// The edits, a letter each.
+    fn check(old: &str, new: &str, want: &str) {
+        let shown: String = edits(&letters(old), &letters(new))
+            .into_iter()
+            .map(|edit| match edit {
+                Edit::Keep => '=',
+                Edit::Drop => '-',
+                Edit::Add => '+',
+            })
+            .collect();
+        assert_eq!(shown, want, "{old:?} to {new:?}");
+    }
+
+    #[test]
+    fn the_longest_blocks_are_kept() {
+        check("ab", "acab", "++==");
+        check("abxcd", "cdab", "++==---");
+        check("qabxcd", "abycdf", "-==-+==+");
+        check("", "a", "+");
+        // In a text of 200 lines, one that stands there four times begins no block.
+        let rest = "n".repeat(196);
+        check("pa", &format!("papp{rest}"), &format!("=={}", "+".repeat(198)));
+        check("p", &format!("qppp{rest}p"), &format!("-{}", "+".repeat(201)));
     }
 }

@@ -37,6 +37,13 @@ const INITIALISMS: &[(&str, &str)] = &[
     ("csi", "CSI"),
     ("storageos", "StorageOS"),
     ("scaleIO", "ScaleIO"),
+    ("sslEnabled", "SSLEnabled"),
+    ("iqn", "IQN"),
+    ("iscsiInterface", "ISCSIInterface"),
+    ("pdName", "PDName"),
+    ("wwids", "WWIDs"),
+    ("gmsaCredentialSpec", "GMSACredentialSpec"),
+    ("gmsaCredentialSpecName", "GMSACredentialSpecName"),
     ("serviceAccount", "DeprecatedServiceAccount"),
     ("ttlSecondsAfterFinished", "TTLSecondsAfterFinished"),
     ("ip", "IP"),
@@ -86,7 +93,23 @@ struct Writer {
     indent: Option<()>,
 }
 
-fn go_name(name: &str) -> String {
+/// Names that only these types have for a field (how the type's name begins, the JSON name, the Go name).
+const OWN_NAMES: &[(&str, &str, &str)] = &[
+    ("RBD", "monitors", "CephMonitors"),
+    ("RBD", "image", "RBDImage"),
+    ("RBD", "pool", "RBDPool"),
+    ("RBD", "user", "RadosUser"),
+    ("ISCSI", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
+    ("ISCSI", "chapAuthSession", "SessionCHAPAuth"),
+    ("AzureDisk", "diskURI", "DataDiskURI"),
+    ("Glusterfs", "endpoints", "EndpointsName"),
+];
+
+fn go_name(ty: &Struct, name: &str) -> String {
+    let short = ty.name.rsplit('.').next().unwrap_or_default();
+    if let Some((_, _, go)) = OWN_NAMES.iter().find(|row| row.1 == name && short.starts_with(row.0)) {
+        return (*go).to_string();
+    }
     if let Some((_, go)) = INITIALISMS.iter().find(|row| row.0 == name) {
         return (*go).to_string();
     }
@@ -128,7 +151,7 @@ impl Writer {
             match value {
                 _ if inlined => self.metadata(value, field, depth),
                 value => {
-                    self.name(&if machinery { field.name.to_string() } else { go_name(field.name) });
+                    self.name(&if machinery { field.name.to_string() } else { go_name(ty, field.name) });
                     self.field(value, field, depth + 1);
                 }
             }
@@ -260,6 +283,10 @@ mod tests {
             shown(&claim, "core.v1.PodResourceClaim"),
             r#"{"Name":"a","ResourceClaimName":null,"ResourceClaimTemplateName":null}"#
         );
+        for ty in ["core.v1.RBDVolumeSource", "core.v1.RBDPersistentVolumeSource"] {
+            let rbd = shown(&map! { "image" => "a", "user" => "b" }, ty);
+            assert!(rbd.contains(r#""RBDImage":"a""#) && rbd.contains(r#""RadosUser":"b""#), "{rbd}");
+        }
         assert_eq!(pretty(&claim, "core.v1.LocalObjectReference"), "{\n \"Name\": \"a\"\n}");
     }
 }

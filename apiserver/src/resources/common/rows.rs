@@ -11,6 +11,7 @@ use api::value::{Map, Value};
 use crate::authn::User;
 use crate::declarative;
 use crate::resources;
+use crate::rest::metadata;
 use crate::strategy::{Context, Generation, Strategy};
 
 /// Any time will do: answers have none of the server's own.
@@ -67,8 +68,8 @@ fn answer(
     user: &User,
 ) -> (Map, Vec<String>, Vec<String>) {
     let sub = row.str("sub").to_string();
-    let cx = Context { user, now: NOW };
     let mut object = typed(row, "body", facts).expect("a body");
+    let cx = Context { user, now: NOW, labels_defaulted: metadata::lacks_labels(&object) };
     api::defaults::apply(&mut object, facts.ty);
     strategy.default(&mut object);
     let Some(old) = typed(row, "old", facts) else {

@@ -49,6 +49,11 @@ fn default(object: &mut Map) {
             }
         }
     }
+    for limit in object.map_mut("spec").maps_mut("limits") {
+        for list in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+            resources::round_up_at(limit, &[list]);
+        }
+    }
 }
 
 fn check(object: &Map) -> Errors {
@@ -160,5 +165,18 @@ fn ratio(
     if number(ratio) / if exact { 1000.0 } else { 1.0 } > most {
         let why = format!("ratio {ratio} is greater than max/min = {most:.6}");
         errors.push(field::invalid(&at, ratio.to_string(), why));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    #[test]
+    fn amounts_are_in_thousandths() {
+        let mut range = map(r#"{"spec":{"limits":[{"type":"Pod","max":{"cpu":"1.0005","memory":"12e400"}}]}}"#);
+        default(&mut range);
+        assert_eq!(range, map(r#"{"spec":{"limits":[{"type":"Pod","max":{"cpu":"1001m","memory":"12e400"}}]}}"#));
     }
 }

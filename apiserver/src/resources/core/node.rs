@@ -8,6 +8,7 @@ use api::value::{Map, Value};
 use super::pod::resources::{quantity_value, round_up};
 use crate::resources::common;
 use crate::resources::common::internal::{self, Plain};
+use crate::resources::common::subnets;
 use crate::resources::common::workload::{spec_of, status_of};
 use crate::strategy::{Context, MetaCheck, Strategy};
 
@@ -153,9 +154,21 @@ fn validate_change(object: &Map, old: &Map) -> Errors {
     errors
 }
 
+/// Of the two fields for the pods' addresses the older one wins where they differ, and has the first of the newer one's
+/// (pkg/apis/core/v1/conversion.go@v1.37.2: Convert_v1_NodeSpec_To_core_NodeSpec and back).
+fn settle_pod_cidrs(spec: &mut Map) {
+    let first = spec.list("podCIDRs").first().and_then(Value::as_str).unwrap_or("").to_string();
+    match spec.str("podCIDR").to_string() {
+        one if one.is_empty() && !first.is_empty() => spec.set("podCIDR", first),
+        one if one != first => spec.set("podCIDRs", vec![Value::from(one)]),
+        _ => {}
+    }
+}
+
 impl Strategy for Node {
     /// pkg/apis/core/v1/defaults.go@v1.37.2: SetDefaults_NodeStatus
     fn default(&self, object: &mut Map) {
+        settle_pod_cidrs(object.map_mut("spec"));
         let status = object.map_mut("status");
         if !status.contains("allocatable")
             && let Some(capacity) = status.get("capacity").cloned()
@@ -220,8 +233,13 @@ impl Strategy for Node {
     }
 
     fn warnings(&self, object: &Map, _: Option<&Map>) -> Vec<String> {
-        let told = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
-        if spec_of(object).str("externalID").is_empty() { Vec::new() } else { vec![told.into()] }
+        let (spec, path) = (spec_of(object), Path::new("spec"));
+        let old_id = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+        let mut told: Vec<String> = if spec.str("externalID").is_empty() { Vec::new() } else { vec![old_id.into()] };
+        for (at, cidr) in spec.list("podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+            told.extend(subnets::warnings(cidr, &path.child("podCIDRs").index(at)));
+        }
+        told
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -231,5 +249,26 @@ impl Strategy for Node {
     fn fields(&self, object: &Map) -> Vec<(&'static str, String)> {
         let unschedulable = spec_of(object).bool("unschedulable").unwrap_or(false);
         vec![("spec.unschedulable", unschedulable.to_string())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    fn check(spec: &str, want: &str) {
+        let mut node = map(&format!(r#"{{"spec":{spec},"status":{{}}}}"#));
+        Node.default(&mut node);
+        assert_eq!(node.map("spec"), Some(&map(want)), "{spec}");
+    }
+
+    #[test]
+    fn the_older_field_for_the_pods_addresses_wins() {
+        check("{}", "{}");
+        check(r#"{"podCIDR":"a"}"#, r#"{"podCIDR":"a","podCIDRs":["a"]}"#);
+        check(r#"{"podCIDRs":["a","b"]}"#, r#"{"podCIDRs":["a","b"],"podCIDR":"a"}"#);
+        check(r#"{"podCIDR":"a","podCIDRs":["a","b"]}"#, r#"{"podCIDR":"a","podCIDRs":["a","b"]}"#);
+        check(r#"{"podCIDR":"a","podCIDRs":["b","a"]}"#, r#"{"podCIDR":"a","podCIDRs":["a"]}"#);
     }
 }

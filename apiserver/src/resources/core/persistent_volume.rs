@@ -22,7 +22,6 @@ use crate::strategy::MetaCheck;
 pub(in crate::resources) const VOLUME: Simple = Simple {
     returns_deleted: true,
     meta: &[MetaCheck::Whole, MetaCheck::Whole],
-    fields: &["name"],
     default,
     create: |cx, object| {
         object.set("status", api::map! { "phase" => "Pending", "lastPhaseTransitionTime" => cx.now });

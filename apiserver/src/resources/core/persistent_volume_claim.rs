@@ -15,7 +15,6 @@ use crate::strategy::MetaCheck;
 pub(in crate::resources) const CLAIM: Simple = Simple {
     returns_deleted: true,
     meta: &[MetaCheck::Update, MetaCheck::Whole],
-    fields: &["name"],
     default,
     completes_on_read: true,
     create: |_, object| {
@@ -37,6 +36,7 @@ pub(in crate::resources) const CLAIM: Simple = Simple {
         claim::spec(spec_of(object), &Path::new("spec"), &mut errors);
         errors
     },
+    recheck: false,
     check_change,
     check_status,
     warn,
@@ -60,6 +60,13 @@ fn default(object: &mut Map) {
     if status_of(object).str("phase").is_empty() {
         object.map_mut("status").set("phase", "Pending");
     }
+    let lists: [&[&str]; 4] = [
+        &["spec", "resources", "limits"],
+        &["spec", "resources", "requests"],
+        &["status", "capacity"],
+        &["status", "allocatedResources"],
+    ];
+    lists.iter().for_each(|list| resources::round_up_at(object, list));
 }
 
 /// Sources in other namespaces are behind a gate that is off.
@@ -122,6 +129,7 @@ fn same_class(new: &mut Map, old: &Map, new_claim: &Map, old_claim: &Map, errors
 
 fn check_change(object: &Map, old: &Map) -> Errors {
     let mut errors = Errors::new();
+    claim::changed_spec(spec_of(object), spec_of(old), &Path::new("spec"), &mut errors);
     let (mut new, mut was) = (spec_of(object).clone(), spec_of(old).clone());
     complete_sources(&mut was);
     if was.str("volumeName").is_empty() && !new.str("volumeName").is_empty() {

@@ -83,8 +83,14 @@ impl Strategy for ReplicationController {
     }
 
     fn warnings(&self, object: &Map, old: Option<&Map>) -> Vec<String> {
-        let advice = workload::name_advice(object, old);
-        advice.into_iter().chain(workload::warnings(object, old, &TEMPLATE)).collect()
+        match old {
+            // Upstream looks at the template that was, not at the one that comes (rcStrategy.WarningsOnUpdate).
+            Some(old) => workload::warnings(old, Some(object), &TEMPLATE),
+            None => {
+                let advice = workload::name_advice(object, None);
+                advice.into_iter().chain(workload::warnings(object, None, &TEMPLATE)).collect()
+            }
+        }
     }
 
     /// Of a generated name only the outcome is looked at (ValidateObjectMetaWithOpts).
@@ -107,5 +113,28 @@ impl Strategy for ReplicationController {
     /// Through v1, dependents stay (rcStrategy.DefaultGarbageCollectionPolicy).
     fn orphans_by_default(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    fn check(seconds: i64, old: Option<i64>, want: usize) {
+        let object = |generation: i64, seconds: i64| {
+            let spec = format!(r#"{{"template":{{"spec":{{"terminationGracePeriodSeconds":{seconds}}}}}}}"#);
+            map(&format!(r#"{{"metadata":{{"name":"a","generation":{generation}}},"spec":{spec}}}"#))
+        };
+        let old = old.map(|seconds| object(1, seconds));
+        let told = ReplicationController.warnings(&object(2, seconds), old.as_ref());
+        assert_eq!(told.len(), want, "{seconds} after {old:?}: {told:?}");
+    }
+
+    #[test]
+    fn an_update_tells_of_the_template_that_was() {
+        check(-1, None, 1);
+        check(-1, Some(1), 0);
+        check(1, Some(-1), 1);
     }
 }

@@ -13,6 +13,11 @@ use crate::resources::simple::Simple;
 
 pub(in crate::resources) const RESOURCE_QUOTA: Simple = Simple {
     returns_deleted: true,
+    default: |object| {
+        for list in [["spec", "hard"], ["status", "hard"], ["status", "used"]] {
+            resources::round_up_at(object, &list);
+        }
+    },
     check: |object| {
         let mut errors = Errors::new();
         spec(object.map("spec").unwrap_or(Map::EMPTY), &mut errors);
@@ -187,4 +192,17 @@ fn warn(object: &Map, old: Option<&Map>) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    #[test]
+    fn amounts_are_in_thousandths() {
+        let mut quota = map(r#"{"spec":{"hard":{"cpu":"1.0005"}},"status":{"used":{"cpu":"0.0001"}}}"#);
+        (RESOURCE_QUOTA.default)(&mut quota);
+        assert_eq!(quota, map(r#"{"spec":{"hard":{"cpu":"1001m"}},"status":{"used":{"cpu":"1m"}}}"#));
+    }
 }

@@ -58,6 +58,14 @@ pub(super) fn pod(object: &mut Map) {
     absent(spec, "enableServiceLinks", true);
     if let Some(status) = inside(object, &["status"]) {
         addresses(status);
+        for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+            for container in status.maps_mut(list) {
+                resources::round_up_at(container, &["allocatedResources"]);
+                resource_lists(container);
+            }
+        }
+        resources::round_up_at(status, &["allocatedResources"]);
+        resource_lists(status);
     }
 }
 

@@ -9,6 +9,7 @@ use api::value::{Map, Value};
 
 use super::{CONTAINER_LISTS, annotations, options, resources, security};
 use crate::resources::common;
+use crate::rest::metadata;
 
 const OLD_INIT_ANNOTATIONS: [&str; 4] = [
     "pod.beta.kubernetes.io/init-containers",
@@ -263,10 +264,14 @@ pub(super) fn subresource(pod: &mut Map, old: &Map, subresource: &str) {
     if subresource == "resize" && same_count(&taken, old.map("spec").unwrap_or(Map::EMPTY)).is_none() {
         return;
     }
-    let version = pod.resource_version().to_string();
-    let mut whole = old.clone();
-    whole.meta_mut().set("resourceVersion", version);
-    let spec = whole.map_mut("spec");
+    metadata::keep_for_status(pod, old);
+    for part in ["spec", "status"] {
+        match old.get(part) {
+            Some(value) => pod.set(part, value.clone()),
+            None => drop(pod.remove(part)),
+        }
+    }
+    let spec = pod.map_mut("spec");
     match subresource {
         "ephemeralcontainers" => match taken.get("ephemeralContainers") {
             Some(list) => spec.set("ephemeralContainers", list.clone()),
@@ -275,7 +280,6 @@ pub(super) fn subresource(pod: &mut Map, old: &Map, subresource: &str) {
         "resize" => resize(spec, &taken),
         _ => {}
     }
-    *pod = whole;
     if subresource == "resize" {
         keep_pod_resources(pod, old);
         resources::default_pod_level(pod.map_mut("spec"));
@@ -342,5 +346,26 @@ mod tests {
         let probe = |name: &str| map! { name => map! { "grpc" => map! { "mode" => "TLS" } } };
         check(probe("livenessProbe"), None, Some(map! { "livenessProbe" => map! { "grpc" => Map::new() } }));
         check(probe("livenessProbe"), Some(probe("startupProbe")), Some(probe("livenessProbe")));
+    }
+
+    #[test]
+    fn a_subresource_takes_its_part_and_leaves_the_owners_of_fields() {
+        let pod = |name: &str, owner: &str, image: &str| {
+            let container = map! { "name" => name, "image" => image };
+            map! {
+                "metadata" => map! { "name" => "p", "labels" => map! { "of" => owner }, "managedFields" => owner },
+                "spec" => map! {
+                    "nodeName" => owner,
+                    "ephemeralContainers" => vec![Value::Map(container)],
+                },
+                "status" => map! { "phase" => owner },
+            }
+        };
+        let old = pod("debug", "old", "a");
+        let mut new = pod("debug", "new", "b");
+        subresource(&mut new, &old, "ephemeralcontainers");
+        let mut want = pod("debug", "old", "b");
+        want.meta_mut().set("managedFields", "new");
+        assert_eq!(new, want);
     }
 }

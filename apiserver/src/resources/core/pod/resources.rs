@@ -354,12 +354,25 @@ fn list(amounts: &Amounts) -> Map {
     amounts.iter().map(|(name, quantity)| (name.as_str().into(), Value::from(quantity.to_string()))).collect()
 }
 
+/// As [`round_up`] for the amounts at a path, if there are any.
+pub(crate) fn round_up_at(object: &mut Map, path: &[&str]) {
+    match path {
+        [] => round_up(object),
+        [first, rest @ ..] => {
+            if let Some(inner) = object.get_mut(first).and_then(Value::as_map_mut) {
+                round_up_at(inner, rest);
+            }
+        }
+    }
+}
+
 /// Amounts are kept in thousandths; finer ones are rounded up (SetDefaults_ResourceList).
 pub(crate) fn round_up(list: &mut Map) {
     for (_, value) in list.iter_mut() {
         let Some(quantity) = common::quantity(value) else { continue };
         let nanos = quantity.as_nanos();
-        if nanos % 1_000_000 != 0 {
+        // An amount that has no billionths, for it is too large, is whole.
+        if !matches!(nanos, i128::MIN | i128::MAX) && nanos % 1_000_000 != 0 {
             let milli = i64::try_from(nanos.div_euclid(1_000_000) + 1).unwrap_or(i64::MAX);
             let format = if quantity.format() == Format::BinarySI { Format::DecimalSI } else { quantity.format() };
             *value = Value::from(Quantity::from_milli(milli, format).to_string());

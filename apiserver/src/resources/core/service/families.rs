@@ -37,7 +37,7 @@ pub(super) fn settle(object: &mut Map, old: Option<&Map>, cluster: &[&str]) -> R
         return Ok(());
     }
     let selectorless = spec.str("clusterIP") == NONE && spec.map("selector").is_none_or(Map::is_empty);
-    if spec.str("ipFamilyPolicy").is_empty() {
+    if !spec.contains("ipFamilyPolicy") {
         let was = old.map_or("", |old| old.str("ipFamilyPolicy"));
         let policy = if !was.is_empty() {
             was
@@ -171,6 +171,14 @@ mod tests {
             Err(
                 "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
             ),
+        );
+        check(
+            r#"{"type":"ClusterIP","ipFamilyPolicy":""}"#,
+            &["IPv4"],
+            Err(concat!(
+                r#"spec.ipFamilyPolicy: Unsupported value: "": supported values: "#,
+                r#""PreferDualStack", "RequireDualStack", "SingleStack""#
+            )),
         );
         check(
             r#"{"type":"ClusterIP","ipFamilies":["IPv6"]}"#,

@@ -20,9 +20,11 @@ const KEY: &str = "ranges/servicenodeports";
 /// Races lost before an allocation gives up.
 const RETRIES_MAX: usize = 50;
 /// The port before the first that a dry run makes up.
-const DRY_RUN_BASE: u16 = 32_768;
+const DRY_RUN_BASE: i64 = 32_768;
 /// The lower part of the range is for ports that are asked for: min(max(16, size/32), 128) of them.
 const BAND: (usize, usize, usize) = (16, 32, 128);
+
+const ALLOCATED: &str = "provided port is already allocated";
 
 /// Big-endian bits, lowest last, as big.Int's Bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct Set {
     range: (u16, u16),
     dry_run: bool,
     pub(super) taken: Vec<u16>,
+    /// What a dry run took: any number, as nothing is taken in truth (PortAllocationOperation).
+    pretended: Vec<i64>,
 }
 
 impl Set {
@@ -66,23 +70,39 @@ impl Set {
         let (first, last) = self.range;
         let asked = u16::try_from(port).ok().filter(|port| (first..=last).contains(port));
         let Some(port) = asked else {
-            return Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"));
+            return match self.dry_run {
+                true => self.pretend(port, false),
+                false => {
+                    Err(format!("provided port is not in the valid range. The range of valid ports is {first}-{last}"))
+                }
+            };
         };
         let at = usize::from(port - first);
+        if self.dry_run {
+            return self.pretend(i64::from(port), self.bits.get(at));
+        }
         if self.bits.get(at) {
-            return Err("provided port is already allocated".into());
+            return Err(ALLOCATED.into());
         }
         self.bits.set(at, true);
         self.taken.push(port);
         Ok(())
     }
 
+    fn pretend(&mut self, port: i64, allocated: bool) -> Result<(), String> {
+        if allocated || self.pretended.contains(&port) {
+            return Err(ALLOCATED.into());
+        }
+        self.pretended.push(port);
+        Ok(())
+    }
+
     /// Takes a free port: from the upper part of the range while there is one.
     fn take_any(&mut self, random: usize) -> Result<i64, String> {
         if self.dry_run {
-            let port = self.taken.iter().max().copied().unwrap_or(DRY_RUN_BASE).saturating_add(1);
-            self.taken.push(port);
-            return Ok(i64::from(port));
+            let port = self.pretended.iter().max().copied().unwrap_or(DRY_RUN_BASE).saturating_add(1);
+            self.pretended.push(port);
+            return Ok(port);
         }
         let (first, last) = self.range;
         let size = usize::from(last.saturating_sub(first)) + 1;
@@ -214,7 +234,7 @@ pub(super) async fn update<T>(
     for _ in 0..RETRIES_MAX {
         let (mut object, revision) = read(hub, ty).await?;
         let bits = Bits(engine.decode(object.str("data")).unwrap_or_default());
-        let mut set = Set { bits, range, dry_run, taken: Vec::new() };
+        let mut set = Set { bits, range, dry_run, taken: Vec::new(), pretended: Vec::new() };
         let outcome = change(&mut set)?;
         if dry_run {
             return Ok(outcome);
@@ -274,7 +294,13 @@ mod tests {
             value.as_map().expect("object").clone()
         };
         let (mut spec, old) = (parse(spec), old.map(parse));
-        let mut set = Set { bits: Bits::default(), range: (30000, 30001), dry_run: false, taken: Vec::new() };
+        let mut set = Set {
+            bits: Bits::default(),
+            range: (30000, 30001),
+            dry_run: false,
+            taken: Vec::new(),
+            pretended: Vec::new(),
+        };
         let had = old.iter().flat_map(|old| old.maps("ports")).map(node_port).filter(|port| *port != 0);
         had.for_each(|port| set.bits.set((port - 30000) as usize, true));
         let outcome = plan(&mut spec, old.as_ref(), "s", &mut set);
@@ -309,5 +335,17 @@ mod tests {
             None,
             Ok((&[0], &[])),
         );
+    }
+    #[test]
+    fn a_dry_run_pretends_to_take_any_port() {
+        let mut bits = Bits::default();
+        bits.set(1, true);
+        let mut set = Set { bits, range: (30000, 30001), dry_run: true, taken: Vec::new(), pretended: Vec::new() };
+        assert_eq!(set.take_any(0), Ok(32_769));
+        for (port, want) in [(65_536, true), (65_536, false), (30_000, true), (30_000, false), (30_001, false)] {
+            assert_eq!(set.take(port).is_ok(), want, "{port}");
+        }
+        assert_eq!(set.take_any(0), Ok(65_537));
+        assert!(set.taken.is_empty());
     }
 }
