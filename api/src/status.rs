@@ -130,6 +130,11 @@ impl Status {
         plain(406, "NotAcceptable", format!("only the following media types are accepted: {list}"))
     }
 
+    /// The representation that was asked for is none of what there is.
+    pub fn unshowable(message: impl Into<String>) -> Self {
+        plain(406, "NotAcceptable", message)
+    }
+
     /// What the routes themselves refuse, before any handler: no media type in common
     /// (github.com/emicklei/go-restful/v3@v3.13.0/jsr311.go: detectRoute, in the words of its ServiceError).
     pub fn no_route_produces(produced: &[&str]) -> Self {

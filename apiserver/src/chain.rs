@@ -28,7 +28,7 @@ use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
 use crate::subresource::{Incoming, Special};
 use crate::webhook::client::Clients;
-use crate::{compress, health, nonresource, subresource};
+use crate::{codec, compress, health, nonresource, subresource};
 
 /// Everything that answers requests.
 pub(crate) struct Core {
@@ -463,6 +463,18 @@ impl Asked<'_> {
         let (stream, table) = (self.info.verb == "watch", self.has_table(entry));
         let query = &self.info.query;
         let accepted = negotiate::accepted(self.headers, query, Offer { partial: true, table, stream })?;
+        let of = || format!("{}.{}", codec::internal_package(self.info.group.as_str()), entry.facts.kind);
+        match (&accepted.shape, self.info.verb) {
+            (Shape::Partial(_), "list") if !entry.facts.ty.open => {
+                let why = "you requested PartialObjectMetadata, but the requested object is a list";
+                return Err(Status::unshowable(format!("{why} (*{}List)", of())));
+            }
+            (Shape::PartialList(_), "get") if !entry.facts.ty.open => {
+                let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
+                return Err(Status::unshowable(format!("{why} (*{})", of())));
+            }
+            _ => {}
+        }
         let include = query.get("includeObject");
         if matches!(accepted.shape, Shape::Table(_)) && !matches!(include, "" | "None" | "Metadata" | "Object") {
             let told = api::field::go_quote(include);

@@ -256,7 +256,7 @@ fn not_registered(kind: &str, api_version: &str) -> Option<String> {
 }
 
 /// The Go package of a group's internal types; events of both groups are one kind there.
-fn internal_package(group: &str) -> &str {
+pub(crate) fn internal_package(group: &str) -> &str {
     match facts::package_of(group) {
         "events" => "core",
         package => package,

@@ -134,6 +134,9 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
     for name in ["namespaceSelector", "objectSelector"] {
         errors.extend(check::label_selector(webhook.map(name), &path.child(name)));
     }
+    if mutating {
+        common::one_of(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
+    }
     let (client, at) = (webhook.map("clientConfig").unwrap_or(Map::EMPTY), path.child("clientConfig"));
     match (client.get("url").and_then(Value::as_str), client.map("service")) {
         (None, None) | (Some(_), Some(_)) => {
@@ -141,9 +144,6 @@ fn one_webhook(webhook: &Map, mutating: bool, path: &Path, errors: &mut Errors) 
         }
         (Some(url), None) => errors.extend(url_errors(&at.child("url"), url)),
         (None, Some(service)) => errors.extend(service_errors(&at.child("service"), service)),
-    }
-    if mutating {
-        common::one_of(webhook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
     }
 }
 

@@ -36,7 +36,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 /// resourceVersions in messages.
 static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r#"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): |in record \(|\\?"resourceVersion\\?":\\?")\d+"#,
+        r#"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): |in record \(|resourceVersion: "|\\?"resourceVersion\\?":\\?")\d+"#,
     )
         .expect("a constant")
 });
