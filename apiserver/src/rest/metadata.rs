@@ -416,11 +416,14 @@ mod tests {
         // In itself, as a change, and by the kind as a change and in itself.
         check_update("configmaps", "", owner, "", &[(kind, 4)]);
         check_update("limitranges", "", owner, "", &[(kind, 3)]);
+        check_update("controllerrevisions", "apps", owner, "", &[(kind, 4)]);
+        check_update("poddisruptionbudgets", "policy", owner, "", &[(kind, 2)]);
         check_update("leases", "coordination.k8s.io", owner, "", &[(kind, 3)]);
         let known = "metadata.finalizers[0]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it \
                      fully qualified";
         check_update("configmaps", "", r#""finalizers":["mine"]"#, "", &[(known, 2)]);
         check_update("leases", "coordination.k8s.io", r#""finalizers":["mine"]"#, "", &[]);
+        check_update("poddisruptionbudgets", "policy", r#""finalizers":["mine"]"#, "", &[]);
         let uid = "metadata.uid: Invalid value: \"b\": field is immutable";
         check_update("configmaps", "", r#""uid":"b""#, r#""uid":"a""#, &[(uid, 2)]);
         let grace = "metadata.deletionGracePeriodSeconds: Invalid value: 0: field is immutable";

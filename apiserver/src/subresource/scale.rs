@@ -69,6 +69,7 @@ async fn get(call: &Call<'_>) -> Result<Response<Body>, Status> {
 async fn update(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     let mut scale = call.body(body).await?;
     check_place(call, &mut scale)?;
+    call.warn(metadata::drop_repeated_owners(&mut scale, false));
     let ty = scale_type(call)?;
     let dry_run = options::dry_run(&call.info.query);
     write(call, &mut |existing| {
@@ -152,6 +153,7 @@ async fn patch(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         return write(call, &mut |existing| {
             let mut scale = applied(call, ty, &owned_scale(call, existing)?, &config)?;
             check_place(call, &mut scale)?;
+            call.warn(metadata::drop_repeated_owners(&mut scale, true));
             scaled(call, existing, &scale)
         })
         .await;
@@ -161,6 +163,7 @@ async fn patch(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
         let (mut scale, _) = call.patched_object(&patch, &live, ty)?;
         track(call, ty, &live, &mut scale);
         check_place(call, &mut scale)?;
+        call.warn(metadata::drop_repeated_owners(&mut scale, true));
         scaled(call, existing, &scale)
     })
     .await

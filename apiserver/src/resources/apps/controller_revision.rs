@@ -5,11 +5,15 @@ use api::field::{self, Errors, Path};
 use api::value::{Map, Value};
 
 use crate::resources::common;
-use crate::strategy::Strategy;
+use crate::strategy::{MetaCheck, Strategy};
 
 pub(crate) struct ControllerRevision;
 
 impl Strategy for ControllerRevision {
+    fn meta_checks(&self, _: &str) -> &'static [MetaCheck] {
+        &[MetaCheck::Update, MetaCheck::Whole]
+    }
+
     fn validate(&self, object: &Map) -> Errors {
         let mut errors = Errors::new();
         common::not_negative(object.i64("revision").unwrap_or(0), &Path::new("revision"), &mut errors);

@@ -8,7 +8,7 @@ use api::value::{Map, Value};
 use crate::resources::common;
 use crate::resources::common::workload::{self, spec_of, status_of};
 use crate::resources::simple::Simple;
-use crate::strategy::{Context, Generation, Strategy};
+use crate::strategy::{Context, Generation, MetaCheck, Strategy};
 
 /// Stands in selectors for "none" and "all" of v1beta1.
 const V1BETA1_LABEL: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
@@ -105,6 +105,15 @@ pub(crate) fn conditions(status: &Map, path: &Path, errors: &mut Errors) {
 }
 
 impl Strategy for PodDisruptionBudget {
+    /// ValidatePodDisruptionBudget has nothing to say of metadata.
+    fn meta_checks(&self, _: &str) -> &'static [MetaCheck] {
+        &[]
+    }
+
+    fn knows_finalizers(&self) -> bool {
+        false
+    }
+
     fn prepare_for_create(&self, _: &Context, object: &mut Map) {
         strip_label(object, None);
     }
