@@ -52,9 +52,9 @@ impl Call<'_> {
             api::object::set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
             self.default(&mut object);
             self.track(&existing.object, &mut object);
+            self.warn(strict);
             metadata::match_namespace(&mut object, self.namespace())?;
             self.check_name(&object)?;
-            self.warn(strict);
             Ok(object)
         };
         let done = self.change(&mut make, dry_run).await?;
@@ -161,6 +161,7 @@ impl Call<'_> {
             if decoded.value.str("apiVersion").is_empty() {
                 // What has no version is read as upstream's internal type, which has none of the names.
                 decoded.value = Map::new();
+                decoded.strict = unknown_names(&text);
             }
         }
         if shown.contains("\"managedFields\":[]")
@@ -192,6 +193,15 @@ impl Call<'_> {
         strict.append(&mut decoded.strict);
         Ok(Patched { object: decoded.value, strict, shown })
     }
+}
+
+/// Every name at the top of an object but those of its kind, as what nobody knows.
+fn unknown_names(text: &[u8]) -> Vec<String> {
+    let Ok((Value::Map(tree), _)) = json::decode_any(text, Strictness::Lenient) else { return Vec::new() };
+    let mut names: Vec<&str> = tree.iter().map(|(name, _)| &**name).collect();
+    names.retain(|name| !matches!(*name, "kind" | "apiVersion"));
+    names.sort_unstable();
+    names.iter().map(|name| format!("unknown field {}", api::field::go_quote(name))).collect()
 }
 
 /// Why a text is not of the kind of `object` at all, if that is so; a custom resource has to say its kind.

@@ -18,8 +18,8 @@ use crate::authn::issue::FieldProblem;
 use crate::authn::review as identity;
 use crate::authz::{Attributes, review};
 use crate::chain::Asked;
-use crate::respond::{self, Body};
-use crate::rest::{Call, managed};
+use crate::respond::Body;
+use crate::rest::{Call, managed, show};
 
 pub(crate) struct Review;
 
@@ -53,7 +53,7 @@ async fn answer(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respon
         _ => {}
     }
     object.set("status", status);
-    Ok(respond::object(201, &object, &call.accepted))
+    Ok(show::value(call, 201, &object))
 }
 
 /// What is wrong with the question itself (pkg/apis/authorization/validation/validation.go@v1.37.2).

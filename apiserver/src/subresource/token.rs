@@ -12,8 +12,8 @@ use super::{Incoming, Special};
 use crate::admission::Operation;
 use crate::authn::issue::{FieldProblem, Refusal};
 use crate::chain::Asked;
-use crate::respond::{self, Body};
-use crate::rest::{Call, metadata};
+use crate::respond::Body;
+use crate::rest::{Call, metadata, show};
 
 /// The audit annotation that names the token (k8s.io/apiserver/pkg/authentication/serviceaccount/util.go@v0.37.2).
 const ISSUED_ID_KEY: &str = "authentication.kubernetes.io/issued-credential-id";
@@ -51,7 +51,7 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     if let Some(record) = call.audit {
         record.annotate(ISSUED_ID_KEY, &format!("JTI={id}"));
     }
-    Ok(respond::object(201, &answer, &call.accepted))
+    Ok(show::value(call, 201, &answer))
 }
 
 /// pkg/apis/authentication/v1/defaults.go@v1.37.2: SetDefaults_TokenRequestSpec
