@@ -644,7 +644,7 @@ fn keep_all_but_status(object: &mut Map, old: &Map) {
 /// What clients write in metadata is what it was (k8s.io/apimachinery/pkg/apis/meta/v1/helpers.go@v0.37.2:
 /// ResetObjectMetaForStatus).
 fn keep_metadata(object: &mut Map, old: &Map) {
-    for name in ["deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
+    for name in ["selfLink", "deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
         match old.meta().get(name) {
             Some(value) => object.meta_mut().set(name, value.clone()),
             None => drop(object.meta_mut().remove(name)),
