@@ -116,6 +116,14 @@ impl List {
     }
 }
 
+/// What is wrong with the options of a list of what is made when it is asked for: no store looks at revisions and tokens.
+pub(crate) fn check_unstored(query: &Query) -> Result<(), Status> {
+    for name in ["timeoutSeconds", "limit"] {
+        number(query, name)?;
+    }
+    check(query, false)
+}
+
 /// The revision that an object's resourceVersion names, 0 without one (api_object_versioner.go: ObjectResourceVersion).
 ///
 /// # Errors
@@ -313,6 +321,20 @@ mod tests {
     fn check_list(query: &str, watch: bool, code: u16) {
         let got = List::of(&Query::parse(query), watch).err().map_or(200, |status| status.code);
         assert_eq!(got, code, "{query}");
+    }
+
+    #[test]
+    fn what_is_not_stored_has_no_revisions() {
+        for (query, want) in [
+            ("resourceVersion=x&continue=x", 200),
+            ("resourceVersionMatch=Exact", 422),
+            ("limit=x", 400),
+            ("timeoutSeconds=x", 400),
+            ("sendInitialEvents=true", 422),
+        ] {
+            let got = check_unstored(&Query::parse(query)).err().map_or(200, |status| status.code);
+            assert_eq!(got, want, "{query}");
+        }
     }
 
     fn check_options(query: &str, apply: Option<bool>, want: Option<&str>) {

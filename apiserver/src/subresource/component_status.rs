@@ -65,7 +65,7 @@ impl Special for ComponentStatuses {
                 let name = name.ok_or_else(|| Status::not_found("", call.entry.facts.singular, wanted))?;
                 return Ok(show::value(call, 200, &status(asked, call, name).await));
             }
-            options::List::of(&call.info.query, false)?;
+            options::check_unstored(&call.info.query)?;
             let selection = Selection::of(call.entry, call.info)?;
             let chosen = names.filter(|name| selection.matches_name(name));
             let statuses = join_all(chosen.map(|name| status(asked, call, name))).await;
