@@ -10,6 +10,7 @@ pub mod field;
 pub mod generated;
 pub mod gonet;
 pub mod goregex;
+pub mod gostrconv;
 pub mod gourl;
 pub mod intstr;
 pub mod json;

@@ -171,6 +171,14 @@ impl Map {
         }
     }
 
+    /// Makes `name` what it is in `from`, absence included.
+    pub fn take_over(&mut self, name: &str, from: &Map) {
+        match from.0.iter().find(|(own, _)| own == name) {
+            Some((name, value)) => self.set(name.clone(), value.clone()),
+            None => drop(self.remove(name)),
+        }
+    }
+
     /// Appends without looking for the name: for decoders that know it is new.
     pub fn push(&mut self, name: Str, value: Value) {
         self.0.push((name, value));

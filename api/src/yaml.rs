@@ -12,7 +12,7 @@ use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 const NODES_MAX: usize = 5_000_000;
 
 #[derive(Debug, thiserror::Error)]
-#[error("error converting YAML to JSON: yaml: {0}")]
+#[error("yaml: {0}")]
 pub struct Error(String);
 
 /// The first document as JSON text; of keys that are there twice the last counts.
@@ -108,7 +108,7 @@ impl<'de> Visitor<'de> for RepeatedVisitor {
 /// The lines of such an error, or an error of another kind, as warnings
 /// (k8s.io/apiserver/pkg/endpoints/handlers/rest.go@v0.37.2: parseYAMLWarnings).
 pub fn as_warnings(why: &str) -> Vec<String> {
-    let of_yaml = why.trim_start_matches("error converting YAML to JSON: ").strip_prefix("yaml: unmarshal errors:\n");
+    let of_yaml = why.strip_prefix("yaml: unmarshal errors:\n");
     let Some(lines) = of_yaml else { return vec![why.to_owned()] };
     lines.lines().map(|line| line.trim().to_owned()).collect()
 }
@@ -184,7 +184,7 @@ mod tests {
         let text = b"\na: 1\nspec:\n  foo: one\n  foo: two\n";
         assert_eq!(String::from_utf8(to_json(text).expect("read")).expect("text"), r#"{"a":1,"spec":{"foo":"two"}}"#);
         let why = duplicate_keys(text).expect("told").to_string();
-        let expect = "error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"foo\" already set in map";
+        let expect = "yaml: unmarshal errors:\n  line 5: key \"foo\" already set in map";
         assert_eq!(why, expect);
         assert!(duplicate_keys(b"a: 1\nb: [2, {c: null}]\n").is_none());
         let json = br#"{"labels":{"a":1},"labels":{"b":1,"b":2},"labels":3}"#;

@@ -153,15 +153,12 @@ pub(crate) fn decode(
     let (mut object, mut strict) = match format {
         Format::Json => decode_json(body, body, expected, validation)?,
         Format::Yaml => {
-            // Only who decodes both at once tells of the conversion.
-            let told = |error: yaml::Error| error.to_string().replace("error converting YAML to JSON: ", "");
-            let text = yaml::to_json(body).map_err(|error| expected.unrecognized(body, &told(error)))?;
+            let text = yaml::to_json(body).map_err(|error| expected.unrecognized(body, &error.to_string()))?;
             let (object, mut strict) = decode_json(body, &text, expected, validation)?;
             if validation != FieldValidation::Ignore
                 && let Some(duplicate) = yaml::duplicate_keys(body)
             {
-                let why = duplicate.to_string();
-                strict.insert(0, why.trim_start_matches("error converting YAML to JSON: ").to_owned());
+                strict.insert(0, duplicate.to_string());
             }
             (object, strict)
         }

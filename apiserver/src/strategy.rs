@@ -39,6 +39,17 @@ pub(crate) enum MetaCheck {
     Update,
 }
 
+/// What becomes of the metadata that a client sends through the status path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatusMetadata {
+    /// It is taken, as on the object's own path.
+    Taken,
+    /// What clients write in metadata stays as it was (ResetObjectMetaForStatus).
+    Kept,
+    /// All metadata stays as it was, but for who has written what.
+    AllKept,
+}
+
 /// How an object leaves when it is deleted gracefully.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Grace {
@@ -92,6 +103,16 @@ pub(crate) trait Strategy: Send + Sync {
 
     /// Before a write through the status subresource: everything but status and metadata was taken over from `old`.
     fn prepare_for_status_update(&self, _cx: &Context, _object: &mut Map, _old: &Map) {}
+
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::Taken
+    }
+
+    /// The fields that a path resets, so that nobody owns them through it, where they are others than spec on the
+    /// status path and status on the object's own (upstream: GetResetFields).
+    fn reset_fields(&self, _subresource: &str) -> Option<&'static [&'static [&'static str]]> {
+        None
+    }
 
     /// Everything wrong with a new object; metadata was checked already.
     fn validate(&self, _object: &Map) -> Errors {

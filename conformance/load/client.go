@@ -30,6 +30,8 @@ type load struct {
 	workers                   int
 	tls                       *tls.Config
 	clients                   []*http.Client
+	// delivery is what the step under way measured of it.
+	delivery time.Duration
 }
 
 func (l *load) loadFiles() error {
@@ -91,8 +93,15 @@ func (l *load) waitReady(limit time.Duration, since time.Time) error {
 	}
 }
 
-// send makes one request, checks its status code and returns the size of the answer.
+// send makes one request, checks its status code and returns the size of the answer. A body is JSON.
 func (l *load) send(client *http.Client, method, path, accept string, body []byte, want int) (int64, error) {
+	return l.sendAs(client, method, path, accept, jsonType, body, want)
+}
+
+// sendAs is send with the media type of the body.
+func (l *load) sendAs(
+	client *http.Client, method, path, accept, contentType string, body []byte, want int,
+) (int64, error) {
 	request, err := http.NewRequest(method, l.server+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
@@ -100,7 +109,7 @@ func (l *load) send(client *http.Client, method, path, accept string, body []byt
 	request.Header.Set("User-Agent", "keelson-load")
 	request.Header.Set("Accept", accept)
 	if body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", contentType)
 	}
 	answer, err := client.Do(request)
 	if err != nil {

@@ -25,6 +25,12 @@ type result struct {
 	Seconds    float64 `json:"seconds"`
 	ServerCPU  float64 `json:"serverCPU"`
 	ClientCPU  float64 `json:"clientCPU"`
+	// MemoryBefore and MemoryPeak: resident memory of the server's processes, in KiB.
+	MemoryBefore int64 `json:"memoryBefore"`
+	MemoryPeak   int64 `json:"memoryPeak"`
+	// Delivery is the 99th percentile, in milliseconds, of the time from the begin of a write to its event
+	// at a watcher; zero where a step does not measure it.
+	Delivery float64 `json:"delivery"`
 }
 
 // step is one part of the load. setup runs unmeasured and returns the measured part, which returns
@@ -36,13 +42,19 @@ type step struct {
 
 var steps = []step{
 	{"configmap create", (*load).configMapCreates},
+	{"configmap update", (*load).configMapUpdates},
+	{"configmap patch", (*load).configMapPatches},
+	{"configmap apply", (*load).configMapApplies},
 	{"pod create", (*load).podCreates},
+	{"10 KB pod, dry run", (*load).bigPods},
 	{"get", (*load).gets},
-	{"list json", func(l *load) (func() (int64, int64, error), error) { return l.lists("application/json") }},
-	{"list protobuf", func(l *load) (func() (int64, int64, error), error) {
-		return l.lists("application/vnd.kubernetes.protobuf")
-	}},
+	{"list json", listing("application/json", "")},
+	{"list protobuf", listing("application/vnd.kubernetes.protobuf", "")},
+	{"list by label, json", listing("application/json", "?labelSelector=tier%3Dweb")},
+	{"64 lists at once", (*load).listsAtOnce},
 	{"watch fan-out", (*load).watches},
+	{"watch delivery", (*load).deliveries},
+	{"fill", (*load).fills},
 }
 
 func main() {
@@ -98,6 +110,11 @@ func measure(l *load, s step, servers []int) error {
 	if err != nil {
 		return err
 	}
+	if err := resetPeaks(servers); err != nil {
+		return err
+	}
+	l.delivery = 0
+	memory := memoryKiB(servers, "VmRSS:")
 	server, client, start := cpuSeconds(servers), cpuSeconds([]int{os.Getpid()}), time.Now()
 	operations, bytes, err := body()
 	if err != nil {
@@ -106,6 +123,8 @@ func measure(l *load, s step, servers []int) error {
 	return json.NewEncoder(os.Stdout).Encode(result{
 		Step: s.name, Operations: operations, Bytes: bytes, Seconds: time.Since(start).Seconds(),
 		ServerCPU: cpuSeconds(servers) - server, ClientCPU: cpuSeconds([]int{os.Getpid()}) - client,
+		MemoryBefore: memory, MemoryPeak: memoryKiB(servers, "VmHWM:"),
+		Delivery: float64(l.delivery.Microseconds()) / 1000,
 	})
 }
 
@@ -139,6 +158,32 @@ func cpuSeconds(pids []int) float64 {
 		}
 	}
 	return float64(ticks) / 100
+}
+
+// resetPeaks makes VmHWM count from now on (proc_pid_clear_refs(5)).
+func resetPeaks(pids []int) error {
+	for _, pid := range pids {
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryKiB is the sum over the processes of a line of /proc/PID/status.
+func memoryKiB(pids []int, line string) int64 {
+	var sum int64
+	for _, pid := range pids {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		fields := strings.Fields(string(status))
+		for i, field := range fields {
+			if field == line {
+				n, _ := strconv.ParseInt(fields[i+1], 10, 64)
+				sum += n
+			}
+		}
+	}
+	return sum
 }
 
 func contains(list []string, word string) bool {

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use api::gostrconv::{self, Wrong};
 use api::names;
 use api::quantity::Quantity;
 
@@ -80,34 +81,21 @@ fn version(value: &str) -> Checked {
     if value == "raw" || value.starts_with('v') { Ok(()) } else { boolean(value) }
 }
 
-/// Go's integers of base 0: decimal, or with a prefix of their base, and underscores between digits.
+/// Of base 0: decimal, or with a prefix of their base, and underscores between digits.
 fn integer(value: &str, lowest: i64, highest: i64) -> Checked {
-    let (negative, digits) = match value.as_bytes() {
-        [b'-', ..] => (true, &value[1..]),
-        [b'+', ..] => (false, &value[1..]),
-        _ => (false, value),
-    };
-    let magnitude = magnitude(digits).map_err(|wrong| wrong.told("ParseInt", value))?;
-    let number = if negative { -i128::from(magnitude) } else { i128::from(magnitude) };
-    if number < lowest.into() || number > highest.into() { Err(range("ParseInt", value)) } else { Ok(()) }
+    let number = gostrconv::signed(value).map_err(|wrong| told(wrong, "ParseInt", value))?;
+    if number < lowest || number > highest { Err(range("ParseInt", value)) } else { Ok(()) }
 }
 
 /// k8s.io/klog/v2: Level, an unsigned integer of base 10.
 fn verbosity(value: &str) -> Checked {
-    decimal(value, i32::MAX as u64).map_err(|wrong| wrong.told("ParseUint", value))
+    decimal(value, i32::MAX as u64).map_err(|wrong| told(wrong, "ParseUint", value))
 }
 
-enum Wrong {
-    Syntax,
-    Range,
-}
-
-impl Wrong {
-    fn told(&self, function: &str, value: &str) -> String {
-        match self {
-            Wrong::Syntax => syntax(function, value),
-            Wrong::Range => range(function, value),
-        }
+fn told(wrong: Wrong, function: &str, value: &str) -> String {
+    match wrong {
+        Wrong::Syntax => syntax(function, value),
+        Wrong::Range => range(function, value),
     }
 }
 
@@ -116,30 +104,6 @@ fn decimal(value: &str, highest: u64) -> Result<(), Wrong> {
         return Err(Wrong::Syntax);
     }
     value.parse::<u64>().ok().filter(|number| *number <= highest).map(drop).ok_or(Wrong::Range)
-}
-
-/// An unsigned number of base 0 (strconv.ParseUint).
-fn magnitude(text: &str) -> Result<u64, Wrong> {
-    let lower = text.to_ascii_lowercase();
-    let (base, digits) = match lower.as_bytes() {
-        [b'0', b'x', ..] => (16, &lower[2..]),
-        [b'0', b'o', ..] => (8, &lower[2..]),
-        [b'0', b'b', ..] => (2, &lower[2..]),
-        [b'0', _, ..] => (8, &lower[1..]),
-        _ => (10, &lower[..]),
-    };
-    let prefixed = digits.len() < lower.len();
-    // An underscore stands between digits, or between a prefix and a digit.
-    let ok = |(at, byte): (usize, u8)| {
-        (byte as char).is_digit(base)
-            || (byte == b'_'
-                && (at > 0 || prefixed)
-                && digits.as_bytes().get(at + 1).is_some_and(u8::is_ascii_alphanumeric))
-    };
-    if digits.is_empty() || !digits.bytes().enumerate().all(ok) {
-        return Err(Wrong::Syntax);
-    }
-    u64::from_str_radix(&digits.replace('_', ""), base).map_err(|_| Wrong::Range)
 }
 
 fn float(value: &str) -> Checked {
@@ -204,7 +168,7 @@ fn port_range(value: &str) -> Checked {
 
 fn atoi(value: &str) -> Result<i64, String> {
     let digits = value.strip_prefix(['-', '+']).unwrap_or(value);
-    decimal(digits, i64::MAX as u64).map_err(|wrong| wrong.told("Atoi", value))?;
+    decimal(digits, i64::MAX as u64).map_err(|wrong| told(wrong, "Atoi", value))?;
     value.parse().map_err(|_| range("Atoi", value))
 }
 

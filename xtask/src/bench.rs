@@ -50,19 +50,36 @@ const fn metric(name: &'static str, more_is_better: bool) -> Metric {
 }
 
 const READY: &str = "ready, s";
+const READY_FULL: &str = "ready with all objects, s";
 const IDLE_MEMORY: &str = "idle memory, MiB";
 const PEAK_MEMORY: &str = "peak memory, MiB";
+const LISTS_MEMORY: &str = "64 lists, MiB over before";
+const DELIVERY: &str = "watch delivery p99, ms";
+
+/// The step that only makes the objects of [`READY_FULL`]; its memory is not that of the load.
+const FILL: &str = "fill";
+const LISTS_AT_ONCE: &str = "64 lists at once";
+const WATCH_DELIVERY: &str = "watch delivery";
 
 const METRICS: &[Metric] = &[
     metric(READY, false),
     metric(IDLE_MEMORY, false),
     metric("configmap create", true),
+    metric("configmap update", true),
+    metric("configmap patch", true),
+    metric("configmap apply", true),
     metric("pod create", true),
+    metric("10 KB pod, dry run", true),
     metric("get", true),
     metric("list json", true),
     metric("list protobuf", true),
+    metric("list by label, json", true),
+    metric(LISTS_AT_ONCE, true),
+    metric(LISTS_MEMORY, false),
     metric("watch fan-out", true),
+    metric(DELIVERY, false),
     metric(PEAK_MEMORY, false),
+    metric(READY_FULL, false),
 ];
 
 /// What one side measured, by the names of [`METRICS`]; steps of the load are operations per
@@ -81,6 +98,12 @@ struct Step {
     server_cpu: f64,
     #[serde(rename = "clientCPU")]
     client_cpu: f64,
+    /// KiB
+    memory_before: u64,
+    /// KiB
+    memory_peak: u64,
+    /// Milliseconds
+    delivery: f64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -111,7 +134,7 @@ fn measure(side: Side, options: &Options) -> Result<Measured> {
     for _ in 1..STARTS {
         ready.push(ControlPlane::start(side, options)?.ready);
     }
-    let plane = ControlPlane::start(side, options)?;
+    let mut plane = ControlPlane::start(side, options)?;
     ready.push(plane.ready);
     ready.sort_by(f64::total_cmp);
     eprintln!(
@@ -133,10 +156,34 @@ fn measure(side: Side, options: &Options) -> Result<Measured> {
             step.server_cpu,
             step.client_cpu,
         );
-        measured.insert(step.step, step.operations as f64 / step.server_cpu.max(0.01));
+        take(&mut measured, &step);
     }
-    measured.insert(PEAK_MEMORY.into(), plane.memory_mib("VmHWM")?);
+    plane.restart(side, options)?;
+    measured.insert(READY_FULL.into(), plane.ready);
     Ok(measured)
+}
+
+/// What a step says to the metrics.
+fn take(measured: &mut Measured, step: &Step) {
+    if step.step == FILL {
+        return;
+    }
+    let peak = measured.entry(PEAK_MEMORY.into()).or_default();
+    *peak = peak.max(mib(step.memory_peak));
+    match step.step.as_str() {
+        LISTS_AT_ONCE => {
+            measured.insert(LISTS_MEMORY.into(), mib(step.memory_peak.saturating_sub(step.memory_before)));
+        }
+        WATCH_DELIVERY => {
+            measured.insert(DELIVERY.into(), step.delivery);
+        }
+        _ => {}
+    }
+    measured.insert(step.step.clone(), step.operations as f64 / step.server_cpu.max(0.01));
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 /// A running API server with its store, in a directory that goes with it.
@@ -153,22 +200,29 @@ impl ControlPlane {
     fn start(side: Side, options: &Options) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("keelson-bench-").tempdir()?;
         plane::certificates(dir.path())?;
+        let mut plane = ControlPlane { servers: Vec::new(), dir, url: String::new(), ready: 0.0 };
+        plane.restart(side, options)?;
+        Ok(plane)
+    }
+
+    /// Ends what runs, starts again with the same store and waits until it is ready.
+    fn restart(&mut self, side: Side, options: &Options) -> Result<()> {
+        self.servers.clear();
         let ports = process::free_ports()?;
-        let url = format!("https://127.0.0.1:{}", ports[0]);
-        let mut plane = ControlPlane { servers: Vec::new(), dir, url, ready: 0.0 };
+        self.url = format!("https://127.0.0.1:{}", ports[0]);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        plane.servers = plane::apiserver(side, plane.dir.path(), ports)?;
-        let printed = process::output(plane.load_command(options).args([
+        self.servers = plane::apiserver(side, self.dir.path(), ports)?;
+        let printed = process::output(self.load_command(options).args([
             "-wait-ready",
             READY_LIMIT,
             "-since",
             &since.as_nanos().to_string(),
         ]));
-        for server in &mut plane.servers {
+        for server in &mut self.servers {
             server.check()?;
         }
-        plane.ready = printed?.trim().parse().context("the load generator printed no time")?;
-        Ok(plane)
+        self.ready = printed?.trim().parse().context("the load generator printed no time")?;
+        Ok(())
     }
 
     fn load_command(&self, options: &Options) -> Command {
@@ -245,9 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_load_generator_is_read() {
-        let line = r#"{"step":"get","operations":2,"bytes":3,"seconds":0.5,"serverCPU":0.1,"clientCPU":0.2}"#;
-        let step: Step = serde_json::from_str(line).unwrap();
-        assert_eq!((step.operations, step.server_cpu), (2, 0.1));
+    fn a_line_of_the_load_generator_becomes_metrics() {
+        let line = r#"{"step":"64 lists at once","operations":2,"bytes":3,"seconds":0.5,"serverCPU":0.1,
+            "clientCPU":0.2,"memoryBefore":1024,"memoryPeak":3072,"delivery":0}"#;
+        let mut measured = Measured::new();
+        take(&mut measured, &serde_json::from_str(line).unwrap());
+        assert_eq!(
+            measured,
+            Measured::from([(LISTS_AT_ONCE.into(), 20.0), (LISTS_MEMORY.into(), 2.0), (PEAK_MEMORY.into(), 3.0),])
+        );
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Facts: go.yaml.in/yaml/v2@v2.4.4/{resolve,encode}.go. Pure.
 
+use crate::gostrconv;
+
 /// Words that stand for null, a boolean or a number, in every spelling.
 const WORDS: &[&str] = &[
     "", "~", "null", "Null", "NULL", "y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON", "n", "N",
@@ -24,28 +26,8 @@ pub(super) fn is_taken_for_text(text: &str) -> bool {
     }
 }
 
-/// As Go reads an integer whose base its prefix tells.
 fn is_integer(text: &str) -> bool {
-    let (signed, negative, digits) = match text.as_bytes().first() {
-        Some(sign @ (b'+' | b'-')) => (true, *sign == b'-', &text[1..]),
-        _ => (false, false, text),
-    };
-    let lower = digits.to_ascii_lowercase();
-    let (base, digits) = match lower.as_bytes() {
-        [b'0', b'x', ..] => (16, &lower[2..]),
-        [b'0', b'o', ..] => (8, &lower[2..]),
-        [b'0', b'b', ..] => (2, &lower[2..]),
-        [b'0', _, ..] => (8, &lower[1..]),
-        _ => (10, &lower[..]),
-    };
-    // A second sign is none of an integer.
-    let Ok(value) = u128::from_str_radix(digits.trim_start_matches('+'), base) else { return false };
-    let limit = match (signed, negative) {
-        (_, true) => 1_u128 << 63,
-        (true, false) => (1 << 63) - 1,
-        (false, false) => u64::MAX.into(),
-    };
-    !digits.starts_with('+') && value <= limit
+    gostrconv::signed(text).is_ok() || gostrconv::unsigned(text).is_ok()
 }
 
 /// Digits with a point and an exponent, within what a float64 holds.

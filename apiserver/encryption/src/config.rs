@@ -159,7 +159,6 @@ fn decode(text: &[u8]) -> Result<Map, String> {
     check_kind(&json_text, &shown)?;
     let decoded = json::decode(&json_text, &CONFIGURATION, Strictness::Strict).map_err(|error| error.to_string())?;
     let duplicate = api::yaml::duplicate_keys(text).filter(|_| json_text != text).map(|error| error.to_string());
-    let duplicate = duplicate.map(|why| why.trim_start_matches("error converting YAML to JSON: ").to_string());
     let strict: Vec<String> = duplicate.into_iter().chain(decoded.strict).collect();
     match strict.is_empty() {
         true => Ok(decoded.value),

@@ -79,12 +79,7 @@ pub(crate) fn decode(data: &[u8], expected: &Expected) -> Result<Map, String> {
     check_kind(text, data, expected)?;
     let decoded = json::decode(text, expected.ty, Strictness::Strict).map_err(|error| error.to_string())?;
     let duplicate = if json { None } else { yaml::duplicate_keys(data) };
-    let mut strict: Vec<String> = Vec::new();
-    if let Some(duplicate) = duplicate {
-        let why = duplicate.to_string();
-        strict.push(why.trim_start_matches("error converting YAML to JSON: ").to_owned());
-    }
-    strict.extend(decoded.strict);
+    let strict: Vec<String> = duplicate.map(|why| why.to_string()).into_iter().chain(decoded.strict).collect();
     if strict.is_empty() { Ok(decoded.value) } else { Err(format!("strict decoding error: {}", strict.join(", "))) }
 }
 

@@ -14,8 +14,7 @@ use structural::rules::Rules;
 use structural::schema::Schema;
 
 use super::owners::Owners;
-use crate::resources::common;
-use crate::strategy::{Context, Generation, Strategy};
+use crate::strategy::{Generation, StatusMetadata, Strategy};
 
 /// One version of a custom resource as its definition has it.
 pub(crate) struct Custom {
@@ -100,8 +99,9 @@ impl Strategy for Custom {
         }
     }
 
-    fn prepare_for_status_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        common::keep_metadata(object, old);
+    /// apiextensions-apiserver/pkg/registry/customresource/status_strategy.go@v0.37.2
+    fn status_metadata(&self) -> StatusMetadata {
+        StatusMetadata::AllKept
     }
 
     fn validate(&self, object: &Map) -> Errors {

@@ -14,8 +14,10 @@ use super::check;
 use super::simple::Simple;
 use crate::admission::expression::compile::{Age, Compiler, Failure, Uses};
 use crate::admission::expression::mutation::{JSON_PATCH_TYPE, OBJECT_TYPE};
+use crate::strategy::StatusMetadata;
 
 pub(super) const VALIDATING_POLICY: Simple = Simple {
+    status_metadata: StatusMetadata::Kept,
     default: default_policy,
     check: |object| validating_policy(object, None),
     check_change: |object, old| validating_policy(object, Some(old)),

@@ -38,15 +38,12 @@ pub(super) const API_SERVICE: Simple = Simple {
     },
     update_status: |_, object, old| {
         for name in ["labels", "annotations", "finalizers", "ownerReferences"] {
-            match old.meta().get(name) {
-                Some(value) => object.meta_mut().set(name, value.clone()),
-                None => drop(object.meta_mut().remove(name)),
-            }
+            object.meta_mut().take_over(name, old.meta());
         }
     },
     check: api_service,
     check_status: |new, _| statuses(new),
-    ..Simple::BASE
+    ..Simple::OWN_STATUS
 };
 
 /// A group version that this server has itself is always there (helpers.go: NewLocalAvailableAPIServiceCondition).

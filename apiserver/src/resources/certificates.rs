@@ -45,6 +45,15 @@ const EXPIRATION_SECONDS_MIN: i64 = 600;
 pub(crate) struct CertificateSigningRequest;
 
 impl Strategy for CertificateSigningRequest {
+    fn reset_fields(&self, subresource: &str) -> Option<&'static [&'static [&'static str]]> {
+        match subresource {
+            "" => Some(&[&["spec"], &["status"]]),
+            "status" => Some(&[&["spec"], &["status", "conditions"]]),
+            "approval" => Some(&[&["spec"], &["status", "certificate"]]),
+            _ => None,
+        }
+    }
+
     fn prepare_for_create(&self, cx: &Context, object: &mut Map) {
         let spec = object.map_mut("spec");
         for name in ["username", "uid", "groups", "extra"] {
@@ -69,7 +78,7 @@ impl Strategy for CertificateSigningRequest {
     }
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        keep(object, old, "spec");
+        object.take_over("spec", old);
     }
 
     fn prepare_for_status_update(&self, cx: &Context, object: &mut Map, old: &Map) {
@@ -82,8 +91,8 @@ impl Strategy for CertificateSigningRequest {
     fn prepare_for_subresource_update(&self, cx: &Context, _: &str, object: &mut Map, old: &Map) {
         stamp(cx.now, object, old);
         let conditions = object.map("status").map(|status| status.list("conditions").to_vec()).unwrap_or_default();
-        keep(object, old, "spec");
-        keep(object, old, "status");
+        object.take_over("spec", old);
+        object.take_over("status", old);
         match conditions.is_empty() {
             true => drop(object.map_mut("status").remove("conditions")),
             false => object.map_mut("status").set("conditions", conditions),
@@ -127,13 +136,6 @@ impl Strategy for CertificateSigningRequest {
 
     fn fields(&self, object: &Map) -> Vec<(&'static str, String)> {
         vec![("spec.signerName", field_text(object, "spec.signerName"))]
-    }
-}
-
-fn keep(object: &mut Map, old: &Map, name: &'static str) {
-    match old.get(name) {
-        Some(value) => object.set(name, value.clone()),
-        None => drop(object.remove(name)),
     }
 }
 

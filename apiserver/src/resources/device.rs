@@ -25,7 +25,7 @@ use super::common;
 use super::policy::pod_disruption_budget::conditions;
 use super::simple::Simple;
 use crate::registry::Conversion;
-use crate::strategy::MetaCheck;
+use crate::strategy::{MetaCheck, StatusMetadata};
 
 /// Of a feature that is off: DRAPartitionableDevicesType.
 const PARTITION_TYPE: &str = "defaultPartitionTypeAttribute";
@@ -34,6 +34,7 @@ const RULE_CONDITIONS_MAX: usize = 8;
 const BASE: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 
 pub(super) const CLAIM: Simple = Simple {
+    status_metadata: StatusMetadata::Kept,
     meta: &[MetaCheck::Whole, MetaCheck::Update],
     default: |object| requests(object, &["spec"]),
     create: |_, object| drop::claim(object.map_mut("spec"), None),
@@ -85,9 +86,10 @@ pub(super) const TAINT_RULE: Simple = Simple {
         }
         errors
     },
-    ..Simple::BASE
+    ..Simple::OWN_STATUS
 };
 pub(super) const POOL_REQUEST: Simple = Simple {
+    status_metadata: StatusMetadata::Kept,
     unconditional: false,
     create: |_, object| drop(object.map_mut("spec").remove(PARTITION_TYPE)),
     update: |_, object, old| {

@@ -9,15 +9,10 @@ use super::check::{self, said};
 use super::common;
 use super::common::internal::{self, Plain};
 use super::simple::Simple;
-use crate::strategy::MetaCheck;
+use crate::strategy::{MetaCheck, StatusMetadata};
 
-const BASE: Simple = Simple {
-    meta: &[MetaCheck::Whole],
-    generation: true,
-    // A status comes with nothing else of its object, but for who has written what.
-    update_status: |_, object, old| common::keep_metadata(object, old),
-    ..Simple::BASE
-};
+const BASE: Simple =
+    Simple { meta: &[MetaCheck::Whole], generation: true, status_metadata: StatusMetadata::AllKept, ..Simple::BASE };
 
 pub(super) const FLOW_SCHEMA: Simple = Simple {
     default: |object| {

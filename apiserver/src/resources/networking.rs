@@ -72,7 +72,7 @@ pub(super) const IP_ADDRESS: Simple = Simple {
     ..Simple::BASE
 };
 pub(super) const SERVICE_CIDR: Simple =
-    Simple { check: service_cidr, recheck: false, check_change: service_cidr_change, ..Simple::BASE };
+    Simple { check: service_cidr, recheck: false, check_change: service_cidr_change, ..Simple::OWN_STATUS };
 
 fn spec(object: &Map) -> &Map {
     object.map("spec").unwrap_or(Map::EMPTY)

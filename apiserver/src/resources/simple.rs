@@ -4,7 +4,7 @@
 use api::field::Errors;
 use api::value::Map;
 
-use crate::strategy::{Context, Generation, MetaCheck, Strategy};
+use crate::strategy::{Context, Generation, MetaCheck, StatusMetadata, Strategy};
 
 /// A strategy as data.
 pub(crate) struct Simple {
@@ -36,6 +36,7 @@ pub(crate) struct Simple {
     /// Before an update, with the old object.
     pub(crate) update: fn(&Context, &mut Map, &Map),
     pub(crate) update_status: fn(&Context, &mut Map, &Map),
+    pub(crate) status_metadata: StatusMetadata,
     pub(crate) check: fn(&Map) -> Errors,
     /// An update is checked as a new object is, beside what is wrong with the change.
     pub(crate) recheck: bool,
@@ -69,6 +70,7 @@ impl Simple {
         create: |_, _| {},
         update: |_, _, _| {},
         update_status: |_, _, _| {},
+        status_metadata: StatusMetadata::Taken,
         check: |_| Errors::new(),
         recheck: true,
         check_change: nothing_wrong,
@@ -76,6 +78,9 @@ impl Simple {
         warn: |_, _| Vec::new(),
         warn_status: |_| Vec::new(),
     };
+
+    /// As [`Simple::BASE`], with a status that comes with nothing of its object's metadata.
+    pub(crate) const OWN_STATUS: Simple = Simple { status_metadata: StatusMetadata::Kept, ..Simple::BASE };
 
     /// An address in its canonical form is a name, and no prefix is one
     /// (pkg/apis/networking/validation/validation.go@v1.37.2: ValidateIPAddressName).
@@ -130,6 +135,10 @@ impl Strategy for Simple {
 
     fn prepare_for_status_update(&self, cx: &Context, object: &mut Map, old: &Map) {
         (self.update_status)(cx, object, old);
+    }
+
+    fn status_metadata(&self) -> StatusMetadata {
+        self.status_metadata
     }
 
     fn validate(&self, object: &Map) -> Errors {

@@ -14,7 +14,7 @@ use super::core::persistent_volume;
 use super::core::pod::volumes;
 use super::core::pod::warnings::node_label;
 use super::simple::Simple;
-use crate::strategy::MetaCheck;
+use crate::strategy::{MetaCheck, StatusMetadata};
 
 const BASE: Simple = Simple { returns_deleted: true, ..Simple::BASE };
 const GUARDED: Simple = Simple { unconditional: false, ..BASE };
@@ -49,6 +49,7 @@ pub(super) const CSI_NODE: Simple = Simple {
     ..GUARDED
 };
 pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
+    status_metadata: StatusMetadata::Kept,
     meta: &[MetaCheck::Whole],
     create: |_, object| object.set("status", api::map! { "attached" => false }),
     default: |object| {

@@ -21,7 +21,7 @@ pub(super) const MIGRATION: Simple = Simple {
         errors
     },
     check_status: status,
-    ..Simple::BASE
+    ..Simple::OWN_STATUS
 };
 
 fn checked(migration: &Map) -> Errors {

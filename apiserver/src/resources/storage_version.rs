@@ -13,7 +13,7 @@ pub(super) const VERSION: Simple = Simple {
     name: |name, _| self::name(name),
     // A new object has no status, and a spec has no fields.
     check_status: |version, _| status(version),
-    ..Simple::BASE
+    ..Simple::OWN_STATUS
 };
 
 /// ValidateStorageVersionName: a group, a dot and a resource.

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use api::facts::{Resource, split_api_version};
+use api::facts::split_api_version;
 use api::json::{self, Strictness};
 use api::object::{Meta, set_kind};
 use api::status::Status;
@@ -24,6 +24,7 @@ use crate::hub::Hub;
 use crate::negotiate::Format;
 use crate::registry::Entry;
 use crate::request::Query;
+use crate::strategy::StatusMetadata;
 
 /// The versions of a resource, for owners that wrote through another than the request's.
 struct Kinds<'a> {
@@ -102,7 +103,7 @@ impl Call<'_> {
         let version = api::facts::api_version(expected.group, expected.version);
         let other = One { version: &version, ty: expected.ty };
         let is_own = expected.kind == self.entry.facts.kind;
-        let ignored = reset(self.entry.facts, &self.info.subresource).filter(|_| is_own);
+        let ignored = reset(self.entry, &self.info.subresource).filter(|_| is_own);
         act(&FieldManager {
             versions: if is_own { &own as &dyn Versions } else { &other },
             version: &version,
@@ -224,9 +225,7 @@ pub(crate) fn read_config(text: &[u8]) -> Result<Map, Status> {
     let failed = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
     let text = api::yaml::to_json(text).map_err(|error| {
         // Upstream meets bad YAML first when it makes JSON of the patch for the audit log.
-        let why = error.to_string();
-        let why = why.strip_prefix("error converting YAML to JSON: ").unwrap_or(&why);
-        Status::bad_request(format!("error encoding patch: {why}"))
+        Status::bad_request(format!("error encoding patch: {error}"))
     })?;
     let (value, _) = json::decode_any(&text, Strictness::Lenient).map_err(|error| failed(error.to_string()))?;
     match value {
@@ -245,56 +244,16 @@ pub(crate) fn read_config(text: &[u8]) -> Result<Map, Status> {
     }
 }
 
-/// Status paths that reset metadata too: group and plural (GetResetFields in pkg/registry@v1.37.2,
-/// kube-aggregator@v0.37.2).
-const STATUS_RESETS_METADATA: &[(&str, &str)] = &[
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-    ("apiregistration.k8s.io", "apiservices"),
-    ("certificates.k8s.io", "podcertificaterequests"),
-    ("flowcontrol.apiserver.k8s.io", "flowschemas"),
-    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"),
-    ("internal.apiserver.k8s.io", "storageversions"),
-    ("lifecycle.k8s.io", "evictionrequests"),
-    ("lifecycle.k8s.io", "evictions"),
-    ("networking.k8s.io", "servicecidrs"),
-    ("resource.k8s.io", "devicetaintrules"),
-    ("resource.k8s.io", "resourceclaims"),
-    ("resource.k8s.io", "resourcepoolstatusrequests"),
-    ("scheduling.k8s.io", "compositepodgroups"),
-    ("scheduling.k8s.io", "podgroups"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("storagemigration.k8s.io", "storageversionmigrations"),
-];
-
-/// A write through the status path leaves metadata as it is, as it does for every custom resource
-/// (apiextensions-apiserver/pkg/registry/customresource/status_strategy.go@v0.37.2).
-pub(crate) fn status_keeps_metadata(facts: &Resource) -> bool {
-    facts.ty.open || STATUS_RESETS_METADATA.contains(&(facts.group, facts.plural))
-}
-
 /// Fields that a path resets, so that nobody owns them through it.
-fn reset(facts: &Resource, subresource: &str) -> Option<Filter> {
-    let exclude = |paths: &[&[&str]]| Some(Filter::Exclude(Set::of_fields(paths)));
-    match (facts.group, facts.plural, subresource) {
-        ("certificates.k8s.io", "certificatesigningrequests", "") => exclude(&[&["spec"], &["status"]]),
-        ("certificates.k8s.io", "certificatesigningrequests", "status") => {
-            exclude(&[&["spec"], &["status", "conditions"]])
-        }
-        ("certificates.k8s.io", "certificatesigningrequests", "approval") => {
-            exclude(&[&["spec"], &["status", "certificate"]])
-        }
-        ("apps", "deployments", "status") => exclude(&[&["metadata", "labels"], &["spec"]]),
-        ("", "pods", "status") => {
-            exclude(&[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]])
-        }
-        (_, _, "status") if status_keeps_metadata(facts) => exclude(&[&["metadata"], &["spec"]]),
-        (_, _, "status") => exclude(&[&["spec"]]),
-        ("", "namespaces", "finalize") => exclude(&[&["status"]]),
-        (_, _, "") if facts.subresource("status").is_some() => exclude(&[&["status"]]),
+fn reset(entry: &Entry, subresource: &str) -> Option<Filter> {
+    let fields: Option<&[&[&str]]> = entry.strategy.reset_fields(subresource).or_else(|| match subresource {
+        "status" if entry.strategy.status_metadata() == StatusMetadata::Taken => Some(&[&["spec"]]),
+        "status" => Some(&[&["metadata"], &["spec"]]),
+        "" if entry.has_status() => Some(&[&["status"]]),
         // Others have strategies that reset fields, but their storage does not tell the field manager.
         _ => None,
-    }
+    });
+    fields.map(|paths| Filter::Exclude(Set::of_fields(paths)))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use api::value::{Map, Value};
 
 use crate::registry::Entry;
 use crate::resources::common::NEGATIVE;
-use crate::strategy::MetaCheck;
+use crate::strategy::{MetaCheck, StatusMetadata};
 
 /// All annotations of an object together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
@@ -100,12 +100,29 @@ pub(crate) fn lacks_labels(object: &Map) -> bool {
 /// ResetObjectMetaForStatus).
 pub(crate) fn keep_for_status(object: &mut Map, old: &Map) {
     for name in ["deletionTimestamp", "selfLink", "labels", "annotations", "finalizers", "ownerReferences"] {
-        match old.meta().get(name) {
-            Some(value) => object.meta_mut().set(name, value.clone()),
-            None => drop(object.meta_mut().remove(name)),
-        }
+        object.meta_mut().take_over(name, old.meta());
     }
     order(object.meta_mut());
+}
+
+/// All metadata is what it was, but for who has written what.
+fn keep_all_for_status(object: &mut Map, old: &Map) {
+    let managers = object.meta_mut().remove("managedFields");
+    let mut metadata = old.meta().clone();
+    match managers {
+        Some(managers) => metadata.set("managedFields", managers),
+        None => drop(metadata.remove("managedFields")),
+    }
+    object.set("metadata", metadata);
+}
+
+/// What a write through the status path makes of metadata.
+pub(crate) fn prepare_for_status(entry: &Entry, object: &mut Map, old: &Map) {
+    match entry.strategy.status_metadata() {
+        StatusMetadata::Taken => {}
+        StatusMetadata::Kept => keep_for_status(object, old),
+        StatusMetadata::AllKept => keep_all_for_status(object, old),
+    }
 }
 
 /// Takes owners away that are there twice, with what the client is told of it

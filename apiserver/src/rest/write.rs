@@ -421,16 +421,14 @@ impl Call<'_> {
         match self.info.subresource.as_str() {
             "" => {
                 if entry.has_status() {
-                    take(object, old, "status");
+                    object.take_over("status", old);
                 }
                 strategy.prepare_for_update(&cx, object, old);
                 self.count_generation(object, old);
             }
             "status" => {
                 keep_all_but_status(object, old);
-                if managed::status_keeps_metadata(entry.facts) {
-                    metadata::keep_for_status(object, old);
-                }
+                metadata::prepare_for_status(entry, object, old);
                 strategy.prepare_for_status_update(&cx, object, old);
             }
             other => {
@@ -624,19 +622,11 @@ fn reset_status(ty: &'static api::facts::Struct, object: &mut Map) {
     }
 }
 
-/// Takes a field over from the old object, absence included.
-fn take(object: &mut Map, old: &Map, name: &'static str) {
-    match old.get(name) {
-        Some(value) => object.set(name, value.clone()),
-        None => drop(object.remove(name)),
-    }
-}
-
 /// Through the status subresource only status changes, and of the metadata what strategies let through.
 fn keep_all_but_status(object: &mut Map, old: &Map) {
     let mut whole = old.clone();
     for part in ["metadata", "status"] {
-        take(&mut whole, object, part);
+        whole.take_over(part, object);
     }
     *object = whole;
 }

@@ -79,7 +79,7 @@ impl Policy {
         let text = match text.trim_ascii() {
             // An empty document is an object without anything.
             b"" => b"{}".to_vec(),
-            text => api::yaml::to_json(text).map_err(undecodable)?,
+            text => api::yaml::to_json(text).map_err(|error| format!("failed decoding: {error}"))?,
         };
         let failed = |error: json::Error| format!("failed decoding: {error}");
         let (kinded, _) = json::decode_any(&text, Strictness::Lenient).map_err(failed)?;
@@ -119,10 +119,6 @@ impl Policy {
         let rule = self.rules.iter().find(|rule| rule.matches(attributes));
         rule.map_or(self.otherwise, |rule| rule.verdict)
     }
-}
-
-fn undecodable(error: api::yaml::Error) -> String {
-    format!("failed decoding: {}", error.to_string().trim_start_matches("error converting YAML to JSON: "))
 }
 
 fn check_kind(version: &str, kind: &str) -> Result<(), String> {

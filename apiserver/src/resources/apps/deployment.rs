@@ -77,6 +77,10 @@ fn rolling_update(rolling: &Map, path: &Path, errors: &mut Errors) {
 }
 
 impl Strategy for Deployment {
+    fn reset_fields(&self, subresource: &str) -> Option<&'static [&'static [&'static str]]> {
+        (subresource == "status").then_some(&[&["metadata", "labels"], &["spec"]])
+    }
+
     fn default(&self, object: &mut Map) {
         let spec = object.map_mut("spec");
         absent(spec, "replicas", 1i64);
@@ -106,10 +110,7 @@ impl Strategy for Deployment {
     }
 
     fn prepare_for_status_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        match old.meta().get("labels") {
-            Some(labels) => object.meta_mut().set("labels", labels.clone()),
-            None => drop(object.meta_mut().remove("labels")),
-        }
+        object.meta_mut().take_over("labels", old.meta());
     }
 
     fn validate(&self, object: &Map) -> Errors {

@@ -171,20 +171,13 @@ fn template_update(job: &Map, old: &Map, errors: &mut Errors) {
         }
         for (container, new) in old_pods.maps_mut(list).zip(pods.maps(list)) {
             if container.str("name") == new.str("name") {
-                restore(container, new, "resources");
+                container.take_over("resources", new);
             }
         }
     }
     if !common::same_maps(pods, &old_pods) {
         let shown = Plain(internal::shown(pods, "core.v1.PodSpec"));
         errors.push(field::invalid(&Path::new("spec").child("template.spec"), shown, common::IMMUTABLE));
-    }
-}
-
-fn restore(to: &mut Map, from: &Map, name: &'static str) {
-    match from.get(name) {
-        Some(value) => to.set(name, value.clone()),
-        None => drop(to.remove(name)),
     }
 }
 
@@ -206,11 +199,11 @@ fn take_directives(was: &mut Map, template: &Map) {
         old.set("affinity", Map::new());
     }
     for name in ["nodeSelector", "tolerations", "schedulingGates"] {
-        restore(old, pods, name);
+        old.take_over(name, pods);
     }
     let meta = template.map("metadata").unwrap_or(Map::EMPTY);
     for name in ["annotations", "labels"] {
-        restore(was.map_mut("metadata"), meta, name);
+        was.map_mut("metadata").take_over(name, meta);
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) const REQUEST: Simple = Simple {
         errors
     },
     check_status: status,
-    ..Simple::BASE
+    ..Simple::OWN_STATUS
 };
 
 fn checked(request: &Map) -> Errors {

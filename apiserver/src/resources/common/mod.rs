@@ -15,7 +15,6 @@ pub(crate) mod workload;
 
 use api::field::{self, Errors, Path};
 use api::names;
-use api::object::Meta;
 use api::quantity::Quantity;
 use api::selector::labels::Selector;
 use api::value::{Map, Value};
@@ -49,17 +48,6 @@ pub(crate) fn required(map: &Map, name: &str, path: &Path, errors: &mut Errors) 
     if map.str(name).is_empty() {
         errors.push(field::required(&path.child(name), ""));
     }
-}
-
-/// All metadata is what it was, but for who has written what.
-pub(crate) fn keep_metadata(object: &mut Map, old: &Map) {
-    let managers = object.meta_mut().remove("managedFields");
-    let mut metadata = old.meta().clone();
-    match managers {
-        Some(managers) => metadata.set("managedFields", managers),
-        None => drop(metadata.remove("managedFields")),
-    }
-    object.set("metadata", metadata);
 }
 
 /// A text that is set must be one of `values`.

@@ -103,15 +103,9 @@ fn answer(
         "status" => {
             let mut whole = old.clone();
             for name in ["labels", "annotations", "ownerReferences"] {
-                match object.meta().get(name) {
-                    Some(value) => whole.meta_mut().set(name, value.clone()),
-                    None => drop(whole.meta_mut().remove(name)),
-                }
+                whole.meta_mut().take_over(name, object.meta());
             }
-            match object.get("status") {
-                Some(status) => whole.set("status", status.clone()),
-                None => drop(whole.remove("status")),
-            }
+            whole.take_over("status", &object);
             object = whole;
             strategy.prepare_for_status_update(&cx, &mut object, &old);
             strategy.validate_status_update(&object, &old)

@@ -27,6 +27,10 @@ fn validate_finalizers(object: &Map, place: fn(&Path, usize) -> Path) -> Errors 
 }
 
 impl Strategy for Namespace {
+    fn reset_fields(&self, subresource: &str) -> Option<&'static [&'static [&'static str]]> {
+        (subresource == "finalize").then_some(&[&["status"]])
+    }
+
     fn meta_checks(&self, subresource: &str) -> &'static [MetaCheck] {
         if subresource.is_empty() { &[MetaCheck::Whole, MetaCheck::Update] } else { &[MetaCheck::Update] }
     }
@@ -52,18 +56,12 @@ impl Strategy for Namespace {
     }
 
     fn prepare_for_update(&self, _: &Context, object: &mut Map, old: &Map) {
-        match old.get("spec") {
-            Some(spec) => object.set("spec", spec.clone()),
-            None => drop(object.remove("spec")),
-        }
+        object.take_over("spec", old);
     }
 
     /// Through `finalize` everything but the status may change.
     fn prepare_for_subresource_update(&self, _: &Context, _: &str, object: &mut Map, old: &Map) {
-        match old.get("status") {
-            Some(status) => object.set("status", status.clone()),
-            None => drop(object.remove("status")),
-        }
+        object.take_over("status", old);
     }
 
     fn validate(&self, object: &Map) -> Errors {

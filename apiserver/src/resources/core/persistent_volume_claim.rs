@@ -142,10 +142,7 @@ fn check_change(object: &Map, old: &Map) -> Errors {
         new.map_mut("resources").map_mut("requests").set("storage", had);
     }
     if bound {
-        match was.get("volumeAttributesClassName") {
-            Some(class) => new.set("volumeAttributesClassName", class.clone()),
-            None => drop(new.remove("volumeAttributesClassName")),
-        }
+        new.take_over("volumeAttributesClassName", &was);
     }
     if !common::same_maps(&new, &was) {
         let ty = "core.v1.PersistentVolumeClaimSpec";

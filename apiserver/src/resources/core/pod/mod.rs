@@ -75,6 +75,11 @@ pub(crate) fn containers_of(spec: &Map) -> impl Iterator<Item = (&'static str, u
 }
 
 impl Strategy for Pod {
+    fn reset_fields(&self, subresource: &str) -> Option<&'static [&'static [&'static str]]> {
+        const STATUS: &[&[&str]] = &[&["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"], &["spec"]];
+        (subresource == "status").then_some(STATUS)
+    }
+
     fn default(&self, object: &mut Map) {
         defaults::pod(object);
     }

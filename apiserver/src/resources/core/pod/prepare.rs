@@ -235,10 +235,7 @@ pub(super) fn keep_pod_resources(pod: &mut Map, old: &Map) {
 /// A status keeps what its writer may not know of.
 pub(super) fn status(pod: &mut Map, old: &Map) {
     for name in ["deletionTimestamp", "ownerReferences"] {
-        match old.meta().get(name) {
-            Some(value) => pod.meta_mut().set(name, value.clone()),
-            None => drop(pod.meta_mut().remove(name)),
-        }
+        pod.meta_mut().take_over(name, old.meta());
     }
     let was = old.map("status").unwrap_or(Map::EMPTY);
     let status = pod.map_mut("status");
@@ -266,17 +263,11 @@ pub(super) fn subresource(pod: &mut Map, old: &Map, subresource: &str) {
     }
     metadata::keep_for_status(pod, old);
     for part in ["spec", "status"] {
-        match old.get(part) {
-            Some(value) => pod.set(part, value.clone()),
-            None => drop(pod.remove(part)),
-        }
+        pod.take_over(part, old);
     }
     let spec = pod.map_mut("spec");
     match subresource {
-        "ephemeralcontainers" => match taken.get("ephemeralContainers") {
-            Some(list) => spec.set("ephemeralContainers", list.clone()),
-            None => drop(spec.remove("ephemeralContainers")),
-        },
+        "ephemeralcontainers" => spec.take_over("ephemeralContainers", &taken),
         "resize" => resize(spec, &taken),
         _ => {}
     }
@@ -303,17 +294,11 @@ fn resize(spec: &mut Map, taken: &Map) {
         }
         for (container, new) in spec.maps_mut(list).zip(wanted) {
             for name in ["resources", "resizePolicy"] {
-                match new.get(name) {
-                    Some(value) => container.set(name, value.clone()),
-                    None => drop(container.remove(name)),
-                }
+                container.take_over(name, &new);
             }
         }
     }
-    match taken.get("resources") {
-        Some(resources) => spec.set("resources", resources.clone()),
-        None => drop(spec.remove("resources")),
-    }
+    spec.take_over("resources", taken);
 }
 
 /// True when nothing but what upstream calls equal differs.
