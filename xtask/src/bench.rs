@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Speak HTTP/1.1 instead of HTTP/2
     #[arg(long)]
     http1: bool,
+    /// Only these steps of the load, separated by commas
+    #[arg(long)]
+    steps: Option<String>,
     /// Also write the measurements as JSON here
     #[arg(long)]
     json: Option<PathBuf>,
@@ -69,11 +72,11 @@ const METRICS: &[Metric] = &[
     metric("configmap patch", true),
     metric("configmap apply", true),
     metric("pod create", true),
-    metric("10 KB pod, dry run", true),
+    metric("10 KB pod dry run", true),
     metric("get", true),
     metric("list json", true),
     metric("list protobuf", true),
-    metric("list by label, json", true),
+    metric("list by label json", true),
     metric(LISTS_AT_ONCE, true),
     metric(LISTS_MEMORY, false),
     metric("watch fan-out", true),
@@ -241,6 +244,7 @@ impl ControlPlane {
         let pids = self.servers.iter().map(|server| server.pid().to_string()).collect::<Vec<_>>().join(",");
         let mut command = self.load_command(options);
         command.args(["-pids", &pids, "-scale", &options.scale.to_string()]);
+        command.args(options.steps.iter().flat_map(|steps| ["-steps", steps]));
         let lines = process::output(&mut command)?;
         lines.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
     }

@@ -13,7 +13,8 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     let domain = format!(r"(?:{host}(?:\.{host})*|\[(?:[a-fA-F0-9:]+)\])(?::[0-9]+)?");
     let part = r"[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*";
     let digest = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[[:xdigit:]]{32,}";
-    let whole = format!(r"^({domain}/{part}(?:/{part})*)(?::([\w][\w.-]{{0,127}}))?(?:@({digest}))?$");
+    // Go's \w is of ASCII; that of any script is a hundred times as large.
+    let whole = format!(r"^({domain}/{part}(?:/{part})*)(?::([0-9A-Za-z_][0-9A-Za-z_.-]{{0,127}}))?(?:@({digest}))?$");
     Regex::new(&whole).expect("a fixed expression")
 });
 

@@ -18,7 +18,7 @@ const QUOBYTE_TENANT_BYTES_MAX: usize = 64;
 static ISCSI_NAMES: LazyLock<[(&str, Regex); 3]> = LazyLock::new(|| {
     let regex = |text: &str| Regex::new(text).expect("a fixed expression");
     [
-        ("iqn", regex(r"iqn\.\d{4}-\d{2}\.([[:alnum:]\-.]+)(:[^,;*&$|\s]+)$")),
+        ("iqn", regex(r"iqn\.[0-9]{4}-[0-9]{2}\.([[:alnum:]\-.]+)(:[^,;*&$|\t\n\f\r ]+)$")),
         ("eui", regex(r"^eui.[[:alnum:]]{16}$")),
         ("naa", regex(r"^naa.[[:alnum:]]{32}$")),
     ]
