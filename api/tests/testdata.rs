@@ -74,6 +74,21 @@ fn check_transcoding(raw: &[u8], ty: &'static facts::Struct) -> Result<(), Strin
     Ok(())
 }
 
+/// A part that is looked for alone is what the whole message has there.
+fn check_peeking(raw: &[u8], ty: &'static facts::Struct, whole: &Map) -> Result<(), String> {
+    for outer in ty.fields.iter().filter(|field| !field.inline) {
+        let facts::Type::Struct(inner) = outer.ty else { continue };
+        for field in inner.fields.iter().filter(|field| !field.inline) {
+            let path = [outer.name, field.name];
+            let peeked = proto::peek(raw, ty, &path);
+            if peeked.as_ref() != Some(whole.value_at(&path).unwrap_or(&Value::Null)) {
+                return Err(format!("{path:?}: {peeked:?} instead of {:?}", whole.value_at(&path)));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Everything wrong with one case, as text.
 fn check(path: &Path) -> Result<(), String> {
     let text = read(path, "json");
@@ -94,6 +109,7 @@ fn check(path: &Path) -> Result<(), String> {
     let unknown = proto::unwrap(&bytes).map_err(|e| format!("envelope: {e}"))?.ok_or("no envelope")?;
     check_transcoding(unknown.raw, ty)?;
     let message = proto::decode(unknown.raw, ty).map_err(|e| format!("protobuf: {e}"))?;
+    check_peeking(unknown.raw, ty, &message)?;
     let message = if unknown.kind.is_empty() { message } else { with_kind(message, &unknown) };
     if message != decoded.value {
         return Err(format!(

@@ -342,6 +342,29 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The value at a path of JSON names, without decoding the rest: null when it is not there, `None` when the bytes are
+/// no message of the type. Embedded structs are not looked into.
+pub fn peek(bytes: &[u8], ty: &'static Struct, path: &[&str]) -> Option<Value> {
+    let (name, rest) = path.split_first()?;
+    let field = ty.fields.iter().find(|field| field.name == *name)?;
+    let mut reader = Reader { bytes };
+    let (mut found, mut below): (Found, &[u8]) = (Vec::new(), &[]);
+    while let Some((number, wire)) = reader.tag().ok()? {
+        if number != field.number {
+            reader.skip(wire).ok()?;
+        } else if rest.is_empty() {
+            add(&mut found, 0, field, &mut reader, wire, 0).ok()?;
+        } else {
+            below = reader.delimited(wire, field).ok()?;
+        }
+    }
+    match &field.ty {
+        _ if rest.is_empty() => Some(found.pop().map_or(Value::Null, |(.., value)| value)),
+        Type::Struct(inner) => peek(below, inner, rest),
+        _ => None,
+    }
+}
+
 /// The last value of a text field at a path of JSON names, without decoding the rest; "" when it is not there.
 /// Embedded structs are not looked into.
 pub fn peek_text<'a>(bytes: &'a [u8], ty: &'static Struct, path: &[&str]) -> Option<&'a str> {

@@ -9,7 +9,7 @@ mod encode;
 mod envelope;
 mod transcode;
 
-pub use decode::{Error, decode, peek_text};
+pub use decode::{Error, decode, peek, peek_text};
 pub use encode::encode;
 pub use envelope::{Head, MAGIC, Revised, Slot, Unknown, unwrap, wrap, wrap_with};
 pub use transcode::to_json;

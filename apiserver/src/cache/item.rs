@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use api::proto::{Revised, Slot};
-use api::value::Map;
+use api::value::{Map, Value};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::registry::Storage;
@@ -18,20 +18,16 @@ pub(crate) struct Item {
     slot: Option<Slot>,
     /// JSON of the storage version without kind and apiVersion.
     json: OnceLock<Bytes>,
-    attributes: OnceLock<Attributes>,
-}
-
-/// What selectors look at.
-pub(crate) struct Attributes {
-    pub(crate) labels: Map,
-    pub(crate) fields: Vec<(&'static str, String)>,
+    /// What selectors look at.
+    labels: OnceLock<Map>,
+    fields: OnceLock<Vec<(&'static str, String)>>,
 }
 
 impl Item {
     /// `plain`: the version of objects whose stored bytes are shown as they are.
     pub(crate) fn new(key: &str, revision: u64, value: Bytes, plain: Option<&str>) -> Self {
         let slot = plain.and_then(|version| Slot::find(&value, version));
-        Item { key: key.into(), revision, value, slot, json: OnceLock::new(), attributes: OnceLock::new() }
+        Item { key: key.into(), revision, value, slot, json: OnceLock::new(), labels: OnceLock::new(), fields: OnceLock::new() }
     }
 
     /// The same object with another revision: the last state of one that was deleted.
@@ -42,7 +38,8 @@ impl Item {
             value: self.value.clone(),
             slot: self.slot,
             json: OnceLock::new(),
-            attributes: OnceLock::new(),
+            labels: OnceLock::new(),
+            fields: OnceLock::new(),
         }
     }
 
@@ -91,19 +88,32 @@ impl Item {
         Bytes::copy_from_slice(&text)
     }
 
-    pub(crate) fn attributes(&self, storage: &Storage) -> &Attributes {
-        self.attributes.get_or_init(|| {
-            let object = self.object(storage);
-            let labels = object.at(&["metadata", "labels"]).cloned().unwrap_or_default();
-            Attributes { labels, fields: storage.strategy.fields(&object) }
+    pub(crate) fn labels(&self, storage: &Storage) -> &Map {
+        const PATH: &[&str] = &["metadata", "labels"];
+        self.labels.get_or_init(|| {
+            let peeked = self.raw().and_then(|raw| api::proto::peek(raw, storage.stored.ty, PATH));
+            match peeked {
+                Some(Value::Map(labels)) => labels,
+                Some(_) => Map::new(),
+                None => self.object(storage).at(PATH).cloned().unwrap_or_default(),
+            }
         })
+    }
+
+    /// The kind's own selectable fields.
+    pub(crate) fn fields(&self, storage: &Storage) -> &[(&'static str, String)] {
+        self.fields.get_or_init(|| storage.strategy.fields(&self.object(storage)))
     }
 
     /// One text field of the object without decoding the rest; `None` when the stored form does not allow it.
     pub(crate) fn peek(&self, storage: &Storage, path: &[&str]) -> Option<&str> {
+        api::proto::peek_text(self.raw()?, storage.stored.ty, path)
+    }
+
+    /// The stored message without its envelope, if it is shown as it is.
+    fn raw(&self) -> Option<&[u8]> {
         self.slot?;
-        let unknown = api::proto::unwrap(&self.value).ok()??;
-        api::proto::peek_text(unknown.raw, storage.stored.ty, path)
+        Some(api::proto::unwrap(&self.value).ok()??.raw)
     }
 
     /// The stored message with the resourceVersion in place; `None` where there is no slot for it.

@@ -54,7 +54,7 @@ impl Selection {
             return false;
         }
         if !self.labels.is_empty() {
-            let labels = &item.attributes(storage).labels;
+            let labels = item.labels(storage);
             if !self.labels.matches(|key| labels.get(key).and_then(|value| value.as_str())) {
                 return false;
             }
@@ -73,7 +73,7 @@ impl Selection {
             "metadata.name" => Some(item.name()),
             "metadata.namespace" => Some(item.namespace()),
             field => {
-                let fields = &item.attributes(storage).fields;
+                let fields = item.fields(storage);
                 Some(fields.iter().find(|entry| entry.0 == field).map_or("", |entry| entry.1.as_str()))
             }
         })
