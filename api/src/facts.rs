@@ -147,7 +147,13 @@ pub(crate) struct Numbered {
     pub(crate) order: u16,
 }
 
+/// An order of names in which most are told apart by a number.
+fn by_length(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
 struct Lookup {
+    /// In the order of [`by_length`].
     by_name: Vec<(&'static str, u16, &'static Field)>,
     in_order: Vec<&'static Field>,
     by_number: Vec<Numbered>,
@@ -176,7 +182,7 @@ impl Struct {
     /// The field with this JSON name, looking into embedded structs, and its place in JSON output.
     pub fn find(&'static self, name: &str) -> Option<(u16, &'static Field)> {
         let index = &self.lookup().by_name;
-        let at = index.binary_search_by(|entry| entry.0.cmp(name)).ok()?;
+        let at = index.binary_search_by_key(&by_length(name), |entry| by_length(entry.0)).ok()?;
         Some((index[at].1, index[at].2))
     }
 
@@ -237,7 +243,7 @@ impl Struct {
             self.flatten(&mut in_order);
             let mut by_name: Vec<_> =
                 (0u16..).zip(&in_order).map(|(order, field)| (field.name, order, *field)).collect();
-            by_name.sort_by_key(|entry| entry.0);
+            by_name.sort_by_key(|entry| by_length(entry.0));
             let mut by_number = Vec::new();
             let mut order = 0u16;
             for field in self.fields {

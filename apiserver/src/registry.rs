@@ -4,6 +4,7 @@
 //! discovery, OpenAPI and caches follow from the table. What custom resources add is replaced as a whole,
 //! so that a request sees one state of it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -215,7 +216,7 @@ impl Entry {
     /// What keeps a webhook from converting them; nothing else does.
     pub(crate) async fn shown(&self, stored: Vec<Map>, objects: &dyn Reader) -> Result<Vec<Map>, Status> {
         match &self.converter {
-            None => Ok(stored.iter().map(|object| self.from_storage(object)).collect()),
+            None => Ok(stored.into_iter().map(|object| self.from_storage(object)).collect()),
             Some(converter) => converter.convert(stored, &self.api_version, &*self.strategy, objects).await,
         }
     }
@@ -223,7 +224,7 @@ impl Entry {
     /// As [`Entry::shown`] for one object.
     pub(crate) async fn read(&self, stored: Map, objects: &dyn Reader) -> Result<Map, Status> {
         match &self.converter {
-            None => Ok(self.from_storage(&stored)),
+            None => Ok(self.from_storage(stored)),
             Some(_) => Ok(self.shown(vec![stored], objects).await?.pop().unwrap_or_default()),
         }
     }
@@ -232,18 +233,19 @@ impl Entry {
     ///
     /// # Errors
     /// As [`Entry::shown`].
-    pub(crate) async fn stored(&self, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
+    pub(crate) async fn stored<'o>(&self, object: &'o Map, objects: &dyn Reader) -> Result<Cow<'o, Map>, Status> {
         let (Some(converter), Some(storage)) = (&self.converter, &self.storage) else {
             return Ok(self.to_storage(object));
         };
         let object = vec![object.clone()];
         let converted = converter.convert(object, &storage.api_version, &*storage.strategy, objects).await?;
-        Ok(converted.into_iter().next().unwrap_or_default())
+        Ok(Cow::Owned(converted.into_iter().next().unwrap_or_default()))
     }
 
-    /// What was stored as a client of this version is shown it: a webhook need not give back what it was given.
-    pub(crate) async fn echoed(&self, object: &Map, stored: &Map, objects: &dyn Reader) -> Result<Map, Status> {
-        if self.asks() { self.read(stored.clone(), objects).await } else { Ok(object.clone()) }
+    /// What was stored, if a client of this version is not shown what it sent: a webhook need not give back what it was
+    /// given.
+    pub(crate) fn unlike_sent(&self, stored: Cow<'_, Map>) -> Option<Map> {
+        self.asks().then(|| stored.into_owned())
     }
 
     /// True when a stored object is not in the version that it would be stored in now.
@@ -252,43 +254,55 @@ impl Entry {
     }
 
     /// An object of this version in the storage version, where no webhook converts.
-    pub(crate) fn to_storage(&self, object: &Map) -> Map {
-        let Some(storage) = self.storage.as_ref().filter(|_| !self.is_storage_version()) else { return object.clone() };
-        let mut stored = self.convert(object, storage.stored.ty, |conversion| conversion.to_storage);
+    pub(crate) fn to_storage<'o>(&self, object: &'o Map) -> Cow<'o, Map> {
+        let Some(storage) = self.storage.as_ref().filter(|_| !self.is_storage_version()) else {
+            return Cow::Borrowed(object);
+        };
+        let stored = self.convert(Cow::Borrowed(object), storage.stored.ty, |conversion| conversion.to_storage);
+        let mut stored = stored.into_owned();
         object::set_kind(&mut stored, &storage.api_version, storage.stored.kind);
-        stored
+        Cow::Owned(stored)
     }
 
     /// An object of the storage version in this version, where no webhook converts.
     #[allow(clippy::wrong_self_convention, reason = "the counterpart of to_storage")]
-    pub(crate) fn from_storage(&self, stored: &Map) -> Map {
-        let mut object = self.convert(stored, self.facts.ty, |conversion| conversion.from_storage);
+    pub(crate) fn from_storage(&self, stored: Map) -> Map {
+        let converted = self.convert(Cow::Owned(stored), self.facts.ty, |conversion| conversion.from_storage);
+        let mut object = converted.into_owned();
         object::set_kind(&mut object, &self.api_version, self.facts.kind);
         object
     }
 
-    fn convert(&self, object: &Map, ty: &'static Struct, way: impl Fn(&Conversion) -> fn(&Map) -> Map) -> Map {
+    fn convert<'o>(
+        &self,
+        object: Cow<'o, Map>,
+        ty: &'static Struct,
+        way: impl Fn(&Conversion) -> fn(&Map) -> Map,
+    ) -> Cow<'o, Map> {
         match self.conversion {
-            Some(conversion) => way(conversion)(object),
-            None if self.is_storage_version() => object.clone(),
-            None => reshaped(object, ty).unwrap_or_else(|error| {
-                tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
-                object.clone()
-            }),
+            Some(conversion) => Cow::Owned(way(conversion)(&object)),
+            None if self.is_storage_version() => object,
+            None => reshaped(&object, ty).map_or_else(
+                |error| {
+                    tracing::error!(kind = self.facts.kind, %error, "object does not fit its other version");
+                    object
+                },
+                Cow::Owned,
+            ),
         }
     }
 
     /// An object of this entry in another that shares its storage.
     pub(crate) async fn converted(&self, to: &Entry, object: &Map, objects: &dyn Reader) -> Result<Map, Status> {
         match &to.converter {
-            None => Ok(to.from_storage(&self.to_storage(object))),
+            None => Ok(to.from_storage(self.to_storage(object).into_owned())),
             Some(_) => to.read(object.clone(), objects).await,
         }
     }
 
     /// As [`Entry::converted`] where nothing can be awaited; `None` for what only a webhook could convert.
     pub(crate) fn converted_here(&self, to: &Entry, object: &Map) -> Option<Map> {
-        (!to.asks()).then(|| to.from_storage(&self.to_storage(object)))
+        (!to.asks()).then(|| to.from_storage(self.to_storage(object).into_owned()))
     }
 
     /// The kind that a request about the subresource (or, with none, the resource) carries.

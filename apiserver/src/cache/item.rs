@@ -27,7 +27,15 @@ impl Item {
     /// `plain`: the version of objects whose stored bytes are shown as they are.
     pub(crate) fn new(key: &str, revision: u64, value: Bytes, plain: Option<&str>) -> Self {
         let slot = plain.and_then(|version| Slot::find(&value, version));
-        Item { key: key.into(), revision, value, slot, json: OnceLock::new(), labels: OnceLock::new(), fields: OnceLock::new() }
+        Item {
+            key: key.into(),
+            revision,
+            value,
+            slot,
+            json: OnceLock::new(),
+            labels: OnceLock::new(),
+            fields: OnceLock::new(),
+        }
     }
 
     /// The same object with another revision: the last state of one that was deleted.

@@ -199,8 +199,8 @@ fn prefix_of_agent(agent: &str) -> String {
 
 /// An empty list of managedFields, which resets them, is lost in a canonical object: it is put back.
 pub(crate) fn keep_reset(body: &[u8], format: Format, object: &mut Map) {
-    const NAME: &[u8] = b"managedFields";
-    let named = format != Format::Protobuf && body.windows(NAME.len()).any(|window| window == NAME);
+    let named =
+        format != Format::Protobuf && std::str::from_utf8(body).is_ok_and(|text| text.contains("managedFields"));
     if !named || object.meta().contains("managedFields") {
         return;
     }

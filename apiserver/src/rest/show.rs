@@ -3,6 +3,8 @@
 //! Invariant: stored objects in the storage version are shown from their shared bytes; everything else
 //! (tables, partial metadata, other versions, YAML) is made from the value.
 
+use std::borrow::Cow;
+
 use api::facts;
 use api::object::Meta;
 use api::status::Status;
@@ -48,9 +50,9 @@ pub(crate) fn value(call: &Call<'_>, code: u16, object: &Map) -> Response<Body> 
 }
 
 /// The object in the shape that the client asked for.
-pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
+pub(crate) fn shaped<'o>(call: &Call<'_>, object: &'o Map) -> Cow<'o, Map> {
     match &call.accepted.shape {
-        Shape::Whole => object.clone(),
+        Shape::Whole => Cow::Borrowed(object),
         Shape::Table(version) => {
             let mut meta = Map::new();
             let revision = object.meta().str("resourceVersion");
@@ -58,9 +60,10 @@ pub(crate) fn shaped(call: &Call<'_>, object: &Map) -> Map {
             if !revision.is_empty() {
                 meta.set("resourceVersion", revision);
             }
-            table::of(call.entry, std::slice::from_ref(object), meta, version, table_options(call), &call.now)
+            let rows = std::slice::from_ref(object);
+            Cow::Owned(table::of(call.entry, rows, meta, version, table_options(call), &call.now))
         }
-        Shape::Partial(version) | Shape::PartialList(version) => partial(object, version),
+        Shape::Partial(version) | Shape::PartialList(version) => Cow::Owned(partial(object, version)),
     }
 }
 

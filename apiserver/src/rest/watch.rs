@@ -424,7 +424,7 @@ fn encode(watcher: &mut Watcher, seen: Seen, item: &Item) -> Bytes {
             proto_frame(seen.text(), &proto::wrap(&entry.api_version, entry.facts.kind, &item.message(storage)))
         }
         _ => {
-            let whole = entry.from_storage(&item.object(storage));
+            let whole = entry.from_storage(item.object(storage));
             shaped(watcher, seen, item.revision, whole)
         }
     }

@@ -110,15 +110,15 @@ impl Call<'_> {
     /// Creates an object that has its defaults and its managedFields.
     async fn create_tracked(&self, object: Map, dry_run: bool) -> Result<Done, Status> {
         let generated = object.name().is_empty() && !object.meta().str("generateName").is_empty();
+        if !generated {
+            return self.create_once(object, dry_run).await;
+        }
         for attempt in 1.. {
             let mut candidate = object.clone();
-            if generated {
-                let name = api::names::generate_name(object.meta().str("generateName"), rand::random);
-                candidate.meta_mut().set("name", name);
-            }
+            let name = api::names::generate_name(object.meta().str("generateName"), rand::random);
+            candidate.meta_mut().set("name", name);
             match self.create_once(candidate, dry_run).await {
-                Err(status)
-                    if generated && status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
+                Err(status) if status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
                 outcome => return outcome,
             }
         }
@@ -159,19 +159,18 @@ impl Call<'_> {
         }
         self.warn(self.entry.strategy.warnings(&object, None));
         self.judge(Operation::Create, &name, Some(&mut object), None, dry_run).await?;
-        let object = self.store_new(storage, &object, dry_run).await?;
+        let object = self.store_new(storage, object, dry_run).await?;
         Ok(Done { object, created: true })
     }
 
-    async fn store_new(&self, storage: &Storage, object: &Map, dry_run: bool) -> Result<Map, Status> {
-        let (namespace, name) = (self.namespace(), object.name());
+    async fn store_new(&self, storage: &Storage, mut object: Map, dry_run: bool) -> Result<Map, Status> {
+        let namespace = self.namespace();
         if dry_run {
-            return match self.hub().read(storage, namespace, name).await? {
-                Some((there, _)) => Err(self.exists_already(object, &there)),
-                None => Ok(object.clone()),
+            return match self.hub().read(storage, namespace, object.name()).await? {
+                Some((there, _)) => Err(self.exists_already(&object, &there)),
+                None => Ok(object),
             };
         }
-        let mut object = object.clone();
         let version = object.meta_mut().remove("resourceVersion");
         if version
             .as_ref()
@@ -183,13 +182,25 @@ impl Call<'_> {
         }
         let stored = self.entry.stored(&object, self.hub()).await?;
         let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
-        match self.timed(self.hub().write(storage, namespace, name, &stored, 0, lease)).await? {
-            Some(revision) => Ok(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)),
+        match self.timed(self.hub().write(storage, namespace, object.name(), &stored, 0, lease)).await? {
+            Some(revision) => {
+                let other = self.entry.unlike_sent(stored);
+                self.echoed(object, other, revision).await
+            }
             None => {
-                let there = self.hub().read(storage, namespace, name).await?.map(|(there, _)| there);
+                let there = self.hub().read(storage, namespace, object.name()).await?.map(|(there, _)| there);
                 Err(self.exists_already(&object, there.as_ref().unwrap_or(Map::EMPTY)))
             }
         }
+    }
+
+    /// What a client is shown of an object that was stored; `other` is what was stored, if that is to be looked at.
+    async fn echoed(&self, object: Map, other: Option<Map>, revision: u64) -> Result<Map, Status> {
+        let shown = match other {
+            Some(stored) => self.entry.read(stored, self.hub()).await?,
+            None => object,
+        };
+        Ok(written(shown, revision))
     }
 
     /// There is an object of that name already (store.go: create; create.go: CheckGeneratedNameError).
@@ -410,7 +421,8 @@ impl Call<'_> {
         let lease = resources::lease(self.hub(), self.entry, self.api.times.event).await?;
         let write = self.hub().write(storage, namespace, name, &stored, existing.revision, lease);
         let Some(revision) = self.timed(write).await? else { return Ok(None) };
-        Ok(Some(written(self.entry.echoed(&object, &stored, self.hub()).await?, revision)))
+        let other = self.entry.unlike_sent(stored);
+        self.echoed(object, other, revision).await.map(Some)
     }
 
     /// Takes over what this path may not change, counts the generation, validates.

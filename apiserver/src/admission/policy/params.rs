@@ -92,7 +92,7 @@ pub(super) async fn collect(
     if found.is_empty() && reference.deny_missing {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".into());
     }
-    Ok(found.into_iter().map(|stored| Some(entry.from_storage(&stored))).collect())
+    Ok(found.into_iter().map(|stored| Some(entry.from_storage(Map::clone(&stored)))).collect())
 }
 
 async fn named(entry: &Entry, namespace: &str, name: &str, request: &Request<'_>) -> Result<Vec<Arc<Map>>, String> {

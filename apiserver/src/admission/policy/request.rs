@@ -109,7 +109,7 @@ impl<'a> Request<'a> {
         if Arc::ptr_eq(from, to) || !own_kind {
             return object.clone();
         }
-        to.from_storage(&from.to_storage(object))
+        to.from_storage(from.to_storage(object).into_owned())
     }
 
     /// The objects as the matched version has them.
