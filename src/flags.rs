@@ -4,6 +4,7 @@
 //! flag is an error in upstream's words. Non-goal: what a flag means; each component's file says that.
 
 mod types;
+mod version;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -142,6 +143,11 @@ impl Values {
             .filter(|part| !part.is_empty())
             .map(Into::into)
             .collect()
+    }
+
+    /// The version that the component goes by (k8s.io/component-base/version/verflag@v0.37.2).
+    pub(crate) fn version(&self) -> &str {
+        self.get("version").filter(|version| version.starts_with('v')).unwrap_or(crate::VERSION)
     }
 
     pub(crate) fn flag(&self, name: &str, default: bool) -> bool {

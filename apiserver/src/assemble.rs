@@ -30,7 +30,7 @@ use crate::subresource::connect::Backends;
 use crate::views::AuthorizerViews;
 use crate::webhook::client::Clients;
 use crate::webhook::resolve::Resolver;
-use crate::{Error, nonresource, server_id};
+use crate::{Error, server_id};
 
 fn wrong(error: impl std::fmt::Display) -> Error {
     Error::Config(error.to_string())
@@ -104,7 +104,7 @@ pub(crate) fn core(config: &Config, store: Store) -> Result<(Core, Queue, Reload
         flow: gate,
         health: Health::new(config.aggregator.proxy_client.is_some()),
         metrics,
-        version: nonresource::Version::default(),
+        git_version: config.git_version.clone(),
         openapi: crate::openapi::Cache::default(),
         backends: Backends::new(config).map_err(wrong)?,
         clients,

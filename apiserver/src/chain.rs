@@ -28,7 +28,7 @@ use crate::respond::{self, Body};
 use crate::rest::{Api, Call};
 use crate::subresource::{Incoming, Special};
 use crate::webhook::client::Clients;
-use crate::{codec, compress, health, nonresource, subresource};
+use crate::{codec, compress, health, subresource};
 
 /// Everything that answers requests.
 pub(crate) struct Core {
@@ -40,7 +40,8 @@ pub(crate) struct Core {
     pub(crate) flow: Arc<Flow>,
     pub(crate) health: health::Health,
     pub(crate) metrics: Metrics,
-    pub(crate) version: nonresource::Version,
+    /// What /version says.
+    pub(crate) git_version: String,
     pub(crate) openapi: crate::openapi::Cache,
     pub(crate) backends: subresource::connect::Backends,
     /// Connections to webhooks.

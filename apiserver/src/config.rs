@@ -42,6 +42,8 @@ pub enum AnonymousAuth {
 /// Everything that kube-apiserver is configured with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What /version says (--version=vX.Y.Z...).
+    pub git_version: String,
     /// --bind-address, --secure-port
     pub bind_address: IpAddr,
     pub secure_port: u16,
@@ -108,6 +110,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            git_version: concat!("v", env!("CARGO_PKG_VERSION"), "+keelson").into(),
             bind_address: IpAddr::from([0, 0, 0, 0]),
             secure_port: 6443,
             advertise_address: None,

@@ -9,18 +9,6 @@ use crate::chain::Asked;
 use crate::respond::{self, Body, full};
 use crate::{discovery, flow, health, openapi};
 
-/// What /version says.
-#[derive(Clone, Debug)]
-pub(crate) struct Version {
-    pub(crate) git_version: String,
-}
-
-impl Default for Version {
-    fn default() -> Self {
-        Version { git_version: "v1.37.2+keelson".into() }
-    }
-}
-
 impl Asked<'_> {
     pub(crate) async fn path(&self, method: &Method, _body: Body) -> Result<Response<Body>, Status> {
         if !matches!(*method, Method::GET | Method::HEAD) {
@@ -56,7 +44,7 @@ impl Asked<'_> {
             "emulationMinor" => "37",
             "minCompatibilityMajor" => "1",
             "minCompatibilityMinor" => "36",
-            "gitVersion" => self.core.version.git_version.as_str(),
+            "gitVersion" => self.core.git_version.as_str(),
             "gitCommit" => "",
             "gitTreeState" => "clean",
             "buildDate" => "2026-11-24T00:00:00Z",

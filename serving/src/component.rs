@@ -34,7 +34,7 @@ pub struct Component {
     pub access: Access,
     pub health: Health,
     /// Its version, as `kubernetes_build_info` tells it.
-    pub version: &'static str,
+    pub version: String,
 }
 
 /// Takes the port; the server answers as soon as it is run.
@@ -137,7 +137,7 @@ impl Component {
                 "[BETA] A metric with a constant '1' value labeled by major, minor, git version, git commit, git tree \
                  state, build date, Go version, and compiler from which Kubernetes was built, and platform on which it \
                  is running.",
-                [(vec![("git_version", self.version), ("platform", "linux/amd64")], 1.0)],
+                [(vec![("git_version", self.version.as_str()), ("platform", "linux/amd64")], 1.0)],
             );
         }
         let counts = self.health.counts();
@@ -217,7 +217,7 @@ mod tests {
             reviews: None,
         };
         health.ask("healthz");
-        let component = Component { access, health, version: "v1" };
+        let component = Component { access, health, version: "v1".into() };
         let (all, slis) = (component.metrics(true), component.metrics(false));
         for line in [
             "kubernetes_healthcheck{name=\"a\",type=\"healthz\"} 1",

@@ -113,6 +113,7 @@ pub(super) const HONOURED: &[&str] = &[
     "tls-private-key-file",
     "token-auth-file",
     "v",
+    "version",
     "logging-format",
 ];
 
@@ -171,6 +172,7 @@ fn config(values: &Values) -> Result<Config> {
     let kubelet = (file(values, "kubelet-client-certificate")?, file(values, "kubelet-client-key")?);
     let addresses = values.list("kubelet-preferred-address-types");
     Ok(Config {
+        git_version: values.version().into(),
         bind_address,
         secure_port: secure_port(values)?,
         advertise_address: values

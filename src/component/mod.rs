@@ -107,7 +107,7 @@ impl Component {
             print!("{}", self.usage());
             return ExitCode::SUCCESS;
         }
-        if values.get("version").is_some_and(|version| version != "false") {
+        if values.flag("version", false) || values.get("version") == Some("raw") {
             println!("{}", if go { etcd::version() } else { format!("Kubernetes {}", crate::VERSION) });
             return ExitCode::SUCCESS;
         }

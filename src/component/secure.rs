@@ -35,6 +35,7 @@ pub(super) const HONOURED: &[&str] = &[
     "tls-cipher-suites",
     "tls-min-version",
     "tls-private-key-file",
+    "version",
 ];
 
 /// How long an answer about a token or a request is believed.
@@ -61,7 +62,8 @@ pub(super) async fn serve(values: &Values, server: &Server, health: Health, task
         Some(address) => address.parse().with_context(|| format!("--bind-address {address}"))?,
         None => Ipv4Addr::UNSPECIFIED.into(),
     };
-    let component = serving::Component { access: access(values, tasks).await?, health, version: crate::VERSION };
+    let component =
+        serving::Component { access: access(values, tasks).await?, health, version: values.version().into() };
     let bound = serving::bind(SocketAddr::new(address, port), certificate(values, server)?, component, tasks.clone());
     tasks.run("secure server", bound.await.context("failed to start secure server")?);
     Ok(())

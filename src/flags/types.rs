@@ -9,6 +9,8 @@ use api::gostrconv::{self, Wrong};
 use api::names;
 use api::quantity::Quantity;
 
+use super::version;
+
 /// Flags of one pair, whose value may have commas (component-base/cli/flag/map_string_string.go: NoSplit).
 const ONE_PAIR: &[&str] = &["cpu-manager-policy-options", "oidc-required-claim"];
 /// Flags that take words without a value as well (component-base/cli/flag/configuration_map.go).
@@ -26,7 +28,7 @@ type Checked = Result<(), String>;
 pub(super) fn check(component: &str, name: &str, kind: &str, value: &str) -> Checked {
     match kind {
         "bool" => boolean(value),
-        "version[=true]" => version(value),
+        "version[=true]" => version::check(value).unwrap_or_else(|| boolean(value)),
         "int" => integer(value, i64::MIN, i64::MAX),
         "int32" => integer(value, i32::MIN.into(), i32::MAX.into()),
         "int32Slice" => value.split(',').try_for_each(|part| integer(part, i32::MIN.into(), i32::MAX.into())),
@@ -74,11 +76,6 @@ fn boolean(value: &str) -> Checked {
         "true" | "false" | "1" | "0" | "t" | "f" | "T" | "F" | "TRUE" | "FALSE" | "True" | "False" => Ok(()),
         _ => Err(syntax("ParseBool", value)),
     }
-}
-
-/// k8s.io/component-base/version/verflag: also `raw`, and a version to pretend to be.
-fn version(value: &str) -> Checked {
-    if value == "raw" || value.starts_with('v') { Ok(()) } else { boolean(value) }
 }
 
 /// Of base 0: decimal, or with a prefix of their base, and underscores between digits.

@@ -1,5 +1,5 @@
 //! Keelson's only build tool: `cargo xtask tidy | gen | ci | build-upstream | conformance | podsecurity |
-//! bench | swap | diff | fuzz | refusals | envtest | scenario`.
+//! bench | swap | diff | fuzz | refusals | envtest | scenario | test-cmd`.
 //!
 //! Must not know: how any crate of the workspace works. It starts programs and reads what they print
 //! and what /proc says of them.
@@ -16,6 +16,7 @@ mod podsecurity;
 mod refusals;
 mod scenario;
 mod swap;
+mod test_cmd;
 mod tidy;
 mod upstream;
 
@@ -70,6 +71,8 @@ enum Command {
     Envtest(envtest::Options),
     /// Do one scenario with client-go, the Python client and the JavaScript client
     Scenario(scenario::Options),
+    /// Run upstream's kubectl integration cases, unchanged, with upstream's other programs
+    TestCmd(test_cmd::Options),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         Command::Podsecurity(options) => podsecurity::run(&options).map(all_held),
         Command::Refusals => refusals::record().map(|()| true),
         Command::Scenario(options) => scenario::run(&options).map(all_held),
+        Command::TestCmd(options) => test_cmd::run(&options),
         Command::Swap => swap::run().map(all_held),
     };
     match ended {

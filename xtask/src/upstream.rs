@@ -45,6 +45,7 @@ const PROGRAMS: &[Program] = &[
     program("scenario", ".", "./scenario", Kind::Plain),
     program("kube-apiserver", ".", "k8s.io/kubernetes/cmd/kube-apiserver", Kind::Component),
     program("kubectl", ".", "k8s.io/kubernetes/cmd/kubectl", Kind::Component),
+    program("kubectl-convert", ".", "k8s.io/kubernetes/cmd/kubectl-convert", Kind::Component),
     program("ginkgo", ".", "github.com/onsi/ginkgo/v2/ginkgo", Kind::Plain),
     program("e2e.test", ".", "./e2e", Kind::Suite),
     program("podsecurity.test", ".", "./podsecurity", Kind::Suite),
