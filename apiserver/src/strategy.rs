@@ -229,6 +229,11 @@ pub(crate) trait Strategy: Send + Sync {
         None
     }
 
+    /// Annotations that upstream's internal type has as fields: what is shown of metadata alone lacks them.
+    fn annotations_of_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Where the scale subresource finds its numbers, when it is not where built-in kinds have them.
     fn scale(&self) -> Option<&ScalePaths> {
         None

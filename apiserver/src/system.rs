@@ -93,17 +93,22 @@ impl Own {
         }
     }
 
-    /// Whether there is such an object.
-    async fn finds(&self, core: &Core) -> Result<bool, Status> {
+    async fn find(&self, core: &Core) -> Result<Option<Map>, Status> {
         let storage = self.entry.storage.as_ref().ok_or_else(Status::no_such_path)?;
-        Ok(core.api.hub.read(storage, &self.info.namespace, &self.info.name).await?.is_some())
+        let found = core.api.hub.read(storage, &self.info.namespace, &self.info.name).await?;
+        Ok(found.map(|(object, _)| object))
     }
+}
+
+/// The object of the name that is there.
+pub(crate) async fn find(core: &Core, identity: &Map) -> Result<Option<Map>, Status> {
+    Own::new(core, "get", identity)?.find(core).await
 }
 
 /// Creates the object; one that is there already stays as it is.
 pub(crate) async fn ensure(core: &Core, object: Map) -> Result<(), Status> {
     let own = Own::new(core, "create", &object)?;
-    if own.finds(core).await? {
+    if own.find(core).await?.is_some() {
         return Ok(());
     }
     match own.call(core).create_object(object, false).await {
@@ -131,7 +136,7 @@ pub(crate) async fn apply_as(
     let mut own = Own::new(core, "update", identity)?;
     own.info.query = Query::parse(&format!("fieldManager={manager}"));
     let call = own.call(core);
-    if !own.finds(core).await? {
+    if own.find(core).await?.is_none() {
         let Some(object) = make(None) else { return Ok(()) };
         match call.create_object(object, false).await {
             Err(status) if status.reason == "AlreadyExists" => {}

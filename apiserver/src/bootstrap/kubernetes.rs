@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use api::map;
+use api::object::Meta;
 use api::status::Status;
 use api::value::{Map, Value};
 use bytes::Bytes;
@@ -137,7 +138,53 @@ pub(crate) async fn service_cidr(core: &Core, config: &Config) -> Result<(), Sta
         return Ok(());
     }
     let mut object = named("networking.k8s.io/v1", "ServiceCIDR", "", "kubernetes");
+    let identity = object.clone();
     let cidrs: Vec<_> = config.service_cidrs.iter().map(|cidr| Value::from(cidr.trunc().to_string())).collect();
-    object.set("spec", map! { "cidrs" => cidrs });
-    system::ensure(core, object).await
+    object.set("spec", map! { "cidrs" => cidrs.clone() });
+    system::ensure(core, object).await?;
+    let Some(found) = system::find(core, &identity).await? else { return Ok(()) };
+    if !wants_ready(&found, &cidrs) {
+        return Ok(());
+    }
+    let mut applied = identity;
+    let condition = map! {
+        "type" => "Ready", "status" => "True", "message" => "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime" => system::now(),
+    };
+    applied.set("status", map! { "conditions" => vec![Value::Map(condition)] });
+    system::apply_status(core, "kubernetes-service-cidr-controller", &applied).await
+}
+
+/// Whether nobody has said yet if the ServiceCIDR is ready, and it is this server's.
+fn wants_ready(found: &Map, cidrs: &[Value]) -> bool {
+    let conditions = found.at(&["status"]).map_or(&[][..], |status| status.list("conditions"));
+    let mut ready = conditions.iter().filter_map(Value::as_map).filter(|condition| condition.str("type") == "Ready");
+    let known = ready.any(|condition| condition.str("status") != "Unknown");
+    let same = found.at(&["spec"]).is_some_and(|spec| spec.list("cidrs") == cidrs);
+    same && !known && !found.is_deleting()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_cidr_of_this_server_becomes_ready_once() {
+        let own = [Value::from("10.0.0.0/16")];
+        let found = |cidr: &str, status: Option<&str>| {
+            let condition = |status: &str| Value::Map(map! { "type" => "Ready", "status" => status });
+            let conditions: Vec<Value> = status.map(condition).into_iter().collect();
+            let spec = map! { "cidrs" => vec![Value::from(cidr)] };
+            map! { "spec" => spec, "status" => map! { "conditions" => conditions } }
+        };
+        for (cidr, status, expect) in [
+            ("10.0.0.0/16", None, true),
+            ("10.0.0.0/16", Some("Unknown"), true),
+            ("10.0.0.0/16", Some("True"), false),
+            ("10.0.0.0/16", Some("False"), false),
+            ("10.1.0.0/16", None, false),
+        ] {
+            assert_eq!(wants_ready(&found(cidr, status), &own), expect, "{cidr} {status:?}");
+        }
+    }
 }

@@ -191,10 +191,13 @@ impl Call<'_> {
     pub(crate) fn list_of(&self, objects: Vec<Map>, meta: Map) -> Response<Body> {
         let list = match &self.accepted.shape {
             Shape::Table(version) => {
-                table::of(self.entry, &objects, meta, version, show::table_options(self), &self.now)
+                table::of(self.entry, &objects, meta, version, show::table_options(self, true), &self.now)
             }
             Shape::Partial(version) | Shape::PartialList(version) => {
-                let items = objects.iter().map(|object| Value::Map(show::partial(object, version))).collect::<Vec<_>>();
+                let items = objects
+                    .iter()
+                    .map(|object| Value::Map(show::partial(self.entry, object, version)))
+                    .collect::<Vec<_>>();
                 let api_version = facts::api_version("meta.k8s.io", version);
                 map! { "kind" => "PartialObjectMetadataList", "apiVersion" => api_version, "metadata" => meta, "items" => items }
             }

@@ -16,7 +16,7 @@ use http::Response;
 use super::Call;
 use crate::cache::{Item, put_object};
 use crate::negotiate::{Format, Shape};
-use crate::registry::Storage;
+use crate::registry::{Entry, Storage};
 use crate::respond::{self, Body, full};
 use crate::table;
 
@@ -61,23 +61,53 @@ pub(crate) fn shaped<'o>(call: &Call<'_>, object: &'o Map) -> Cow<'o, Map> {
                 meta.set("resourceVersion", revision);
             }
             let rows = std::slice::from_ref(object);
-            Cow::Owned(table::of(call.entry, rows, meta, version, table_options(call), &call.now))
+            Cow::Owned(table::of(call.entry, rows, meta, version, table_options(call, false), &call.now))
         }
-        Shape::Partial(version) | Shape::PartialList(version) => Cow::Owned(partial(object, version)),
+        Shape::Partial(version) | Shape::PartialList(version) => Cow::Owned(partial(call.entry, object, version)),
     }
 }
 
-pub(crate) fn table_options(call: &Call<'_>) -> table::Options {
+pub(crate) fn table_options(call: &Call<'_>, list: bool) -> table::Options {
     table::Options {
         include: call.info.query.get("includeObject").to_string(),
         headers: !call.info.query.flag("noHeaders"),
+        list,
     }
 }
 
-/// `PartialObjectMetadata` of an object.
-pub(crate) fn partial(object: &Map, version: &str) -> Map {
+/// `PartialObjectMetadata` of an object: the metadata of upstream's internal type.
+pub(crate) fn partial(entry: &Entry, object: &Map, version: &str) -> Map {
     let mut partial = Map::new();
     object::set_kind(&mut partial, &facts::api_version("meta.k8s.io", version), "PartialObjectMetadata");
-    partial.set("metadata", object.get("metadata").cloned().unwrap_or(Value::Map(Map::new())));
+    let mut metadata = object.meta().clone();
+    without_annotations(&mut metadata, entry.strategy.annotations_of_fields());
+    partial.set("metadata", metadata);
     partial
+}
+
+fn without_annotations(metadata: &mut Map, names: &[&str]) {
+    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_map_mut) else { return };
+    annotations.retain(|name, _| !names.contains(&name));
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::map;
+
+    use super::*;
+
+    #[test]
+    fn annotations_that_stand_for_fields_are_no_metadata() {
+        let metadata = |annotations: Map| map! { "name" => "x", "annotations" => annotations };
+        let check = |annotations: Map, expect: Map| {
+            let mut metadata = metadata(annotations);
+            without_annotations(&mut metadata, &["field"]);
+            assert_eq!(metadata, expect);
+        };
+        check(map! { "a" => "1", "field" => "2" }, metadata(map! { "a" => "1" }));
+        check(map! { "field" => "2" }, map! { "name" => "x" });
+    }
 }

@@ -435,10 +435,11 @@ fn shaped(watcher: &mut Watcher, seen: Seen, revision: u64, whole: Map) -> Bytes
     let entry = &watcher.entry;
     let object = match &watcher.accepted.shape {
         Shape::Whole => whole,
-        Shape::Partial(version) | Shape::PartialList(version) => show::partial(&whole, version),
+        Shape::Partial(version) | Shape::PartialList(version) => show::partial(entry, &whole, version),
         Shape::Table(version) => {
             let meta = map! { "resourceVersion" => revision.to_string() };
-            let options = table::Options { include: watcher.include_object.clone(), headers: watcher.table_header };
+            let (include, headers) = (watcher.include_object.clone(), watcher.table_header);
+            let options = table::Options { include, headers, list: false };
             watcher.table_header = false;
             table::of(entry, std::slice::from_ref(&whole), meta, version, options, &watcher.now)
         }

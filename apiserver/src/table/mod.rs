@@ -31,6 +31,8 @@ pub(crate) struct Options {
     /// includeObject: None, Metadata (default) or Object.
     pub(crate) include: String,
     pub(crate) headers: bool,
+    /// The table is that of a list.
+    pub(crate) list: bool,
 }
 
 /// How the objects of a resource are shown.
@@ -41,16 +43,18 @@ struct Printer {
     cells: fn(&Map, Now) -> Vec<Value>,
     /// TableRowConditions of an object.
     conditions: fn(&Map) -> Vec<Value>,
+    /// What is done with the rows of a list.
+    listed: fn(&mut [Value], &[Map]),
 }
 
-/// A printer whose rows have no conditions.
+/// A printer whose rows have no conditions, and are the same in lists.
 const fn printer(
     group: &'static str,
     plural: &'static str,
     columns: &'static [Column],
     cells: fn(&Map, Now) -> Vec<Value>,
 ) -> Printer {
-    Printer { group, plural, columns, cells, conditions: |_| Vec::new() }
+    Printer { group, plural, columns, cells, conditions: |_| Vec::new(), listed: |_, _| () }
 }
 
 /// Every printer there is.
@@ -74,15 +78,16 @@ const UNPRINTED: Printer =
 /// The table of some objects of one kind. `meta` is its ListMeta.
 pub(crate) fn of(entry: &Entry, objects: &[Map], meta: Map, version: &str, options: Options, now: &str) -> Map {
     if let Some(columns) = entry.strategy.columns() {
-        return custom(columns, objects, meta, version, &options, Now::of(now));
+        return custom(entry, columns, objects, meta, (version, &options), Now::of(now));
     }
     let (group, plural) = (entry.facts.group, entry.facts.plural);
     let found = printers().find(|printer| printer.plural == plural && printer.group == group);
     let printer = found.unwrap_or(&UNPRINTED);
     let now = Now::of(now);
-    let mut rows: Vec<Value> = objects.iter().map(|object| row(printer, object, version, &options, now)).collect();
-    if (group, plural) == ("storage.k8s.io", "storageclasses") {
-        storage::mark_default(&mut rows, objects);
+    let mut rows: Vec<Value> =
+        objects.iter().map(|object| row(entry, printer, object, version, &options, now)).collect();
+    if options.list {
+        (printer.listed)(&mut rows, objects);
     }
     let columns = match options.headers {
         true => printer.columns.iter().map(Column::definition).collect(),
@@ -98,12 +103,19 @@ pub(crate) fn age_description() -> &'static str {
 }
 
 /// A table whose columns come from a definition.
-fn custom(columns: &[Printed], objects: &[Map], meta: Map, version: &str, options: &Options, now: Now) -> Map {
+fn custom(
+    entry: &Entry,
+    columns: &[Printed],
+    objects: &[Map],
+    meta: Map,
+    (version, options): (&str, &Options),
+    now: Now,
+) -> Map {
     let rows = objects.iter().map(|object| {
         let value = Value::Map(object.clone());
         let cells = columns.iter().map(|column| column.cell(&value, |time| now.since(time)));
         let cells: Vec<Value> = std::iter::once(Value::from(object.name())).chain(cells).collect();
-        shown(map! { "cells" => cells }, object, version, options)
+        shown(entry, map! { "cells" => cells }, object, version, options)
     });
     let rows: Vec<Value> = rows.collect();
     let definition = |column: &Printed| {
@@ -120,22 +132,22 @@ fn custom(columns: &[Printed], objects: &[Map], meta: Map, version: &str, option
     map! { "kind" => "Table", "apiVersion" => api_version, "metadata" => meta, "columnDefinitions" => definitions, "rows" => rows }
 }
 
-fn row(printer: &Printer, object: &Map, version: &str, options: &Options, now: Now) -> Value {
+fn row(entry: &Entry, printer: &Printer, object: &Map, version: &str, options: &Options, now: Now) -> Value {
     let mut row = map! { "cells" => (printer.cells)(object, now) };
     let conditions = (printer.conditions)(object);
     if !conditions.is_empty() {
         row.set("conditions", conditions);
     }
-    shown(row, object, version, options)
+    shown(entry, row, object, version, options)
 }
 
 /// A row with as much of its object as is asked for.
-fn shown(mut row: Map, object: &Map, version: &str, options: &Options) -> Value {
+fn shown(entry: &Entry, mut row: Map, object: &Map, version: &str, options: &Options) -> Value {
     match options.include.as_str() {
         // Upstream writes the object that is left out as null.
         "None" => row.set("object", Value::Null),
         "Object" => row.set("object", object.clone()),
-        _ => row.set("object", partial(object, version)),
+        _ => row.set("object", partial(entry, object, version)),
     }
     Value::Map(row)
 }

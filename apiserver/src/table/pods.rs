@@ -11,7 +11,7 @@ use super::column::{AGE, Column, NAME, column, of};
 use super::{Printer, printer};
 
 pub(super) const PRINTERS: &[Printer] = &[
-    Printer { group: "", plural: "pods", columns: PODS, cells: pod, conditions: completed },
+    Printer { conditions: completed, ..printer("", "pods", PODS, pod) },
     printer("", "podtemplates", POD_TEMPLATES, |object, _| {
         let [names, images] = containers(object.map("template"));
         vec![name(object), names, images, labels(object.at(&["template", "metadata", "labels"])).into()]

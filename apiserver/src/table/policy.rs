@@ -32,11 +32,20 @@ pub(super) const PRINTERS: &[Printer] = &[
     }),
     printer(ADMISSION, "validatingadmissionpolicybindings", POLICY_BINDINGS, policy_binding),
     printer(ADMISSION, "mutatingadmissionpolicybindings", POLICY_BINDINGS, policy_binding),
-    printer(FLOW_CONTROL, "flowschemas", FLOW_SCHEMAS, flow_schema),
+    Printer { listed: in_matching_order, ..printer(FLOW_CONTROL, "flowschemas", FLOW_SCHEMAS, flow_schema) },
     printer(FLOW_CONTROL, "prioritylevelconfigurations", PRIORITY_LEVELS, priority_level),
     printer("apiregistration.k8s.io", "apiservices", API_SERVICES, api_service),
     printer("apiextensions.k8s.io", "customresourcedefinitions", CUSTOM_RESOURCE_DEFINITIONS, definition),
 ];
+
+/// Flow schemas in the order in which requests meet them.
+fn in_matching_order(rows: &mut [Value], _: &[Map]) {
+    rows.sort_by_cached_key(|row| {
+        let cells = row.as_map().map_or(&[][..], |row| row.list("cells"));
+        let precedence = cells.get(2).and_then(Value::as_i64);
+        (precedence, cells.first().and_then(Value::as_str).map(str::to_owned))
+    });
+}
 
 fn binding(object: &Map, now: Now) -> Vec<Value> {
     let of = |kind: &str| {
@@ -238,10 +247,17 @@ const CLUSTER_ROLE_BINDINGS: &[Column] = &[
     column("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding").wide(),
 ];
 
+/// Words of v1beta1, which is not served (k8s.io/api/certificates/v1beta1/types.go@v0.37.2).
+const SIGNER: &str = "Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. \
+If empty, it will be defaulted:\n 1. If it's a kubelet client certificate, it is assigned\n    \
+\"kubernetes.io/kube-apiserver-client-kubelet\".\n 2. If it's a kubelet serving certificate, it is assigned\n    \
+\"kubernetes.io/kubelet-serving\".\n 3. Otherwise, it is assigned \"kubernetes.io/legacy-unknown\".\n\
+Distribution of trust for signers happens out of band. You can select on this field using `spec.signerName`.";
+
 const CERTIFICATE_SIGNING_REQUESTS: &[Column] = &[
     NAME,
     AGE,
-    of("SignerName", "io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "signerName"),
+    column("SignerName", SIGNER),
     column("Requestor", "Base64-encoded PKCS#10 CSR data"),
     of("RequestedDuration", "io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "expirationSeconds"),
     column("Condition", "Conditions applied to the request, such as approval or denial."),

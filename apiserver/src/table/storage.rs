@@ -17,16 +17,7 @@ const SERVERS_MAX: usize = 3;
 pub(super) const PRINTERS: &[Printer] = &[
     printer("", "persistentvolumes", PERSISTENT_VOLUMES, volume),
     printer("", "persistentvolumeclaims", PERSISTENT_VOLUME_CLAIMS, claim),
-    printer(STORAGE, "storageclasses", STORAGE_CLASSES, |object, now| {
-        vec![
-            name(object),
-            object.str("provisioner").into(),
-            or(object.str("reclaimPolicy"), "Delete").into(),
-            or(object.str("volumeBindingMode"), "Immediate").into(),
-            flag(object, &["allowVolumeExpansion"]).into(),
-            now.age(object),
-        ]
-    }),
+    Printer { listed: mark_default, ..printer(STORAGE, "storageclasses", STORAGE_CLASSES, class_of_storage) },
     printer(STORAGE, "volumeattributesclasses", VOLUME_ATTRIBUTES_CLASSES, |object, now| {
         vec![name(object), object.str("driverName").into(), now.age(object)]
     }),
@@ -118,6 +109,17 @@ fn claim(object: &Map, now: Now) -> Vec<Value> {
     ]
 }
 
+fn class_of_storage(object: &Map, now: Now) -> Vec<Value> {
+    vec![
+        name(object),
+        object.str("provisioner").into(),
+        or(object.str("reclaimPolicy"), "Delete").into(),
+        or(object.str("volumeBindingMode"), "Immediate").into(),
+        flag(object, &["allowVolumeExpansion"]).into(),
+        now.age(object),
+    ]
+}
+
 fn driver(object: &Map, now: Now) -> Vec<Value> {
     let attach = object.value_at(&["spec", "attachRequired"]).and_then(Value::as_bool).unwrap_or(true);
     let audiences = maps(object, &["spec", "tokenRequests"]).map(|request| request.str("audience"));
@@ -138,8 +140,7 @@ fn driver(object: &Map, now: Now) -> Vec<Value> {
 }
 
 /// Marks the class that claims get by default: the youngest that says so, of equals the first by name.
-/// Upstream marks it in lists only; a table does not know whether it is of a list.
-pub(super) fn mark_default(rows: &mut [Value], classes: &[Map]) {
+fn mark_default(rows: &mut [Value], classes: &[Map]) {
     let default = |class: &&Map| DEFAULT_CLASS.iter().any(|name| class.annotation(name) == Some("true"));
     let created = |class: &Map| class.meta().str("creationTimestamp").to_string();
     let youngest = classes.iter().filter(default).max_by(|a, b| (created(a), b.name()).cmp(&(created(b), a.name())));

@@ -1,6 +1,7 @@
 //! Tables as text: object in, row out.
 
 use api::json;
+use api::map;
 use api::value::{Map, Value};
 
 use super::cells::Now;
@@ -133,6 +134,40 @@ fn other_kinds_show_their_own() {
     check("", "events", event, "10s | Normal | R | pod/p |  | c, h | m | 60s | 3 | x");
     let claim = r#""spec":{"volumeName":"v","storageClassName":"s"},"status":{"phase":"Bound","accessModes":["ReadWriteOnce"],"capacity":{"storage":"1Gi"}}"#;
     check("", "persistentvolumeclaims", claim, "x | Bound | v | 1Gi | RWO | s | <unset> | 4m30s | <unset>");
+}
+
+#[test]
+fn lists_order_and_mark_their_rows() {
+    let check = |group: &str, plural: &str, objects: &[&str], expect: &[&str]| {
+        let printer = find(group, plural);
+        let objects: Vec<Map> = objects.iter().map(|text| object(group, plural, text)).collect();
+        let row = |object: &Map| Value::Map(map! { "cells" => (printer.cells)(object, Now::of(NOW)) });
+        let mut rows: Vec<Value> = objects.iter().map(row).collect();
+        (printer.listed)(&mut rows, &objects);
+        let first = |row: &Value| row.as_map().map(|row| row.list("cells")[0].clone());
+        let names: Vec<Option<Value>> = rows.iter().map(first).collect();
+        assert_eq!(names, expect.iter().map(|name| Some(Value::from(*name))).collect::<Vec<_>>(), "{plural}");
+    };
+    let class = |name: &str, created: &str, default: &str| {
+        let annotation = "storageclass.kubernetes.io/is-default-class";
+        format!(
+            r#"{{"metadata":{{"name":"{name}","creationTimestamp":"2026-11-24T{created}Z","annotations":{{"{annotation}":"{default}"}}}},"provisioner":"p"}}"#
+        )
+    };
+    let classes = [
+        class("a", "11:00:00", "true"),
+        class("b", "11:30:00", "true"),
+        class("c", "11:30:00", "true"),
+        class("d", "11:40:00", "false"),
+    ];
+    let classes: Vec<&str> = classes.iter().map(String::as_str).collect();
+    check("storage.k8s.io", "storageclasses", &classes, &["a", "b (default)", "c", "d"]);
+    let flow = |name: &str, precedence: u16| {
+        format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"matchingPrecedence":{precedence}}}}}"#)
+    };
+    let flows = [flow("a", 900), flow("c", 50), flow("b", 50)];
+    let flows: Vec<&str> = flows.iter().map(String::as_str).collect();
+    check("flowcontrol.apiserver.k8s.io", "flowschemas", &flows, &["b", "c", "a"]);
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod choice;
 mod compare;
 mod corpus;
 mod documents;
+mod explain;
+mod kubectl;
 mod mutate;
 mod normal;
 mod path;
@@ -19,6 +21,7 @@ mod report;
 mod schema;
 mod sequence;
 mod servers;
+mod shown;
 mod template;
 mod wire;
 
@@ -38,7 +41,7 @@ use servers::Servers;
 use wire::{Answer, Connection};
 
 /// Upstream's programs that this needs.
-const PROGRAMS: &[&str] = &["etcd", "kube-apiserver"];
+const PROGRAMS: &[&str] = &["etcd", "kube-apiserver", "kubectl"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -57,9 +60,12 @@ pub(crate) struct Options {
     /// Serve every version, not only those that are on by default
     #[arg(long)]
     all: bool,
-    /// Compare discovery and OpenAPI instead of playing requests
+    /// Compare discovery, OpenAPI and what `kubectl explain` says instead of playing requests
     #[arg(long)]
     documents: bool,
+    /// Compare what `kubectl get` and `kubectl describe` show of each kind's rich object instead of playing requests
+    #[arg(long, conflicts_with = "documents")]
+    shown: bool,
     /// A further flag for both servers, such as --flag=--feature-gates=AllAlpha=true
     #[arg(long)]
     flag: Vec<String>,
@@ -77,11 +83,14 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 
 async fn differ(options: &Options) -> Result<bool> {
     let mut servers = Servers::start(options.all, &options.flag).await?;
-    if options.documents {
-        return described(options, &servers).await;
-    }
     let catalog = Catalog::read(&mut Connection::new(&servers.endpoints.upstream)).await?;
+    if options.documents {
+        return described(options, &servers, &catalog).await;
+    }
     let source = Source::new(catalog, options.seed)?;
+    if options.shown {
+        return shown::compare(options, &mut servers, &source).await;
+    }
     if options.replay.is_empty() {
         compare(options, &mut servers, &source).await
     } else {
@@ -90,13 +99,20 @@ async fn differ(options: &Options) -> Result<bool> {
 }
 
 /// What both servers say of themselves.
-async fn described(options: &Options, servers: &Servers) -> Result<bool> {
-    let (report, same) = documents::compare(servers).await?;
+async fn described(options: &Options, servers: &Servers, catalog: &Catalog) -> Result<bool> {
+    let mut all = true;
+    let compared = [
+        ("documents.txt", documents::compare(servers).await?),
+        ("explain.txt", explain::compare(options, servers, catalog)?),
+    ];
     std::fs::create_dir_all(&options.out)?;
-    let path = options.out.join("documents.txt");
-    std::fs::write(&path, &report)?;
-    println!("{}\nreport: {}", report.lines().next().unwrap_or_default(), path.display());
-    Ok(same)
+    for (name, (report, same)) in compared {
+        let path = options.out.join(name);
+        std::fs::write(&path, &report)?;
+        println!("{}\nreport: {}", report.lines().next().unwrap_or_default(), path.display());
+        all &= same;
+    }
+    Ok(all)
 }
 
 async fn compare(options: &Options, servers: &mut Servers, source: &Source) -> Result<bool> {

@@ -57,6 +57,11 @@ pub(super) fn normal(step: &Step, answer: &Answer) -> Answer {
     }
 }
 
+/// A text, such as one of kubectl, with what may differ replaced by marks; `request` is what was sent before.
+pub(super) fn text(request: &str, text: &str) -> String {
+    Normaliser { request: request.to_owned(), generated: None }.text(text)
+}
+
 /// Upstream looks through a user's bindings in the order of a Go map, another one each time
 /// (k8s.io/client-go/tools/cache/thread_safe_store.go@v0.37.2: List).
 fn sort_rules(body: &mut Value) {

@@ -70,6 +70,10 @@ impl Endpoint {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Endpoint { port, tls: Arc::new(tls) })
     }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 pub(super) struct Connection {

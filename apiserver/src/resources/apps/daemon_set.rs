@@ -115,6 +115,10 @@ impl Strategy for DaemonSet {
         })
     }
 
+    fn annotations_of_fields(&self) -> &'static [&'static str] {
+        &[TEMPLATE_GENERATION]
+    }
+
     fn default(&self, object: &mut Map) {
         let spec = object.map_mut("spec");
         let strategy = spec.map_mut("updateStrategy");

@@ -26,7 +26,7 @@ pub(super) const OF_SPEC: [&str; 2] = [METRICS, BEHAVIOR];
 /// Annotations that stand for fields of the status.
 pub(super) const OF_STATUS: [&str; 2] = [CURRENT_METRICS, CONDITIONS];
 /// All of them, with two that only older versions wrote.
-const ROUND_TRIP: [&str; 6] = [
+pub(super) const ROUND_TRIP: [&str; 6] = [
     METRICS,
     BEHAVIOR,
     CURRENT_METRICS,

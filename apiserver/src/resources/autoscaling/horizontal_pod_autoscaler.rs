@@ -176,6 +176,10 @@ pub(super) fn cpu_metric(percent: i64) -> Value {
 }
 
 impl Strategy for HorizontalPodAutoscaler {
+    fn annotations_of_fields(&self) -> &'static [&'static str] {
+        &convert::ROUND_TRIP
+    }
+
     fn default(&self, object: &mut Map) {
         absent(object.map_mut("spec"), "minReplicas", 1i64);
         if object.str("apiVersion") == V1 {

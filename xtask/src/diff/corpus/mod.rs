@@ -7,6 +7,8 @@
 mod builder;
 mod change;
 mod create;
+mod custom;
+mod exhibit;
 mod files;
 mod life;
 mod subresource;
@@ -18,9 +20,10 @@ use serde_json::Value;
 
 use super::catalog::{Catalog, Kind};
 use super::mutate::{self, Mutation};
-use super::sequence::Sequence;
+use super::sequence::{Sequence, Step};
 use super::template::Template;
 use super::{choice, path::Path};
+pub(super) use exhibit::Exhibit;
 use files::Found;
 
 /// How many mutations share what a sequence has set up.
@@ -80,6 +83,20 @@ impl Source {
     }
 }
 
+impl Source {
+    /// The rich objects of the kinds whose name contains `filter`, to be looked at one after the other.
+    pub(super) fn exhibits(&self, filter: &str) -> Result<Vec<Exhibit>> {
+        let mut all = Vec::new();
+        for kind in self.catalog.kinds.iter().filter(|kind| kind.can("create") && kind.can("get")) {
+            let Some(template) = self.templates.iter().find(|template| template.is_of(kind)) else { continue };
+            all.push(exhibit::of(Subject { source: self, kind, template }));
+        }
+        all.extend(custom::exhibits(&crate::paths::conformance().join("diff/custom"))?);
+        all.retain(|exhibit| exhibit.kind.name().contains(filter));
+        Ok(all)
+    }
+}
+
 /// A sequence that is not made yet.
 pub(super) struct Plan<'a> {
     pub(super) id: String,
@@ -101,6 +118,13 @@ impl<'a> Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// A part of what is done with a kind, made already.
+    fn ready(kind: String, part: &str, steps: Vec<Step>) -> Plan<'static> {
+        let id = format!("{kind}/{part}");
+        let sequence = Sequence { id: id.clone(), kind: kind.clone(), steps };
+        Plan { id, kind, alone: true, requests: 1, make: Box::new(move || sequence.clone()) }
+    }
+
     pub(super) fn sequence(&self) -> Sequence {
         (self.make)()
     }
