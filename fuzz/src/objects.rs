@@ -135,6 +135,11 @@ pub fn apply(data: &[u8]) {
     let Some(mut live) = kind.canonical(&Map::new()).filter(|_| !kind.version.is_empty()) else { return };
     for (config, manager) in [(&first, "a"), (&second, "b"), (&first, "a"), (&second, "a")] {
         let Some(object) = kind.applied(&live, config, manager) else { return };
+        if kind.canonical(config).is_none_or(|canonical| text(&canonical) != text(config)) {
+            // Keys of lists are not what was said: 0 is stored of null, and that is another item.
+            live = object;
+            continue;
+        }
         // A map that loses its last entry is gone the first time, even when the configuration has it empty.
         let again = kind.applied(&object, config, manager).expect("it was applied before");
         let owned = owners(&again);
