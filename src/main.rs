@@ -34,9 +34,20 @@ fn give_memory_back() {
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
 }
 
+/// Takes as many files and connections as the system lets a process have, as a Go program does when it starts
+/// (Go's os/rlimit.go).
+fn open_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What is refused stays as it was, which may be enough.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 fn main() -> ExitCode {
     let started = Instant::now();
     give_memory_back();
+    open_many_files();
     let arguments: Vec<String> = std::env::args().collect();
     let called = arguments.first().and_then(|path| path.rsplit('/').next()).unwrap_or("keelson").to_string();
     if let Some(code) = component::run(&called, arguments.get(1..).unwrap_or_default()) {

@@ -89,15 +89,20 @@ impl Url {
 
     /// Go's `Query`: names and values in their order; what cannot be read is left out.
     pub fn parameters(&self) -> Vec<(String, String)> {
-        let few = self.query.split('&').count() <= MAX_PARAMETERS;
-        let pairs = self.query.split('&').filter(|pair| few && !pair.is_empty() && !pair.contains(';'));
-        let read = |text: &str| Some(String::from_utf8_lossy(&unescape(text, Mode::Query).ok()?).into_owned());
-        let pair = |pair: &str| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((read(key)?, read(value)?))
-        };
-        pairs.filter_map(pair).collect()
+        parameters(&self.query)
     }
+}
+
+/// As [`Url::parameters`], of a query.
+pub fn parameters(query: &str) -> Vec<(String, String)> {
+    let few = query.split('&').count() <= MAX_PARAMETERS;
+    let pairs = query.split('&').filter(|pair| few && !pair.is_empty() && !pair.contains(';'));
+    let read = |text: &str| Some(String::from_utf8_lossy(&unescape(text, Mode::Query).ok()?).into_owned());
+    let pair = |pair: &str| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((read(key)?, read(value)?))
+    };
+    pairs.filter_map(pair).collect()
 }
 
 fn named(text: &str, error: String) -> String {

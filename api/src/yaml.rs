@@ -10,6 +10,8 @@ use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 /// Nodes in one document; large lists need many.
 const NODES_MAX: usize = 5_000_000;
+/// Nodes that stand there by an alias (go.yaml.in/yaml/v2@v2.4.4/decode.go: alias_ratio_range_low).
+const ALIASED_NODES_MAX: usize = 400_000;
 
 #[derive(Debug, thiserror::Error)]
 #[error("yaml: {0}")]
@@ -144,6 +146,14 @@ fn as_go_tells(why: &str) -> String {
         return why.to_owned();
     };
     let what = what.split_once(": ").map_or(what, |(_, what)| what);
+    let breach = what.strip_prefix("budget breached: ").unwrap_or_default();
+    if what == "recursion limit exceeded" || breach.starts_with("Depth") {
+        // Of go-yaml's limit: what is less deep than that, and too deep here, is far from any object.
+        return "exceeded max depth of 10000".into();
+    }
+    if breach.contains("Anchor") || breach.contains("Alias") {
+        return "document contains excessive aliasing".into();
+    }
     if line == "1" { what.to_owned() } else { format!("line {line}: {what}") }
 }
 
@@ -155,6 +165,7 @@ fn read_as<T: DeserializeOwned>(text: &[u8], duplicates: DuplicateKeyPolicy) -> 
     let mut budget = serde_saphyr::Budget::default();
     budget.max_nodes = NODES_MAX;
     budget.max_events = NODES_MAX * 2;
+    budget.max_recorded_anchor_events = ALIASED_NODES_MAX;
     options.budget = Some(budget);
     serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
@@ -192,5 +203,23 @@ mod tests {
         let line = |key: &str| format!("line 1: key \"{key}\" already set in map");
         assert_eq!(lines, [line("b"), line("labels"), line("labels")]);
         assert_eq!(as_warnings("unknown field \"x\""), ["unknown field \"x\""]);
+    }
+
+    #[test]
+    fn what_grows_without_end_is_refused() {
+        let told = |text: &str| to_json(text.as_bytes()).err().map(|error| error.to_string()).unwrap_or_default();
+        let deep = "error converting YAML to JSON: yaml: exceeded max depth of 10000";
+        assert_eq!(told(&("[".repeat(10_001) + &"]".repeat(10_001))), deep);
+        assert_eq!(told(&(0..2_000).map(|depth| " ".repeat(depth) + "a:\n").collect::<String>()), deep);
+        let nine = |number: usize| vec![format!("*a{number}"); 9].join(", ");
+        let laughs = |count: usize| {
+            let lines = (1..count).map(|number| format!("a{number}: &a{number} [{}]\n", nine(number - 1)));
+            "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned() + &lines.collect::<String>()
+        };
+        assert_eq!(told(&laughs(3)), "");
+        for (open, close) in [("[", "]"), ("{a: ", "}")] {
+            assert_eq!(told(&(open.repeat(60) + &close.repeat(60))), "");
+        }
+        assert_eq!(told(&laughs(12)), "error converting YAML to JSON: yaml: document contains excessive aliasing");
     }
 }

@@ -22,6 +22,8 @@ mod declarative;
 mod discovery;
 mod encryptionconfig;
 mod flow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod hub;
 mod identity;

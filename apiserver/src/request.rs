@@ -4,8 +4,6 @@
 //! Invariant: names and namespaces are percent-decoded once and are valid path segments before
 //! anybody builds a key or asks the authoriser with them.
 
-use std::borrow::Cow;
-
 use api::status::Status;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -32,15 +30,9 @@ pub(crate) struct Info {
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
+    /// As Go's `url.ParseQuery`: what cannot be read is left out.
     pub(crate) fn parse(text: &str) -> Self {
-        let decode = |text: &str| {
-            let spaced: Cow<str> = if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
-            percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-        };
-        let pairs = text.split('&').filter(|pair| !pair.is_empty());
-        Query(
-            pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(k, v)| (decode(k), decode(v))).collect(),
-        )
+        Query(api::gourl::parameters(text))
     }
 
     /// The first value of `name`; "" when absent.
@@ -190,6 +182,19 @@ mod tests {
             Err(status) => status.code.to_string(),
         };
         assert_eq!(got, expect, "{request}");
+    }
+
+    #[test]
+    fn parameters_that_cannot_be_read_are_left_out() {
+        for (query, want) in [
+            ("a=1&b", vec![("a", "1"), ("b", "")]),
+            ("a+b=c%20d&&=e", vec![("a b", "c d"), ("", "e")]),
+            ("limit=%zz&a=1", vec![("a", "1")]),
+            ("a=1;b=2&c=%", vec![]),
+            ("a=%ff", vec![("a", "\u{fffd}")]),
+        ] {
+            assert_eq!(Query::parse(query).pairs().collect::<Vec<_>>(), want, "{query}");
+        }
     }
 
     #[test]

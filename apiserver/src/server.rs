@@ -34,16 +34,18 @@ use crate::negotiate::Accepted;
 use crate::respond::{self, Body, BoxError};
 use crate::stream::Stream;
 
-/// A handshake that takes longer is given up.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Request headers that take longer are given up (upstream: ReadHeaderTimeout 32 s).
+/// A handshake, and then the headers of a request, that take longer are given up
+/// (k8s.io/apiserver/pkg/server/secure_serving.go@v0.37.2: ReadHeaderTimeout; Go's server holds handshakes to it, too).
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Largest headers of a request, its line included (secure_serving.go: MaxHeaderBytes).
+const HEADER_BYTES_MAX: u32 = 1 << 20;
+/// Lines of an HTTP/1.1 request's headers. Upstream counts their bytes alone; for each that there may be, memory is set
+/// aside while a request is read.
+const HEADERS_MAX: usize = 1000;
 /// Streams of one HTTP/2 connection (--http2-max-streams-per-connection: upstream's default for a secure port).
 const STREAMS_MAX: u32 = 1000;
 /// Bytes buffered for one HTTP/2 stream: thousands of watchers share the memory.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
-/// Handshakes under way at once; more connections wait in the kernel.
-const HANDSHAKES_MAX: usize = 1024;
 /// How long requests under way may go on after the end was asked for (k8s.io/apiserver/pkg/server/config.go@v0.37.2:
 /// ShutdownTimeout).
 const DRAIN: Duration = Duration::from_secs(60);
@@ -53,10 +55,8 @@ const DRAIN: Duration = Duration::from_secs(60);
 pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerConfig, stop: CancellationToken) {
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let graceful = GracefulShutdown::new();
-    let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_MAX));
     let tasks = TaskTracker::new();
     loop {
-        let permit = handshakes.clone().acquire_owned().await;
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.cancelled() => break,
@@ -74,7 +74,6 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener, tls: ServerCon
         let (stop, writes) = (stop.clone(), tasks.clone());
         tasks.spawn(async move {
             let Some((peer, stream)) = handshake(acceptor, stream).await else { return };
-            drop(permit);
             tokio::select! {
                 () = connection(core, peer, stream, watcher, writes) => {}
                 _ = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
@@ -128,10 +127,16 @@ async fn answer(core: Arc<Core>, peer: Arc<Peer>, mut request: Request<Body>, wr
 
 fn connection_builder(requests: Requests) -> auto::Builder<Requests> {
     let mut builder = auto::Builder::new(requests);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEADER_BYTES_MAX as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
@@ -142,7 +147,12 @@ fn connection_builder(requests: Requests) -> auto::Builder<Requests> {
 async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> Option<(Arc<Peer>, Stream)> {
     let _ = stream.set_nodelay(true);
     let address = stream.peer_addr().ok().map(|address| address.ip());
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+    let accepted = async {
+        // Nothing is kept for who says nothing.
+        stream.readable().await?;
+        acceptor.accept(stream).await
+    };
+    match tokio::time::timeout(HEADER_TIMEOUT, accepted).await {
         Ok(Ok(stream)) => {
             let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
             let certificates = certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();

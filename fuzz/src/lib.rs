@@ -9,6 +9,30 @@ use api::proto;
 use api::selector::{fields, labels};
 use api::value::{Map, Value};
 
+mod objects;
+mod requests;
+
+pub use objects::{apply, field_sets, objects, patches, schemas};
+pub use requests::{certificates, negotiation, queries, streams, tokens};
+
+/// So many parts of a text, which blank lines stand between.
+fn parts<const N: usize>(data: &[u8]) -> Option<[&str; N]> {
+    let mut parts = std::str::from_utf8(data).ok()?.splitn(N, "\n\n");
+    let mut found = [""; N];
+    for part in &mut found {
+        *part = parts.next()?;
+    }
+    Some(found)
+}
+
+/// The object that a text is.
+fn parsed(text: &str) -> Option<Map> {
+    match json::decode_any(text.as_bytes(), Strictness::Lenient).ok()?.0 {
+        Value::Map(object) => Some(object),
+        _ => None,
+    }
+}
+
 /// The type that a document says it is of.
 fn said_type(document: &Map) -> Option<&'static Struct> {
     let (group, version) = facts::split_api_version(document.str("apiVersion"));

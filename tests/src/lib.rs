@@ -8,4 +8,5 @@ pub mod image;
 pub mod kubectl;
 pub mod load;
 pub mod machine;
+pub mod raw;
 pub mod servers;

@@ -23,7 +23,7 @@ const FLAGS: &[&str] = &[
     "--cfg=fuzzing",
 ];
 /// Targets that start from upstream's testdata, with the ending of their files.
-const TESTDATA: &[(&str, &str)] = &[("json", "json"), ("protobuf", "pb"), ("yaml", "yaml")];
+const TESTDATA: &[(&str, &str)] = &[("json", "json"), ("objects", "json"), ("protobuf", "pb"), ("yaml", "yaml")];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -99,7 +99,9 @@ mod tests {
     #[test]
     fn every_target_has_its_function_and_seeds_have_theirs() {
         let dir = paths::root().join("fuzz");
-        let properties = std::fs::read_to_string(dir.join("src/lib.rs")).expect("the properties");
+        let sources = std::fs::read_dir(dir.join("src")).expect("sources").map(|file| file.expect("a file").path());
+        let sources = sources.filter(|path| path.is_file()).map(|path| std::fs::read_to_string(path).expect("text"));
+        let properties: String = sources.collect();
         let names = targets(&dir).expect("targets");
         assert!(!names.is_empty());
         for name in &names {

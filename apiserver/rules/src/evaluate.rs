@@ -44,6 +44,13 @@ impl Compiled {
         shape::shape(schema, is_resource_root(schema), &mut |id, shape| {
             at(id, &mut |place| place.shape = Some(shape.clone()));
         });
+        // What no value of the schema's type has, such as the properties of a text, values of before may have.
+        schema.visit_rules(&mut |schema, node| {
+            at(node.id, &mut |place| {
+                let own = || shape::shape(schema, is_resource_root(schema), &mut |_, _| {});
+                place.shape.get_or_insert_with(own);
+            });
+        });
         Compiled { nodes }
     }
 
@@ -184,6 +191,23 @@ mod tests {
             let schema = list_of(listing, "self.l == ['b', 'a']");
             let found = structural::rules::validate(&Compiled::of(&schema), &schema, &texts(&["a", "b"]), None, 100);
             assert_eq!(found.errors.is_empty(), equal, "{listing}");
+        }
+    }
+
+    /// A value that was stored under another schema is judged by the rules of its names.
+    #[test]
+    fn values_that_their_schema_does_not_fit() {
+        let rule = || ApiValue::List(vec![api::map! { "rule" => "self > 1" }.into()]);
+        for ty in ["string", "array", "boolean"] {
+            let field = api::map! { "type" => "integer", "x-kubernetes-validations" => rule() };
+            let spec = api::map! { "type" => ty, "properties" => api::map! { "f" => field } };
+            let schema = api::map! { "type" => "object", "properties" => api::map! { "spec" => spec } };
+            let schema = Schema::parse(&schema).expect("it is structural");
+            for (number, errors) in [(1i64, 1), (2, 0)] {
+                let value = api::map! { "spec" => api::map! { "f" => number } }.into();
+                let found = structural::rules::validate(&Compiled::of(&schema), &schema, &value, None, 100);
+                assert_eq!(found.errors.len(), errors, "{ty} {number}");
+            }
         }
     }
 }

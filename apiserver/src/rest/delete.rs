@@ -434,7 +434,7 @@ fn mark_deleting(object: &mut Map, now: &str) {
 }
 
 /// DeleteOptions may come as of any group and version (handlers/delete.go).
-fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<Map, Status> {
+pub(crate) fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<Map, Status> {
     let ty = api::facts::structure("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
         .ok_or_else(|| Status::internal("no DeleteOptions"))?;
     let text = match format {

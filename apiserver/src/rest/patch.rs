@@ -259,7 +259,7 @@ fn no_map(text: &[u8]) -> String {
     format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")
 }
 
-fn apply_operations(before: &str, text: &[u8]) -> Result<Vec<u8>, Status> {
+pub(crate) fn apply_operations(before: &str, text: &[u8]) -> Result<Vec<u8>, Status> {
     let operations = patch::json::operations(text).map_err(Status::bad_request)?;
     if operations.len() > OPERATIONS_MAX {
         let text =
