@@ -238,10 +238,22 @@ const CLUSTER_ROLE_BINDINGS: &[Column] = &[
     column("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding").wide(),
 ];
 
+/// As v1beta1 has it, which upstream's printer goes by (pkg/printers/internalversion/printers.go@v1.37.2).
+const SIGNER_NAME: &str = concat!(
+    "Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. \
+     If empty, it will be defaulted:\n",
+    " 1. If it's a kubelet client certificate, it is assigned\n",
+    "    \"kubernetes.io/kube-apiserver-client-kubelet\".\n",
+    " 2. If it's a kubelet serving certificate, it is assigned\n",
+    "    \"kubernetes.io/kubelet-serving\".\n",
+    " 3. Otherwise, it is assigned \"kubernetes.io/legacy-unknown\".\n",
+    "Distribution of trust for signers happens out of band. You can select on this field using `spec.signerName`.",
+);
+
 const CERTIFICATE_SIGNING_REQUESTS: &[Column] = &[
     NAME,
     AGE,
-    of("SignerName", "io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "signerName"),
+    column("SignerName", SIGNER_NAME),
     column("Requestor", "Base64-encoded PKCS#10 CSR data"),
     of("RequestedDuration", "io.k8s.api.certificates.v1.CertificateSigningRequestSpec", "expirationSeconds"),
     column("Condition", "Conditions applied to the request, such as approval or denial."),
