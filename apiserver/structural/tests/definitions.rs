@@ -187,6 +187,6 @@ fn a_stored_version_counts_once() {
     let why = "status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1";
     assert_eq!(definition_errors(&one, "storedVersions"), Vec::<String>::new());
     assert_eq!(definition_errors(&format!("{one},{one}"), "storedVersions"), [why]);
-    let none = "spec.versions: Invalid value: null: must have exactly one version marked as storage version";
+    let none = "spec.versions: Invalid value: []: must have exactly one version marked as storage version";
     assert_eq!(definition_errors("", "exactly one version"), [none]);
 }

@@ -337,7 +337,8 @@ impl Checks<'_> {
 
 fn shown_versions(internal: &Internal<'_>) -> Value {
     // None at all are no empty list.
-    if internal.versions.is_empty() { Value::Null } else { shown::versions(&internal.versions) }
+    let is_none = internal.spec.get("versions").is_none_or(Value::is_null);
+    if is_none { Value::Null } else { shown::versions(&internal.versions) }
 }
 
 /// A pointer to text, shown as JSON.
