@@ -421,12 +421,15 @@ impl Asked<'_> {
             now: self.now_text(),
             warnings: Mutex::new(deprecated),
             labels_defaulted: AtomicBool::default(),
+            empty: Mutex::default(),
             audit: self.audit,
         };
         let outcome = match special {
             Some(special) => special.answer(self, &call, Incoming { method, uri, body, upgrade }).await,
             None => self.verb(&call, body).await,
         };
+        // What was done stays done, and what was not found is told first (handlers/response.go: transformResponseObject).
+        let outcome = outcome.and_then(|answer| self.unshowable(&call).map_or(Ok(answer), Err));
         let outcome = self.noted(special, outcome).await;
         self.warned(outcome, &call.warnings.into_inner())
     }
@@ -434,7 +437,8 @@ impl Asked<'_> {
     /// The answer with warnings.
     fn warned(&self, outcome: Result<Response<Body>, Status>, warnings: &[String]) -> Result<Response<Body>, Status> {
         // A route that there is not tells of nothing.
-        let is_routed = !matches!(&outcome, Err(status) if status.code == 405);
+        let is_unrouted = |status: &Status| status.code == 405 || *status == Status::no_route_consumes();
+        let is_routed = !matches!(&outcome, Err(status) if is_unrouted(status));
         if warnings.is_empty() || !is_routed {
             return outcome;
         }
@@ -463,26 +467,34 @@ impl Asked<'_> {
     fn representation(&self, entry: &Entry) -> Result<Accepted, Status> {
         let (stream, table) = (self.info.verb == "watch", self.has_table(entry));
         let query = &self.info.query;
-        let accepted = negotiate::accepted(self.headers, query, Offer { partial: true, table, stream })?;
-        let of = || format!("{}.{}", codec::internal_package(self.info.group.as_str()), entry.facts.kind);
-        match (&accepted.shape, self.info.verb) {
-            (Shape::Partial(_), "list") if !entry.facts.ty.open => {
+        negotiate::accepted(self.headers, query, Offer { partial: true, table, stream })
+    }
+
+    /// Why the answer cannot be shown as it was asked for.
+    fn unshowable(&self, call: &Call<'_>) -> Option<Status> {
+        let facts = call.entry.facts;
+        let of = || format!("{}.{}", codec::internal_package(self.info.group.as_str()), facts.kind);
+        match (&call.accepted.shape, self.info.verb) {
+            (Shape::Partial(_), "list") if !facts.ty.open => {
                 let why = "you requested PartialObjectMetadata, but the requested object is a list";
-                return Err(Status::unshowable(format!("{why} (*{}List)", of())));
+                Some(Status::unshowable(format!("{why} (*{}List)", of())))
             }
-            (Shape::PartialList(_), "get") if !entry.facts.ty.open => {
+            (Shape::PartialList(_), "get") if !facts.ty.open => {
                 let why = "you requested PartialObjectMetadataList, but the requested object is not a list";
-                return Err(Status::unshowable(format!("{why} (*{})", of())));
+                Some(Status::unshowable(format!("{why} (*{})", of())))
             }
-            _ => {}
+            (Shape::Table(_), _) => {
+                let include = self.info.query.get("includeObject");
+                let is_known = matches!(include, "" | "None" | "Metadata" | "Object");
+                (!is_known).then(|| {
+                    let told = api::field::go_quote(include);
+                    let why =
+                        format!("includeObject: Invalid value: {told}: must be 'Metadata', 'Object', 'None', or empty");
+                    Status::bad_request(format!("Unable to convert to Table as requested: {why}"))
+                })
+            }
+            _ => None,
         }
-        let include = query.get("includeObject");
-        if matches!(accepted.shape, Shape::Table(_)) && !matches!(include, "" | "None" | "Metadata" | "Object") {
-            let told = api::field::go_quote(include);
-            let why = format!("includeObject: Invalid value: {told}: must be 'Metadata', 'Object', 'None', or empty");
-            return Err(Status::bad_request(format!("Unable to convert to Table as requested: {why}")));
-        }
-        Ok(accepted)
     }
 
     /// Whether there is a table of what is asked for.

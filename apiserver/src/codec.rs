@@ -143,26 +143,36 @@ pub(crate) fn type_meta(text: &[u8]) -> Result<(String, String), String> {
     Ok((api_version, kind))
 }
 
+/// An object that was sent.
+pub(crate) struct Received {
+    pub(crate) object: Map,
+    /// What the client is told of it.
+    pub(crate) warnings: Vec<String>,
+    pub(crate) empty: Vec<json::Empty>,
+}
+
 /// Decodes a body; gives the object with kind and apiVersion set, and the warnings that field validation makes.
 pub(crate) fn decode(
     body: &[u8],
     format: Format,
     expected: Expected<'_>,
     validation: FieldValidation,
-) -> Result<(Map, Vec<String>), Status> {
-    let (mut object, mut strict) = match format {
+) -> Result<Received, Status> {
+    let json::Decoded { value: mut object, mut strict, empty } = match format {
         Format::Json => decode_json(body, body, expected, validation)?,
         Format::Yaml => {
             let text = yaml::to_json(body).map_err(|error| expected.unrecognized(body, &error.to_string()))?;
-            let (object, mut strict) = decode_json(body, &text, expected, validation)?;
+            let mut decoded = decode_json(body, &text, expected, validation)?;
             if validation != FieldValidation::Ignore
                 && let Some(duplicate) = yaml::duplicate_keys(body)
             {
-                strict.insert(0, duplicate.to_string());
+                decoded.strict.insert(0, duplicate.to_string());
             }
-            (object, strict)
+            decoded
         }
-        Format::Protobuf => (decode_protobuf(body, expected)?, Vec::new()),
+        Format::Protobuf => {
+            json::Decoded { value: decode_protobuf(body, expected)?, strict: Vec::new(), empty: Vec::new() }
+        }
     };
     check_kind(body, &object, expected)?;
     object::set_kind(&mut object, &facts::api_version(expected.group, expected.version), expected.kind);
@@ -176,7 +186,8 @@ pub(crate) fn decode(
         return Err(expected.failed("", "", &why));
     }
     let warned = validation == FieldValidation::Warn;
-    Ok((object, strict.iter().filter(|_| warned).flat_map(|why| yaml::as_warnings(why)).collect()))
+    let warnings = strict.iter().filter(|_| warned).flat_map(|why| yaml::as_warnings(why)).collect();
+    Ok(Received { object, warnings, empty })
 }
 
 fn decode_json(
@@ -184,11 +195,9 @@ fn decode_json(
     text: &[u8],
     expected: Expected<'_>,
     validation: FieldValidation,
-) -> Result<(Map, Vec<String>), Status> {
-    match json::decode(text, expected.ty, validation.strictness()) {
-        Ok(decoded) => Ok((decoded.value, decoded.strict)),
-        Err(error) => Err(expected.undecodable(body, text, &error.to_string())),
-    }
+) -> Result<json::Decoded, Status> {
+    let decoded = json::decode(text, expected.ty, validation.strictness());
+    decoded.map_err(|error| expected.undecodable(body, text, &error.to_string()))
 }
 
 fn decode_protobuf(body: &[u8], expected: Expected<'_>) -> Result<Map, Status> {
@@ -246,12 +255,21 @@ pub(crate) fn unconvertible(kind: &str, api_version: &str, wanted_group: &str, w
     (!is_it).then(|| format!("converting ({version}.{kind}) to ({wanted}.{wanted_kind}): unknown conversion"))
 }
 
+const SCHEME: &str = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+
 fn not_registered(kind: &str, api_version: &str) -> Option<String> {
     let (group, version) = facts::split_api_version(api_version);
-    facts::kind(group, version, kind).is_none().then(|| {
-        let place = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
-        format!("no kind {} is registered for version {} {place}", go_quote(kind), go_quote(api_version))
-    })
+    facts::kind(group, version, kind)
+        .is_none()
+        .then(|| format!("no kind {} is registered for version {} {SCHEME}", go_quote(kind), go_quote(api_version)))
+}
+
+/// The same of what names no version where `api_version` is meant: it is looked for among the internal types.
+pub(crate) fn not_registered_internally(kind: &str, api_version: &str) -> Option<String> {
+    let group = go_quote(facts::split_api_version(api_version).0);
+    let told =
+        |_| format!("no kind {} is registered for the internal version of group {group} {SCHEME}", go_quote(kind));
+    not_registered(kind, api_version).map(told)
 }
 
 /// The Go package of a group's internal types; events of both groups are one kind there.
@@ -342,6 +360,53 @@ mod tests {
         );
     }
 
+    /// What Go only notes comes after what ends its decoding, and of the former the first counts.
+    #[test]
+    fn a_type_that_reads_itself_has_the_last_word() {
+        let field = "json: cannot unmarshal number 1.5 into Go struct field ObjectMeta.metadata";
+        for (meta, want) in [
+            (
+                r#""generation":1.5,"deletionTimestamp":"x""#,
+                "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": \
+              cannot parse \"x\" as \"2006\""
+                    .to_owned(),
+            ),
+            (r#""generation":1.5,"deletionGracePeriodSeconds":"x""#, format!("{field}.generation of type int64")),
+            (
+                r#""deletionGracePeriodSeconds":1.5,"generation":[7]"#,
+                format!("{field}.deletionGracePeriodSeconds of type int64"),
+            ),
+        ] {
+            let body = format!(r#"{{"metadata":{{{meta}}}}}"#);
+            check(&body, Format::Json, &format!("Pod in version \"v1\" cannot be handled as a Pod: {want}"));
+        }
+    }
+
+    #[test]
+    fn what_was_sent_empty_can_be_put_back() {
+        let ty = facts::kind("networking.k8s.io", "v1", "NetworkPolicy").expect("a kind");
+        let check = |body: &str, own: &str, in_list: &[bool]| {
+            let decoded = json::decode(body.as_bytes(), ty, Strictness::Lenient).expect("an object");
+            let got: Vec<bool> = decoded.empty.iter().map(|empty| empty.is_in_atomic_list(ty)).collect();
+            assert_eq!(got, in_list, "{body}");
+            let mut object = decoded.value;
+            decoded.empty.iter().for_each(|empty| empty.restore(&mut object));
+            assert_eq!(String::from_utf8(json::encode(&object)).expect("text").trim_end(), own);
+        };
+        let plain = r#"{"metadata":{},"spec":{"podSelector":{}}}"#;
+        check(plain, plain, &[]);
+        let labels = r#"{"metadata":{"labels":{}},"spec":{"podSelector":{},"egress":[]}}"#;
+        check(labels, labels, &[false, false]);
+        let peers = r#"{"metadata":{},"spec":{"podSelector":{},"egress":[{"ports":[]},{"to":[{"podSelector":{"matchLabels":{}}}]}]}}"#;
+        check(peers, peers, &[true, true]);
+        // Nothing is put where something else came to be.
+        let decoded = json::decode(labels.as_bytes(), ty, Strictness::Lenient).expect("an object");
+        let mut object = decoded.value;
+        object.map_mut("metadata").map_mut("labels").set("a", "b");
+        decoded.empty.iter().for_each(|empty| empty.restore(&mut object));
+        assert_eq!(object.at(&["metadata", "labels"]).map(|labels| labels.str("a")), Some("b"));
+    }
+
     /// What reads JSON for itself.
     #[test]
     fn any_value_is_raw_and_a_schema_may_be_a_flag() {
@@ -353,6 +418,13 @@ mod tests {
         for value in ["7", "1.5", "\"x\"", "[1]", "true", "{}"] {
             let body = format!(r#"{{"spec":{{"config":[{{"opaque":{{"driver":"d","parameters":{value}}}}}]}}}}"#);
             assert_eq!(told(class, &body), None, "{value}");
+        }
+        // What is neither one schema nor several is none.
+        for value in ["7", "\"x\"", "true", "[]"] {
+            let schema = format!(r#"{{"openAPIV3Schema":{{"items":{value}}}}}"#);
+            let body = format!(r#"{{"spec":{{"versions":[{{"name":"v1","schema":{schema}}}]}}}}"#);
+            let decoded = json::decode(body.as_bytes(), definition, Strictness::Strict).expect("a definition");
+            assert!(!String::from_utf8_lossy(&json::encode(&decoded.value)).contains("items"), "{value}");
         }
         for (value, want) in [("true", None), ("{}", None), ("[]", Some("boolean or JSON schema expected"))] {
             let schema = format!(r#"{{"openAPIV3Schema":{{"additionalItems":{value}}}}}"#);

@@ -150,6 +150,27 @@ pub(crate) trait Strategy: Send + Sync {
         api::names::name_is_dns_subdomain(name, prefix)
     }
 
+    /// The same where which names are good depends on the rest of the object.
+    fn name_errors_in(&self, _object: &Map, name: &str, prefix: bool) -> Vec<String> {
+        self.name_errors(name, prefix)
+    }
+
+    /// The kind's own checks of a new object look at its metadata; otherwise that is looked at when nothing else is wrong
+    /// (k8s.io/apiserver/pkg/registry/rest/create.go@v0.37.2: ValidateCreate).
+    fn checks_new_meta(&self) -> bool {
+        true
+    }
+
+    /// What is wrong with a new object that is told before its metadata.
+    fn validate_before_meta(&self, _object: &Map) -> Errors {
+        Errors::new()
+    }
+
+    /// The server makes a name of a generateName; otherwise that is the name.
+    fn generates_names(&self) -> bool {
+        true
+    }
+
     /// What is wrong is told as often as it is found: only the strategies of kinds without declarative validation do so.
     fn repeats_errors(&self) -> bool {
         false
@@ -169,6 +190,11 @@ pub(crate) trait Strategy: Send + Sync {
 
     fn generation(&self) -> Generation {
         Generation::None
+    }
+
+    /// An empty list where there was none counts for the generation: upstream compares with reflect.DeepEqual.
+    fn counts_empty(&self) -> bool {
+        false
     }
 
     /// PUT may create.
@@ -237,6 +263,25 @@ pub(crate) trait Strategy: Send + Sync {
     /// Where the scale subresource finds its numbers, when it is not where built-in kinds have them.
     fn scale(&self) -> Option<&ScalePaths> {
         None
+    }
+
+    /// The kind has a deletion of its own, which counts no generation; how it tells of a precondition that does not hold
+    /// (pkg/registry/core/namespace/storage/storage.go@v1.37.2,
+    /// k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition/etcd.go@v0.37.2: Delete).
+    fn own_deletion(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// An object that cannot be read can be deleted, where upstream's storage of the kind passes that on
+    /// (k8s.io/apiserver/pkg/registry/rest/rest.go@v0.37.2: CorruptObjectDeleterProvider).
+    fn deletes_unread(&self) -> bool {
+        true
+    }
+
+    /// The garbage collector does not look at objects of the kind, whatever a deletion asks of it
+    /// (k8s.io/apiserver/pkg/registry/rest/delete.go@v0.37.2: Unsupported).
+    fn is_garbage_collected(&self) -> bool {
+        true
     }
 
     /// Without propagationPolicy, dependents are orphaned (only legacy kinds do that).

@@ -89,6 +89,7 @@ impl Own {
             now: now(),
             warnings: Default::default(),
             labels_defaulted: Default::default(),
+            empty: Default::default(),
             audit: None,
         }
     }

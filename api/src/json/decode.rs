@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::scan;
-use crate::facts::{Field, Omit, Struct, Type};
+use crate::facts::{Field, List, Omit, Struct, Type};
 use crate::value::{Map, Str, Value};
 
 /// Values nested deeper are refused (sigs.k8s.io/json: 10000; serde_json stops earlier).
@@ -23,6 +23,69 @@ pub struct Decoded {
     pub value: Map,
     /// `unknown field "spec.x"`, `duplicate field "spec.y"`, in order of appearance.
     pub strict: Vec<String>,
+    /// What a canonical value does not tell from nothing, and Go does.
+    pub empty: Vec<Empty>,
+}
+
+/// A list or map without members, and where it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Empty {
+    path: Vec<Step>,
+    value: Value,
+}
+
+impl Empty {
+    /// Puts it back where nothing is now.
+    pub fn restore(&self, object: &mut Map) {
+        put(object, &self.path, &self.value);
+    }
+
+    /// Whether it is in a list that server-side apply takes as a whole.
+    pub fn is_in_atomic_list(&self, structure: &'static Struct) -> bool {
+        let (mut structure, mut is_whole) = (structure, structure.atomic);
+        let mut at: Option<(&'static Type, List)> = None;
+        for step in &self.path {
+            at = match (step, at) {
+                (Step::Name(name), _) => structure.field(name).map(|field| {
+                    is_whole |= field.atomic_map;
+                    (&field.ty, field.list)
+                }),
+                (Step::Index(_), Some((Type::List(_) | Type::Wrapped(_), List::Atomic))) => return true,
+                (Step::Index(_), Some((Type::List(inner), _))) if !is_whole => Some((*inner, List::Atomic)),
+                (Step::Index(_), Some(_)) => return is_whole,
+                (Step::Key(_), Some((Type::Map(inner), _))) => Some((*inner, List::Atomic)),
+                _ => None,
+            };
+            match at {
+                Some((Type::Struct(inner), _)) => {
+                    structure = *inner;
+                    is_whole |= inner.atomic;
+                }
+                Some(_) => {}
+                None => return false,
+            }
+        }
+        false
+    }
+}
+
+fn put(object: &mut Map, path: &[Step], value: &Value) {
+    let Some((Step::Name(name) | Step::Key(name), rest)) = path.split_first() else { return };
+    if rest.is_empty() && object.get(name).is_none_or(Value::is_null) {
+        object.set(name.clone(), value.clone());
+    } else if let Some(next) = object.get_mut(name) {
+        put_within(next, rest, value);
+    }
+}
+
+fn put_within(at: &mut Value, path: &[Step], value: &Value) {
+    match (path, at) {
+        ([Step::Index(index), rest @ ..], Value::List(list)) => {
+            list.get_mut(*index).into_iter().for_each(|item| put_within(item, rest, value));
+        }
+        ([Step::Name(_) | Step::Key(_), ..], Value::Map(map)) => put(map, path, value),
+        _ => {}
+    }
 }
 
 /// Whether unknown and duplicate fields are noted.
@@ -30,6 +93,9 @@ pub struct Decoded {
 pub enum Strictness {
     /// Note them.
     Strict,
+    /// Note them as upstream does of a tree that it converts, without the keys of maps
+    /// (k8s.io/apimachinery/pkg/runtime/converter.go@v0.37.2: FromUnstructuredWithValidation).
+    Tree,
     /// Drop unknown fields, let the last duplicate win.
     Lenient,
 }
@@ -44,11 +110,12 @@ pub fn decode(text: &[u8], ty: &'static Struct, strictness: Strictness) -> Resul
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let seed = Seed { ty: Expect::Struct(ty), context: &context };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    match value {
-        Ok(Value::Map(value)) => Ok(Decoded { value, strict: context.strict.into_inner() }),
-        Ok(_) => Ok(Decoded { value: Map::new(), strict: context.strict.into_inner() }),
-        Err(error) => Err(context.explain(text, &error)),
-    }
+    let value = match context.judged(text, value)? {
+        Value::Map(value) => value,
+        // Null leaves a struct as it is.
+        _ => canonical(ty, Map::new(), Vec::new()),
+    };
+    Ok(Decoded { value, strict: context.strict.into_inner(), empty: context.empty.into_inner() })
 }
 
 /// Decodes any JSON object; map keys come out sorted.
@@ -57,10 +124,8 @@ pub fn decode_any(text: &[u8], strictness: Strictness) -> Result<(Value, Vec<Str
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let seed = Seed { ty: Expect::Any, context: &context };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    match value {
-        Ok(value) => Ok((value, context.strict.into_inner())),
-        Err(error) => Err(context.explain(text, &error)),
-    }
+    let value = context.judged(text, value)?;
+    Ok((value, context.strict.into_inner()))
 }
 
 /// Decodes one value of a type.
@@ -68,7 +133,7 @@ pub fn decode_type(text: &[u8], ty: &'static Type) -> Result<Value, Error> {
     let context = Context::new(Strictness::Lenient);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Seed { ty: Expect::Type(ty), context: &context }.deserialize(&mut deserializer);
-    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| context.explain(text, &error))
+    context.judged(text, value.and_then(|value| deserializer.end().map(|()| value)))
 }
 
 /// How Go's reflection prints a type whose name is not among the facts.
@@ -84,7 +149,7 @@ enum Expect {
     Type(&'static Type),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 enum Step {
     Name(Str),
     /// Of a map: Go's type errors do not name it.
@@ -97,9 +162,17 @@ struct Context {
     path: RefCell<Vec<Step>>,
     structs: RefCell<Vec<&'static Struct>>,
     strict: RefCell<Vec<String>>,
-    type_error: RefCell<Option<String>>,
-    /// Where the number stands whose text the type error is to show.
-    number_at: RefCell<Option<Vec<Step>>>,
+    empty: RefCell<Vec<Empty>>,
+    /// The first type error: what follows is still decoded.
+    saved: RefCell<Option<Told>>,
+    /// What a type that decodes itself has to say, which ends the decoding (encoding/json: Unmarshaler).
+    last: RefCell<Option<Told>>,
+}
+
+struct Told {
+    text: String,
+    /// Where the number stands that the text is to show as it was sent.
+    number_at: Option<Vec<Step>>,
 }
 
 /// Stands in a type error for a number as it was sent, which a decoded number does not tell.
@@ -112,8 +185,9 @@ impl Context {
             path: RefCell::default(),
             structs: RefCell::default(),
             strict: RefCell::default(),
-            type_error: RefCell::default(),
-            number_at: RefCell::default(),
+            empty: RefCell::default(),
+            saved: RefCell::default(),
+            last: RefCell::default(),
         }
     }
 
@@ -126,7 +200,7 @@ impl Context {
 
     fn note(&self, what: &str, name: &str) {
         let mut strict = self.strict.borrow_mut();
-        if self.strictness == Strictness::Strict && strict.len() < STRICT_ERRORS_MAX {
+        if self.strictness != Strictness::Lenient && strict.len() < STRICT_ERRORS_MAX {
             let mut path = self.path_text(true);
             if !path.is_empty() {
                 path.push('.');
@@ -153,9 +227,12 @@ impl Context {
                 Step::Name(name) => {
                     let parent = structs.next().filter(|_| !indexes);
                     parent.into_iter().flat_map(|parent| parent.embedding(name)).for_each(|name| add(&mut text, name));
+                    if parent.is_some_and(|parent| is_head(*parent, name)) {
+                        add(&mut text, "TypeMeta");
+                    }
                     add(&mut text, name);
                 }
-                Step::Key(name) if indexes => add(&mut text, name),
+                Step::Key(name) if indexes && self.strictness != Strictness::Tree => add(&mut text, name),
                 Step::Index(at) if indexes => drop(write!(text, "[{at}]")),
                 Step::Key(_) | Step::Index(_) => {}
             }
@@ -163,16 +240,24 @@ impl Context {
         text
     }
 
-    /// Go's UnmarshalTypeError text.
-    fn mismatch<E: serde::de::Error>(&self, found: &str, ty: Expect) -> E {
+    /// Go's UnmarshalTypeError text, which is kept for the end or is the end.
+    fn mismatch<E: serde::de::Error>(&self, found: &str, ty: Expect) -> Result<Value, E> {
         if matches!(ty, Expect::Type(Type::Quantity)) {
             // It reads any text for itself.
             let read = crate::quantity::canonical(found);
-            return self.fail(read.err().map_or_else(String::new, |error| error.to_string()));
+            return Err(self.fail(read.err().map_or_else(String::new, |error| error.to_string())));
         }
         if matches!(ty, Expect::Type(Type::SchemaOrBool(_))) {
-            return self.fail("boolean or JSON schema expected".into());
+            return Err(self.fail("boolean or JSON schema expected".into()));
         }
+        // These take what they know and leave the rest (apiextensions/v1/marshal.go: UnmarshalJSON).
+        if matches!(ty, Expect::Type(Type::SchemaOrArray(_) | Type::SchemaOrStrings(_))) {
+            return Ok(Value::Null);
+        }
+        let reads_itself = matches!(
+            ty,
+            Expect::Type(Type::Time | Type::MicroTime | Type::Duration | Type::IntOrString | Type::FieldsV1)
+        );
         let wanted = match ty {
             // These read a part of themselves with the decoder, which tells of that part's type.
             Expect::Type(Type::Time | Type::MicroTime | Type::Duration) => "string".to_owned(),
@@ -187,7 +272,17 @@ impl Context {
             ),
             _ => format!("json: cannot unmarshal {found} into Go value of type {wanted}"),
         };
-        self.fail(text)
+        if reads_itself {
+            return Err(self.fail(text));
+        }
+        self.save(text);
+        Ok(Value::Null)
+    }
+
+    /// Keeps the first of the errors that do not end the decoding.
+    fn save(&self, text: String) {
+        let number_at = text.contains(AS_SENT).then(|| self.path.borrow().clone());
+        self.saved.borrow_mut().get_or_insert(Told { text, number_at });
     }
 
     /// The name of the type in Go, when it has one that the facts tell of its field.
@@ -203,28 +298,38 @@ impl Context {
         (!within.is_empty()).then(|| within.to_owned())
     }
 
-    fn number_as_sent<E: serde::de::Error>(&self, ty: Expect) -> E {
-        *self.number_at.borrow_mut() = Some(self.path.borrow().clone());
+    fn number_as_sent<E: serde::de::Error>(&self, ty: Expect) -> Result<Value, E> {
         self.mismatch(&format!("number {AS_SENT}"), ty)
     }
 
     fn fail<E: serde::de::Error>(&self, text: String) -> E {
         let error = E::custom(&text);
-        self.type_error.borrow_mut().get_or_insert(text);
+        let number_at = text.contains(AS_SENT).then(|| self.path.borrow().clone());
+        self.last.borrow_mut().get_or_insert(Told { text, number_at });
         error
     }
 
-    fn explain(&self, text: &[u8], error: &serde_json::Error) -> Error {
+    /// What was decoded, unless an error was kept.
+    fn judged<T>(&self, text: &[u8], outcome: Result<T, serde_json::Error>) -> Result<T, Error> {
+        match outcome {
+            Ok(_) if self.saved.borrow().is_some() => Err(self.explain(text, "")),
+            Ok(value) => Ok(value),
+            Err(error) => Err(self.explain(text, &error.to_string())),
+        }
+    }
+
+    fn explain(&self, text: &[u8], error: &str) -> Error {
         if let Err(why) = scan::check(text) {
             return Error(why);
         }
-        let told = self.type_error.borrow_mut().take().unwrap_or_else(|| format!("invalid JSON: {error}"));
-        match self.number_at.borrow_mut().take() {
+        let told = self.last.borrow_mut().take().or_else(|| self.saved.borrow_mut().take());
+        let Some(told) = told else { return Error(format!("invalid JSON: {error}")) };
+        match told.number_at {
             Some(path) => {
                 let number = std::str::from_utf8(text).ok().and_then(|text| piece(text, &path)).unwrap_or_default();
-                Error(told.replace(AS_SENT, number))
+                Error(told.text.replace(AS_SENT, number))
             }
-            None => Error(told),
+            None => Error(told.text),
         }
     }
 }
@@ -264,6 +369,7 @@ fn printed(ty: Expect) -> String {
             Type::IntOrString => "intstr.IntOrString".into(),
             Type::RawExtension => "runtime.RawExtension".into(),
             Type::FieldsV1 => "v1.FieldsV1".into(),
+            Type::Json => "v1.JSON".into(),
             _ => "interface {}".into(),
         },
     }
@@ -308,7 +414,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Expect::Any | Expect::Type(Type::Bool | Type::Json | Type::RawExtension | Type::SchemaOrBool(_)) => {
                 Ok(Value::Bool(flag))
             }
-            ty => Err(self.context.mismatch("bool", ty)),
+            ty => self.context.mismatch("bool", ty),
         }
     }
 
@@ -328,9 +434,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Expect::Any | Expect::Type(Type::Json | Type::RawExtension | Type::Float64) => Ok(Value::Float(number)),
             Expect::Type(Type::Quantity) => self.quantity(&number.to_string()),
             Expect::Type(Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::IntOrString) => {
-                Err(self.context.number_as_sent(self.ty))
+                self.context.number_as_sent(self.ty)
             }
-            ty => Err(self.context.mismatch("number", ty)),
+            ty => self.context.mismatch("number", ty),
         }
     }
 
@@ -338,7 +444,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let Expect::Type(ty) = self.ty else {
             return match self.ty {
                 Expect::Any => Ok(Value::from(text)),
-                ty => Err(self.context.mismatch("string", ty)),
+                ty => self.context.mismatch("string", ty),
             };
         };
         match ty {
@@ -351,7 +457,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Ok(nanos) => Ok(Value::from(crate::duration::format(nanos))),
                 Err(error) => Err(self.context.fail(error.to_string())),
             },
-            _ => Err(self.context.mismatch("string", self.ty)),
+            _ => self.context.mismatch("string", self.ty),
         }
     }
 
@@ -361,7 +467,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
             Expect::Type(Type::List(inner) | Type::Wrapped(inner)) => Expect::Type(inner),
             Expect::Type(Type::SchemaOrArray(inner)) => Expect::Struct(inner),
             Expect::Type(Type::SchemaOrStrings(_)) => Expect::Type(&Type::String),
-            ty => return Err(self.context.mismatch("array", ty)),
+            ty => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return self.context.mismatch("array", ty);
+            }
         };
         let mut list = Vec::with_capacity(seq.size_hint().unwrap_or(0));
         let seed = Seed { ty: element, context: self.context };
@@ -370,12 +479,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
             match self.context.within(Step::Index(at), || seq.next_element_seed(seed))? {
                 Some(Value::Null) => list.push(zero(element)),
                 Some(value) => list.push(value),
+                // No schema at all.
+                None if list.is_empty() && matches!(self.ty, Expect::Type(Type::SchemaOrArray(_))) => {
+                    return Ok(Value::Null);
+                }
                 None => return Ok(Value::List(list)),
             }
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         match self.ty {
             Expect::Struct(structure) => self.structure(structure, map),
             Expect::Type(Type::Struct(structure)) => self.structure(structure, map),
@@ -386,7 +499,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 self.entries(Expect::Any, map)
             }
             Expect::Type(Type::Map(inner)) => self.entries(Expect::Type(inner), map),
-            ty => Err(self.context.mismatch("object", ty)),
+            ty => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                self.context.mismatch("object", ty)
+            }
         }
     }
 }
@@ -399,9 +515,9 @@ impl Seed<'_> {
             Expect::Type(Type::Uint32) => u32::try_from(number).is_ok(),
             Expect::Type(Type::Uint64) => number >= 0,
             Expect::Type(Type::Quantity) => return self.quantity(&number.to_string()),
-            ty => return Err(self.context.mismatch("number", ty)),
+            ty => return self.context.mismatch("number", ty),
         };
-        if fits { Ok(Value::Int(number)) } else { Err(self.context.mismatch(&format!("number {number}"), self.ty)) }
+        if fits { Ok(Value::Int(number)) } else { self.context.mismatch(&format!("number {number}"), self.ty) }
     }
 
     fn plain<E: serde::de::Error>(self, ty: &Type, text: &str) -> Result<Value, E> {
@@ -411,7 +527,10 @@ impl Seed<'_> {
             let bytes = engine.decode(text.replace(['\r', '\n'], ""));
             return match bytes {
                 Ok(bytes) => Ok(Value::from(engine.encode(bytes))),
-                Err(error) => Err(self.context.fail(illegal_base64(text, &error))),
+                Err(error) => {
+                    self.context.save(illegal_base64(text, &error));
+                    Ok(Value::Null)
+                }
             };
         }
         Ok(Value::from(text))
@@ -452,7 +571,7 @@ impl Seed<'_> {
                 }
                 Name::Unknown(name) => {
                     self.context.note("unknown", &name);
-                    map.next_value::<serde::de::IgnoredAny>()?;
+                    map.next_value::<IgnoredAny>()?;
                 }
                 Name::Field(order, field) => {
                     let seed = Seed { ty: Expect::Type(&field.ty), context: self.context };
@@ -469,6 +588,11 @@ impl Seed<'_> {
             }
         }
         self.context.structs.borrow_mut().pop();
+        for (_, field, value) in found.iter().filter(|(_, field, value)| is_empty(field, value)) {
+            let mut path = self.context.path.borrow().clone();
+            path.push(Step::Name(Str::const_new(field.name)));
+            self.context.empty.borrow_mut().push(Empty { path, value: value.clone() });
+        }
         let mut object = canonical(structure, head, found);
         rest.sort();
         for (name, value) in rest {
@@ -491,6 +615,16 @@ impl Seed<'_> {
         entries.sort();
         Ok(Value::Map(entries))
     }
+}
+
+/// What says of what kind an object is stands in a struct of its own.
+fn is_head(parent: &'static Struct, name: &str) -> bool {
+    parent.kinded && matches!(name, "kind" | "apiVersion") && parent.field(name).is_none()
+}
+
+fn is_empty(field: &Field, value: &Value) -> bool {
+    let may_be_empty = field.nilable && matches!(field.ty, Type::List(_) | Type::Map(_) | Type::Bytes);
+    may_be_empty && !value.is_null() && value.is_zero()
 }
 
 /// What Go holds of a field that comes twice: maps and structs are decoded into what is there.

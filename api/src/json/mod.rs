@@ -7,6 +7,6 @@ pub mod scan;
 
 pub use complete::{complete, zero};
 pub(crate) use decode::canonical;
-pub use decode::{Decoded, Error, Strictness, decode, decode_any, decode_type, go_type, illegal_base64};
+pub use decode::{Decoded, Empty, Error, Strictness, decode, decode_any, decode_type, go_type, illegal_base64};
 pub use encode::{encode, encode_pretty, encode_value};
 pub(crate) use encode::{name, string};

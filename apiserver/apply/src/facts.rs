@@ -13,10 +13,11 @@ pub(crate) fn atom(ty: &'static Type, field: Option<&'static Field>) -> Atom<'st
         Type::Bool => scalar(Scalar::Boolean),
         Type::Int32 | Type::Int64 | Type::Uint32 | Type::Uint64 | Type::Float64 => scalar(Scalar::Numeric),
         Type::String | Type::Bytes | Type::Duration => scalar(Scalar::String),
-        Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString => scalar(Scalar::Untyped),
+        Type::Time | Type::MicroTime | Type::Quantity => scalar(Scalar::Untyped),
         Type::RawExtension => any(Ref::Untyped, true),
         Type::FieldsV1 => mapping(false, Some(Ref::Deduced)),
-        Type::Json | Type::SchemaOrBool(_) | Type::SchemaOrArray(_) | Type::SchemaOrStrings(_) => {
+        // Their schemas have no type, which is to say any.
+        Type::IntOrString | Type::Json | Type::SchemaOrBool(_) | Type::SchemaOrArray(_) | Type::SchemaOrStrings(_) => {
             any(Ref::Deduced, false)
         }
         Type::Struct(inner) => {

@@ -80,7 +80,7 @@ async fn admit_pod(attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Res
     let Some(pod) = attributes.object.as_deref() else { return Ok(()) };
     let spec = pod.map("spec").unwrap_or(Map::EMPTY);
     let (asked, name) = (spec.i64("priority"), spec.str("priorityClassName").to_string());
-    let asked_policy = spec.str("preemptionPolicy").to_string();
+    let asked_policy = spec.get("preemptionPolicy").and_then(Value::as_str).map(str::to_owned);
     let found = if name.is_empty() { default_class(objects) } else { class(objects, &name).await? };
     let (value, policy) = match &found {
         Some(class) => (class.i64("value").unwrap_or(0), class.str("preemptionPolicy").to_string()),
@@ -95,7 +95,7 @@ async fn admit_pod(attributes: &mut Attributes<'_>, objects: &dyn Reader) -> Res
     }
     let class_name =
         found.as_ref().map_or("", |class| class.map("metadata").map_or("", |meta| meta.str("name"))).to_string();
-    if !policy.is_empty() && !asked_policy.is_empty() && asked_policy != policy {
+    if let Some(asked_policy) = asked_policy.filter(|asked| !policy.is_empty() && *asked != policy) {
         let why = format!(
             "the string value of PreemptionPolicy ({asked_policy}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         );

@@ -11,6 +11,7 @@ use cel::types::Type;
 
 use super::admission_registration::{BASE, conditions, default_match, one_rule};
 use super::check;
+use super::policy::pod_disruption_budget as budget;
 use super::simple::Simple;
 use crate::admission::expression::compile::{Age, Compiler, Failure, Uses};
 use crate::admission::expression::mutation::{JSON_PATCH_TYPE, OBJECT_TYPE};
@@ -139,7 +140,7 @@ pub(super) fn compiled(
 /// What both kinds of policies have: all but variables and what follows them.
 fn common<'a>(object: &'a Map, old: Option<&'a Map>, composed: bool, errors: &mut Errors) -> Checks<'a> {
     let (own, path) = (spec(object), Path::new("spec"));
-    check::one_of(own.str("failurePolicy"), FAILURE_POLICIES, &path.child("failurePolicy"), errors);
+    super::common::one_of(own, "failurePolicy", FAILURE_POLICIES, &path, errors);
     let kind = own.map("paramKind");
     if let Some(kind) = kind {
         param_kind(kind, &path.child("paramKind"), errors);
@@ -314,15 +315,17 @@ fn mutating_policy(object: &Map, old: Option<&Map>) -> Errors {
 }
 
 fn one_mutation(mutation: &Map, checks: &Checks<'_>, path: &Path, errors: &mut Errors) {
-    let forms = [
+    let mut forms = [
         ("ApplyConfiguration", "applyConfiguration", Type::object(OBJECT_TYPE)),
         ("JSONPatch", "jsonPatch", Type::list(Type::object(JSON_PATCH_TYPE))),
     ];
     let patch_type = mutation.str("patchType");
     if forms.iter().all(|(name, ..)| *name != patch_type) {
-        let known = forms.map(|(name, ..)| name);
+        let known: Vec<&str> = forms.iter().map(|(name, ..)| *name).collect();
         return check::one_of(patch_type, &known, &path.child("patchType"), errors);
     }
+    // What has to be there is told before what must not.
+    forms.sort_by_key(|(name, ..)| *name != patch_type);
     for (name, part, of) in forms {
         let place = path.child(part);
         match (mutation.map(part), name == patch_type) {
@@ -396,7 +399,7 @@ fn param_kind(kind: &Map, path: &Path, errors: &mut Errors) {
 }
 
 fn match_resources(resources: &Map, path: &Path, errors: &mut Errors) {
-    check::one_of(resources.str("matchPolicy"), MATCH_POLICIES, &path.child("matchPolicy"), errors);
+    super::common::one_of(resources, "matchPolicy", MATCH_POLICIES, path, errors);
     for name in ["namespaceSelector", "objectSelector"] {
         match resources.map(name) {
             None => errors.push(field::required(&path.child(name), "")),
@@ -488,7 +491,7 @@ fn validation_actions(own: &Map, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// ValidateValidatingAdmissionPolicyStatusUpdate: the warnings of type checking name a place.
+/// ValidateValidatingAdmissionPolicyStatusUpdate: the warnings of type checking name a place, and conditions are whole.
 fn status(object: &Map) -> Errors {
     let mut errors = Errors::new();
     let path = Path::new("status").child("typeChecking").child("expressionWarnings");
@@ -505,5 +508,7 @@ fn status(object: &Map) -> Errors {
             errors.push(field::invalid(&place, text, format!("invalid JSONPath: {why}")));
         }
     }
+    let status = object.map("status").unwrap_or(Map::EMPTY);
+    budget::conditions(status, &Path::new("status").child("conditions"), &mut errors);
     errors
 }

@@ -24,12 +24,14 @@ pub(super) const BASE: Simple = Simple {
 };
 
 pub(super) const VALIDATING_WEBHOOKS: Simple = Simple {
+    counts_empty: true,
     default: |object| default_webhooks(object, false),
     check: |object| webhooks(object, None, false),
     check_change: |object, old| webhooks(object, Some(old), false),
     ..BASE
 };
 pub(super) const MUTATING_WEBHOOKS: Simple = Simple {
+    counts_empty: true,
     default: |object| default_webhooks(object, true),
     check: |object| webhooks(object, None, true),
     check_change: |object, old| webhooks(object, Some(old), true),

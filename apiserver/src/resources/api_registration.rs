@@ -24,7 +24,7 @@ pub(super) const API_SERVICE: Simple = Simple {
     knows_finalizers: false,
     repeats: true,
     unconditional: false,
-    name: |name, _| names::is_path_segment_name(name),
+    name_in: Some(|object, name, _| self::name(object, name)),
     default: |object| {
         let spec = object.map_mut("spec");
         if spec.map("service").is_some() {
@@ -60,7 +60,6 @@ fn api_service(object: &Map) -> Errors {
     let mut errors = Errors::new();
     let (spec, path) = (object.map("spec").unwrap_or(Map::EMPTY), Path::new("spec"));
     let (group, version) = (spec.str("group"), spec.str("version"));
-    name(object, &format!("{version}.{group}"), &mut errors);
     if group.is_empty() && version != "v1" {
         let why = "only v1 may have an empty group and it better be legacy kube";
         errors.push(field::required(&path.child("group"), why));
@@ -83,15 +82,18 @@ fn api_service(object: &Map) -> Errors {
     errors
 }
 
-/// Name and generateName have to be the version, a dot and the group; other rules of names are the metadata's.
-fn name(object: &Map, required: &str, errors: &mut Errors) {
-    let why = format!("must be `spec.version+\".\"+spec.group`: {}", field::go_quote(required));
-    for field in ["generateName", "name"] {
-        let name = object.meta().str(field);
-        if !name.is_empty() && name != required && names::is_path_segment_name(name).is_empty() {
-            errors.push(field::invalid(&Path::new("metadata").child(field), name, &why));
-        }
+/// Name and generateName have to be the version, a dot and the group.
+fn name(object: &Map, name: &str) -> Vec<String> {
+    let wrong = names::is_path_segment_name(name);
+    if !wrong.is_empty() {
+        return wrong;
     }
+    let spec = object.map("spec").unwrap_or(Map::EMPTY);
+    let required = format!("{}.{}", spec.str("version"), spec.str("group"));
+    if name == required {
+        return Vec::new();
+    }
+    vec![format!("must be `spec.version+\".\"+spec.group`: {}", field::go_quote(&required))]
 }
 
 fn skips_verification(spec: &Map) -> bool {
@@ -152,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_version_and_group() {
+        let service = object(r#"{"spec":{"version":"v2","group":"g"}}"#);
+        for (name, expect) in [
+            ("v2.g", None),
+            ("v2.x", Some(r#"must be `spec.version+"."+spec.group`: "v2.g""#)),
+            ("a/b", Some("may not contain '/'")),
+        ] {
+            let got = API_SERVICE.name_errors_in(&service, name, false);
+            assert_eq!(got.first().map(String::as_str), expect, "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_in_upstream_s_words() {
         let good = r#""group":"g.example.com","version":"v1","groupPriorityMinimum":1000,"versionPriority":15"#;
         let named = |spec: &str| format!(r#"{{"metadata":{{"name":"v1.g.example.com"}},"spec":{{{good}{spec}}}}}"#);
@@ -176,7 +191,6 @@ mod tests {
         check(
             r#"{"metadata":{"name":"v2.x"},"spec":{"version":"v2","groupPriorityMinimum":20001}}"#,
             &[
-                r#"metadata.name: Invalid value: "v2.x": must be `spec.version+"."+spec.group`: "v2.""#,
                 "spec.group: Required value: only v1 may have an empty group and it better be legacy kube",
                 "spec.groupPriorityMinimum: Invalid value: 20001: must be positive and less than 20000",
                 "spec.versionPriority: Invalid value: 0: must be positive and less than 1000",

@@ -77,6 +77,10 @@ impl Strategy for Definition {
         !object.is_deleting()
     }
 
+    fn own_deletion(&self) -> Option<&'static str> {
+        Some("precondition failed")
+    }
+
     fn mark_deleting(&self, object: &mut Map) {
         let since = object.meta().str("deletionTimestamp").to_string();
         if !object.finalizers().any(|finalizer| finalizer == FINALIZER) {
@@ -91,9 +95,6 @@ impl Strategy for Definition {
                 "status" => "True",
                 "type" => "Terminating",
             }));
-            // Upstream marks a definition in its own way: the generation does not count it, and there is no grace.
-            let generation = object.generation();
-            object.meta_mut().set("generation", generation - 1);
         }
         object.meta_mut().remove("deletionGracePeriodSeconds");
     }

@@ -41,7 +41,7 @@ fn present(value: Option<&Value>) -> Option<&Value> {
 
 /// A place that may not change; upstream shows no value of it.
 pub(super) fn fixed(path: &Path, new: Option<&Value>, old: Option<&Value>, errors: &mut Errors) {
-    if present(new) != present(old) {
+    if !common::same(present(new), present(old)) {
         errors.push(field::invalid(path, Value::Null, common::IMMUTABLE));
     }
 }

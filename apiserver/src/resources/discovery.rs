@@ -9,9 +9,11 @@ use super::check::{self, said};
 use super::common;
 use super::core::service::validate::endpoint_ip;
 use super::simple::Simple;
+use crate::strategy::MetaCheck;
 
 pub(super) const ENDPOINT_SLICE: Simple = Simple {
     generation: true,
+    meta: &[MetaCheck::Whole],
     default,
     create: |_, object| settle_topology(object, None),
     update: |_, object, old| {
@@ -124,7 +126,7 @@ fn ports(object: &Map, errors: &mut Errors) {
             errors.push(field::duplicate(&path.child("name"), name));
         }
         seen.push(name);
-        check::one_of(port.str("protocol"), PROTOCOLS, &path.child("protocol"), errors);
+        common::one_of(port, "protocol", PROTOCOLS, &path, errors);
         if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
             errors.extend(said(&path.child("appProtocol"), protocol, &names::is_qualified_name(protocol)));
         }

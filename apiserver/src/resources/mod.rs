@@ -213,10 +213,16 @@ pub(crate) fn privileges(entry: &Entry, subresource: &str, object: &Map, update:
 /// Objects that live only for a while (--event-ttl); all others stay.
 const PASSING: &str = "events";
 
+/// Upstream reads them from its store and has no cache of them
+/// (pkg/kubeapiserver/default_storage_factory_builder.go@v1.37.2: DefaultWatchCacheSizes).
+pub(crate) fn is_passing(entry: &Entry) -> bool {
+    entry.facts.plural == PASSING
+}
+
 /// The lease a new object is attached to; 0 for none. `events`: how long events live; for ever when it is zero.
 pub(crate) async fn lease(hub: &Hub, entry: &Entry, events: Duration) -> Result<i64, Status> {
     let seconds = i64::try_from(events.as_secs()).unwrap_or(i64::MAX);
-    if entry.facts.plural != PASSING || seconds == 0 {
+    if !is_passing(entry) || seconds == 0 {
         return Ok(0);
     }
     hub.store.grant_lease(seconds).await.map_err(|error| store_failure(&error))

@@ -51,6 +51,7 @@ pub(super) const INGRESS_CLASS: Simple = Simple {
     ..BASE
 };
 pub(super) const NETWORK_POLICY: Simple = Simple {
+    counts_empty: true,
     default: default_policy,
     check: |object| policy(object, None),
     recheck: false,
@@ -61,6 +62,7 @@ pub(super) const NETWORK_POLICY: Simple = Simple {
 pub(super) const IP_ADDRESS: Simple = Simple {
     meta: &[MetaCheck::Whole, MetaCheck::Update],
     name: Simple::ip,
+    generates_names: false,
     check: ip_address,
     check_change: |new, old| {
         let mut errors = Errors::new();
@@ -542,7 +544,7 @@ fn service_cidr_change(new: &Map, old: &Map) -> Errors {
     let whole = new;
     let (new, old) = (cidrs(new), cidrs(old));
     if new.len() != old.len() && (old.len(), new.len()) != (1, 2) {
-        let shown = Value::List(new.iter().map(|cidr| Value::from(cidr.as_str())).collect());
+        let shown = spec(whole).get("cidrs").cloned().unwrap_or_default();
         return vec![field::invalid(&path, shown, common::IMMUTABLE)];
     }
     let mut errors = Errors::new();

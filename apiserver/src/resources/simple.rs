@@ -9,6 +9,8 @@ use crate::strategy::{Context, Generation, MetaCheck, StatusMetadata, Strategy};
 /// A strategy as data.
 pub(crate) struct Simple {
     pub(crate) generation: bool,
+    /// See [`Strategy::counts_empty`].
+    pub(crate) counts_empty: bool,
     /// Upstream's ReturnDeletedObject.
     pub(crate) returns_deleted: bool,
     pub(crate) unconditional: bool,
@@ -16,6 +18,8 @@ pub(crate) struct Simple {
     pub(crate) lenient_in: &'static [&'static str],
     /// PUT may create.
     pub(crate) creates: bool,
+    /// See [`Strategy::deletes_unread`].
+    pub(crate) deletes_unread: bool,
     /// Selectable fields: names, each the path of a text, number or flag.
     pub(crate) fields: &'static [&'static str],
     /// See [`Strategy::knows_namespace_field`].
@@ -28,6 +32,10 @@ pub(crate) struct Simple {
     pub(crate) knows_finalizers: bool,
     /// What is wrong with a name, or with a generateName prefix.
     pub(crate) name: fn(&str, bool) -> Vec<String>,
+    /// See [`Strategy::generates_names`].
+    pub(crate) generates_names: bool,
+    /// See [`Strategy::name_errors_in`].
+    pub(crate) name_in: Option<fn(&Map, &str, bool) -> Vec<String>>,
     pub(crate) default: fn(&mut Map),
     /// Upstream stores objects without all of their defaults.
     pub(crate) completes_on_read: bool,
@@ -55,16 +63,20 @@ fn nothing_wrong(_: &Map, _: &Map) -> Errors {
 impl Simple {
     pub(crate) const BASE: Simple = Simple {
         generation: false,
+        counts_empty: false,
         returns_deleted: false,
         unconditional: true,
         lenient_in: &[],
         creates: false,
+        deletes_unread: true,
         fields: &[],
         knows_namespace_field: true,
         meta: &[MetaCheck::Update],
         repeats: false,
         knows_finalizers: true,
         name: api::names::name_is_dns_subdomain,
+        generates_names: true,
+        name_in: None,
         default: |_| {},
         completes_on_read: false,
         create: |_, _| {},
@@ -195,6 +207,18 @@ impl Strategy for Simple {
         self.knows_namespace_field
     }
 
+    fn generates_names(&self) -> bool {
+        self.generates_names
+    }
+
+    fn deletes_unread(&self) -> bool {
+        self.deletes_unread
+    }
+
+    fn counts_empty(&self) -> bool {
+        self.counts_empty
+    }
+
     fn field_names(&self) -> &'static [&'static str] {
         self.fields
     }
@@ -205,5 +229,9 @@ impl Strategy for Simple {
 
     fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
         (self.name)(name, prefix)
+    }
+
+    fn name_errors_in(&self, object: &Map, name: &str, prefix: bool) -> Vec<String> {
+        self.name_in.map_or_else(|| (self.name)(name, prefix), |rule| rule(object, name, prefix))
     }
 }

@@ -226,18 +226,25 @@ impl Call<'_> {
     }
 
     pub(crate) fn check_delete(&self, object: &Map, name: &str, options: &Options) -> Result<(), Status> {
-        let conflict = |why: String| Status::conflict(self.entry.facts.group, self.entry.facts.kind, name, &why);
-        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != object.uid()) {
-            let has = object.uid();
-            return Err(conflict(format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({has}). The object might have been deleted and then recreated"
-            )));
-        }
-        if let Some(version) = options.resource_version.as_deref().filter(|v| *v != object.resource_version()) {
-            let has = object.resource_version();
-            return Err(conflict(format!(
-                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({has}). The object might have been modified"
-            )));
+        let asked = [
+            ("UID", &options.uid, object.uid(), "have been deleted and then recreated"),
+            ("ResourceVersion", &options.resource_version, object.resource_version(), "have been modified"),
+        ];
+        for (what, wanted, has, fate) in asked {
+            let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != has) else { continue };
+            let facts = self.entry.facts;
+            return Err(match self.entry.strategy.own_deletion() {
+                Some(words) => {
+                    let why = format!("{words}: {what} in precondition: {wanted}, {what} in object meta: {has}");
+                    self.conflict(name, &why)
+                }
+                None => {
+                    let why = format!(
+                        "the {what} in the precondition ({wanted}) does not match the {what} in record ({has}). The object might {fate}"
+                    );
+                    Status::conflict(facts.storage_group, facts.kind, name, &why)
+                }
+            });
         }
         Ok(())
     }
@@ -296,7 +303,7 @@ impl Call<'_> {
         self.set_propagation(object, options);
         if object.finalizers().next().is_some() || self.entry.strategy.keeps(object) {
             if grace == 0 {
-                mark_deleting(object, &self.now);
+                mark_deleting(object, &self.now, self.entry.strategy.own_deletion().is_none());
             }
             self.entry.strategy.mark_deleting(object);
             return Step::Mark;
@@ -342,6 +349,7 @@ impl Call<'_> {
         let has = |finalizer: &str| object.finalizers().any(|f| f == finalizer);
         let (had_orphan, had_foreground) = (has(metadata::ORPHAN_FINALIZER), has(metadata::FOREGROUND_FINALIZER));
         let (orphan, foreground) = match (options.orphan, options.propagation.as_deref()) {
+            _ if !self.entry.strategy.is_garbage_collected() => (false, false),
             (Some(orphan), _) => (orphan, false),
             (None, Some("Orphan")) => (true, false),
             (None, Some("Foreground")) => (false, true),
@@ -420,12 +428,12 @@ enum Graceful {
     Until(i64, String),
 }
 
-/// An object that stays for its finalizers is marked (store.go: markAsDeleting).
-fn mark_deleting(object: &mut Map, now: &str) {
+/// An object that stays for its finalizers is marked (store.go: markAsDeleting); `counts`: its generation counts that.
+fn mark_deleting(object: &mut Map, now: &str, counts: bool) {
     if !is_finished(object) && !object.is_deleting() {
         let generation = object.generation();
         let meta = object.meta_mut();
-        if generation > 0 {
+        if generation > 0 && counts {
             meta.set("generation", generation + 1);
         }
         meta.set("deletionTimestamp", now);
@@ -442,7 +450,7 @@ pub(crate) fn decode_options(bytes: &[u8], format: negotiate::Format) -> Result<
             let own = proto::unwrap(bytes).ok().flatten().map_or("", |unknown| unknown.api_version);
             let (group, version) = api::facts::split_api_version(if own.is_empty() { "v1" } else { own });
             let expected = Expected { group, version, kind: "DeleteOptions", ty, hooks: &Plain };
-            return Ok(codec::decode(bytes, format, expected, FieldValidation::Ignore)?.0);
+            return Ok(codec::decode(bytes, format, expected, FieldValidation::Ignore)?.object);
         }
         negotiate::Format::Yaml => {
             api::yaml::to_json(bytes).map_err(|error| Status::bad_request(error.to_string()))?.into()

@@ -64,7 +64,7 @@ impl Call<'_> {
             }
             (None, Some(0), _) => self.listed_from_cache(storage, selection, self.hub().applied(), 0),
             (None, Some(revision), _) => {
-                let at = self.hub().wait(revision).await?;
+                let at = self.wait(revision).await?;
                 self.listed_from_cache(storage, selection, at, options.limit)
             }
             (None, None, _) => {
@@ -194,10 +194,10 @@ impl Call<'_> {
                 table::of(self.entry, &objects, meta, version, show::table_options(self, true), &self.now)
             }
             Shape::Partial(version) | Shape::PartialList(version) => {
-                let items = objects
-                    .iter()
-                    .map(|object| Value::Map(show::partial(self.entry, object, version)))
-                    .collect::<Vec<_>>();
+                let partial = |object| Value::Map(show::partial(self.entry, object, version));
+                let items = objects.iter().map(partial).collect::<Vec<_>>();
+                // A list that nothing was put in is none in Go (handlers/response.go: asPartialObjectMetadataList).
+                let items = if items.is_empty() { Value::Null } else { items.into() };
                 let api_version = facts::api_version("meta.k8s.io", version);
                 map! { "kind" => "PartialObjectMetadataList", "apiVersion" => api_version, "metadata" => meta, "items" => items }
             }

@@ -124,7 +124,18 @@ impl Call<'_> {
     pub(crate) fn track(&self, live: &Map, object: &mut Map) {
         let manager = manager_name(&self.info.query, self.headers);
         let blank = live.is_empty().then(|| self.new_object());
-        self.with_manager(|fields| fields.update(blank.as_ref().unwrap_or(live), object, &manager));
+        let update = |object: &mut Map| {
+            self.with_manager(|fields| fields.update(blank.as_ref().unwrap_or(live), object, &manager))
+        };
+        // Lists that are taken as a whole are compared as Go does, to which an empty list is not none
+        // (sigs.k8s.io/structured-merge-diff/v6/value/listreflect.go@v6.4.2: EqualsUsing).
+        let exact = self.restored(object, |empty| empty.is_in_atomic_list(self.entry.facts.ty));
+        let Some(mut exact) = exact else { return update(object) };
+        update(&mut exact);
+        match exact.meta_mut().remove("managedFields") {
+            Some(managed) => object.meta_mut().set("managedFields", managed),
+            None => drop(object.meta_mut().remove("managedFields")),
+        }
     }
 
     /// What becomes of the object when the configuration is applied; canonical, with its managedFields.
@@ -163,6 +174,7 @@ impl Call<'_> {
             let message = format!("failed to convert new object ({about}) to proper version: {error}");
             Status { code: 500, message, ..Status::default() }
         })?;
+        self.keep_empty(decoded.empty);
         let mut object = decoded.value;
         set_kind(&mut object, &self.entry.api_version, self.entry.facts.kind);
         self.default(&mut object);

@@ -148,7 +148,7 @@ pub(crate) fn drop_repeated_owners(object: &mut Map, admitted: bool) -> Option<S
 
 /// Everything wrong with the metadata of a new object.
 pub(crate) fn validate(entry: &Entry, object: &Map) -> Errors {
-    let mut errors = validate_whole(entry, object, &|name, prefix| entry.strategy.name_errors(name, prefix));
+    let mut errors = validate_whole(entry, object, &|name, prefix| entry.strategy.name_errors_in(object, name, prefix));
     validate_known_finalizers(entry, object, &mut errors);
     errors
 }

@@ -61,6 +61,8 @@ pub(crate) struct Call<'a> {
     pub(crate) warnings: Mutex<Vec<String>>,
     /// The object had no labels when it got its defaults last.
     pub(crate) labels_defaulted: AtomicBool,
+    /// Where lists and maps were sent empty.
+    pub(crate) empty: Mutex<Vec<api::json::Empty>>,
     /// What is noted of the request, when it is told of.
     pub(crate) audit: Option<&'a Arc<Record>>,
 }

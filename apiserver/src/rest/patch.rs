@@ -145,30 +145,23 @@ impl Call<'_> {
             _ => patch::merge::apply(&before, &String::from_utf8_lossy(&patch.text)).map_err(Status::bad_request)?,
         };
         let shown = String::from_utf8_lossy(&text).into_owned();
-        let decoded = json::decode(&text, ty, patch.validation.strictness());
-        let mut decoded = match decoded {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                let why = no_such_kind(&text, object, ty).unwrap_or_else(|| error.to_string());
-                return Err(unpatchable(&shown, &why));
-            }
+        let outcome = json::decode(&text, ty, patch.validation.strictness());
+        let is_moved = |decoded: &json::Decoded| {
+            ["kind", "apiVersion"].iter().any(|name| decoded.value.get(name) != object.get(name))
         };
-        let changed = |name: &str| decoded.value.get(name) != object.get(name);
-        if changed("kind") || changed("apiVersion") {
-            if let Some(why) = no_such_kind(&text, object, ty) {
-                return Err(unpatchable(&shown, &why));
-            }
-            if decoded.value.str("apiVersion").is_empty() {
-                // What has no version is read as upstream's internal type, which has none of the names.
-                decoded.value = Map::new();
-                decoded.strict = unknown_names(&text);
-            }
-        }
+        let kind = if outcome.as_ref().map_or(true, is_moved) { of_kind(&text, object, ty) } else { Ok(true) };
+        let mut decoded = match kind.map_err(|why| unpatchable(&shown, &why))? {
+            true => outcome.map_err(|error| unpatchable(&shown, &error.to_string()))?,
+            // What has no version is read as upstream's internal type, which has none of the names.
+            false => json::Decoded { value: Map::new(), strict: unknown_names(&text), empty: Vec::new() },
+        };
         if shown.contains("\"managedFields\":[]")
             && let Ok((Value::Map(tree), _)) = json::decode_any(&text, Strictness::Lenient)
         {
             managed::copy_reset(&tree, &mut decoded.value);
         }
+        self.keep_empty(decoded.empty);
+        self.entry.strategy.convert(&decoded.value).map_err(|why| unpatchable(&shown, &why))?;
         strict.append(&mut decoded.strict);
         Ok(Patched { object: decoded.value, strict, shown })
     }
@@ -186,10 +179,15 @@ impl Call<'_> {
         let mut merged = patch::strategic::apply(object, &changes, ty)?;
         let shown = patch::strategic::go_map(&changes);
         patch::unstructured::fit(&mut merged, ty).map_err(|why| unpatchable(&shown, &why))?;
+        let strictness = if strictness == Strictness::Strict { Strictness::Tree } else { strictness };
         let decoded = json::decode(&json::encode(&merged), ty, strictness);
         let mut decoded = decoded.map_err(|error| unpatchable(&shown, &error.to_string()))?;
         managed::copy_reset(&merged, &mut decoded.value);
+        // This patcher leaves the conversion for the end, where nobody gives its error a status.
+        let converted = self.entry.strategy.convert(&decoded.value);
+        converted.map_err(|message| Status { code: 500, message, ..Status::default() })?;
         decoded.strict.sort();
+        self.keep_empty(decoded.empty);
         strict.append(&mut decoded.strict);
         Ok(Patched { object: decoded.value, strict, shown })
     }
@@ -205,21 +203,29 @@ fn unknown_names(text: &[u8]) -> Vec<String> {
 }
 
 /// Why a text is not of the kind of `object` at all, if that is so; a custom resource has to say its kind.
-fn no_such_kind(text: &[u8], object: &Map, ty: &'static Struct) -> Option<String> {
-    let missing = |what: &str| Some(format!("Object '{what}' is missing in '{}'", String::from_utf8_lossy(text)));
+/// Otherwise whether it says its version, too.
+fn of_kind(text: &[u8], object: &Map, ty: &'static Struct) -> Result<bool, String> {
+    let missing = |what: &str| Err(format!("Object '{what}' is missing in '{}'", String::from_utf8_lossy(text)));
     let (wanted, of) = (object.str("kind"), object.str("apiVersion"));
-    match codec::type_meta(text) {
-        Err(why) => Some(why),
-        Ok((_, kind)) if kind.is_empty() && ty.open => missing("Kind"),
-        Ok((api_version, _)) if api_version.is_empty() && ty.open => missing("apiVersion"),
-        Ok((api_version, kind)) => {
-            let kind = if kind.is_empty() { wanted } else { kind.as_str() };
-            let api_version = if api_version.is_empty() { of } else { api_version.as_str() };
-            let is_same = (kind, api_version) == (wanted, of);
-            let group = api::facts::split_api_version(of).0;
-            if is_same { None } else { codec::unconvertible(kind, api_version, group, wanted) }
-        }
+    let (api_version, kind) = codec::type_meta(text)?;
+    if ty.open && kind.is_empty() {
+        return missing("Kind");
     }
+    if ty.open && api_version.is_empty() {
+        return missing("apiVersion");
+    }
+    let kind = if kind.is_empty() { wanted } else { kind.as_str() };
+    let group = api::facts::split_api_version(of).0;
+    let why = match api_version.as_str() {
+        version if (kind, version) == (wanted, of) => None,
+        "" if kind == wanted => None,
+        "" => {
+            let unknown = codec::not_registered_internally(kind, of);
+            unknown.or_else(|| codec::unconvertible(kind, of, group, wanted))
+        }
+        version => codec::unconvertible(kind, version, group, wanted),
+    };
+    why.map_or(Ok(!api_version.is_empty()), Err)
 }
 
 /// What a patch made of an object.
@@ -286,5 +292,29 @@ fn as_json(kind: Kind, text: &Bytes) -> Option<Bytes> {
     match kind {
         Kind::Apply => api::yaml::to_json(text).ok().map(Bytes::from),
         _ => serde_json::from_slice::<IgnoredAny>(text).ok().map(|_| text.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::common::given::map;
+
+    #[test]
+    fn what_says_no_version_is_of_the_kind_and_yet_unread() {
+        let lease = map(r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1"}"#);
+        let ty = api::facts::kind("coordination.k8s.io", "v1", "Lease").expect("a kind");
+        let check = |text: &str, want: Result<bool, &str>| {
+            assert_eq!(of_kind(text.as_bytes(), &lease, ty), want.map_err(str::to_owned), "{text}");
+        };
+        check(r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1"}"#, Ok(true));
+        check(r#"{"apiVersion":"coordination.k8s.io/v1"}"#, Ok(true));
+        check(r#"{"kind":"Lease","apiVersion":""}"#, Ok(false));
+        let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+        let internal =
+            format!("no kind \"Odd\" is registered for the internal version of group \"coordination.k8s.io\" {scheme}");
+        check(r#"{"kind":"Odd"}"#, Err(&internal));
+        let odd = format!("no kind \"Odd\" is registered for version \"coordination.k8s.io/v1\" {scheme}");
+        check(r#"{"kind":"Odd","apiVersion":"coordination.k8s.io/v1"}"#, Err(&odd));
     }
 }

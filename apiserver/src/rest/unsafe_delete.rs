@@ -23,6 +23,10 @@ const VERB: &str = "unsafe-delete-ignore-read-errors";
 
 impl Call<'_> {
     pub(super) async fn delete_unread(&self, options: &Options) -> Result<Response<Body>, Status> {
+        if !self.entry.strategy.deletes_unread() {
+            let why = "no unsafe deleter provided, can not honor ignoreStoreReadErrorWithClusterBreakingPotential";
+            return Err(Status::internal(why));
+        }
         self.may_delete_unread()?;
         let storage = self.storage()?.clone();
         let (namespace, name) = (self.namespace(), &self.info.name);

@@ -4,6 +4,7 @@
 //! Invariant: nothing is written that was not validated against the state it replaces; a lost race is
 //! a retry when the client named no resourceVersion, else a conflict.
 
+use std::borrow::Cow;
 use std::sync::atomic::Ordering;
 
 use api::field::{self, Path};
@@ -60,14 +61,34 @@ impl Call<'_> {
         let options = if self.info.verb == "update" { "UpdateOptions" } else { "CreateOptions" };
         options::check_write(&self.info.query, options, None)?;
         let validation = FieldValidation::of(&self.info.query);
-        let (mut object, warnings) =
+        let codec::Received { mut object, warnings, empty } =
             codec::decode(&bytes, format, self.entry.expected(&self.info.subresource), validation)?;
         self.warn(warnings);
+        self.keep_empty(empty);
         if let Some(record) = self.audit {
             record.requested(object.map("metadata"), || self.defaulted(&object));
         }
         managed::keep_reset(&bytes, format, &mut object);
         Ok(object)
+    }
+
+    /// Remembers the empty lists and maps of what was sent, which canonical objects do not have.
+    pub(crate) fn keep_empty(&self, empty: Vec<json::Empty>) {
+        *self.empty.lock() = empty;
+    }
+
+    /// The object as upstream validates it: with the lists and maps that were sent empty.
+    fn as_sent<'o>(&self, object: &'o Map) -> Cow<'o, Map> {
+        self.restored(object, |_| true).map_or(Cow::Borrowed(object), Cow::Owned)
+    }
+
+    /// The object with those of the lists and maps that were sent empty, if any was.
+    pub(crate) fn restored(&self, object: &Map, chosen: impl Fn(&json::Empty) -> bool) -> Option<Map> {
+        let mut restored = None;
+        for empty in self.empty.lock().iter().filter(|empty| chosen(empty)) {
+            empty.restore(restored.get_or_insert_with(|| object.clone()));
+        }
+        restored
     }
 
     /// A copy with its defaults: as the audit log has a request's object.
@@ -115,7 +136,11 @@ impl Call<'_> {
         }
         for attempt in 1.. {
             let mut candidate = object.clone();
-            let name = api::names::generate_name(object.meta().str("generateName"), rand::random);
+            let base = object.meta().str("generateName");
+            let name = match self.entry.strategy.generates_names() {
+                true => api::names::generate_name(base, rand::random),
+                false => base.to_owned(),
+            };
             candidate.meta_mut().set("name", name);
             match self.create_once(candidate, dry_run).await {
                 Err(status) if status.reason == "AlreadyExists" && attempt < GENERATE_NAME_ATTEMPTS_MAX => {}
@@ -146,13 +171,17 @@ impl Call<'_> {
         self.prepare_for_create(&mut object);
         json::complete(&mut object, self.entry.facts.ty);
         let mut errors = self.writer().refused(&object, None, &field::Errors::new()).await?;
-        errors.extend(metadata::validate(self.entry, &object));
-        errors.extend(self.entry.strategy.validate(&object));
-        if errors.is_empty() {
-            errors = metadata::validate_segments(self.entry, &object);
+        let sent = self.as_sent(&object);
+        errors.extend(self.entry.strategy.validate_before_meta(&sent));
+        if self.entry.strategy.checks_new_meta() {
+            errors.extend(metadata::validate(self.entry, &sent));
         }
-        errors.extend(self.privileges(&object, false));
-        declarative::merge(&mut errors, self.entry.facts.ty, "", &object, None);
+        errors.extend(self.entry.strategy.validate(&sent));
+        if errors.is_empty() {
+            errors = metadata::validate_segments(self.entry, &sent);
+        }
+        errors.extend(self.privileges(&sent, false));
+        declarative::merge(&mut errors, self.entry.facts.ty, "", &sent, None);
         self.tell_once(&mut errors);
         if !errors.is_empty() {
             return Err(self.invalid(&name, &errors));
@@ -449,6 +478,8 @@ impl Call<'_> {
             }
         }
         json::complete(object, entry.facts.ty);
+        let sent = self.as_sent(object);
+        let object = &*sent;
         let mut errors = metadata::validate_update(entry, object, old, &self.info.subresource);
         errors.extend(match self.info.subresource.as_str() {
             "" => strategy.validate_update(object, old),
@@ -503,7 +534,9 @@ impl Call<'_> {
             return;
         }
         let same = |name: &str| matches!(name, "metadata" | "status" | "kind" | "apiVersion");
-        let changed = object.iter().any(|(name, value)| !same(name) && old.get(name) != Some(value))
+        let exact = self.entry.strategy.counts_empty().then(|| self.restored(object, |_| true)).flatten();
+        let counted = exact.as_ref().unwrap_or(object);
+        let changed = counted.iter().any(|(name, value)| !same(name) && old.get(name) != Some(value))
             || old.keys().any(|name| !same(name) && !object.contains(name));
         if changed {
             let generation = old.generation() + 1;

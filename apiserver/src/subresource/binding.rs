@@ -35,6 +35,7 @@ async fn bind(call: &Call<'_>, body: Body) -> Result<Response<Body>, Status> {
     let dry_run = options::dry_run(&call.info.query);
     let mut binding = call.body(body).await?;
     metadata::match_namespace(&mut binding, &call.info.namespace)?;
+    call.warn(metadata::drop_repeated_owners(&mut binding, false));
     let name = if call.info.name.is_empty() { binding.name().to_string() } else { call.info.name.clone() };
     if name != binding.name() {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));

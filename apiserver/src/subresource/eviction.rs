@@ -54,6 +54,7 @@ async fn evict(call: &Call<'_>, eviction: &mut Map) -> Result<(), Status> {
     let name = &call.info.name;
     let dry_run = options::dry_run(&call.info.query);
     metadata::match_namespace(eviction, &call.info.namespace)?;
+    call.warn(metadata::drop_repeated_owners(eviction, false));
     if name != eviction.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }

@@ -98,8 +98,13 @@ fn metadata_problem(object: &Map, besides: &str) -> Option<FieldProblem> {
 }
 
 fn spec<T: DeserializeOwned>(object: &Map) -> Result<T, Status> {
-    let empty = Value::Map(Map::new());
-    view::of_value(object.get("spec").unwrap_or(&empty)).map_err(|error| Status::bad_request(error.to_string()))
+    let mut spec = object.map("spec").cloned().unwrap_or_default();
+    // Null is a list without values in Go.
+    let extra = spec.get_mut("extra").and_then(Value::as_map_mut);
+    for (_, values) in extra.into_iter().flat_map(Map::iter_mut).filter(|(_, values)| values.is_null()) {
+        *values = Value::List(Vec::new());
+    }
+    view::of_value(&Value::Map(spec)).map_err(|error| Status::bad_request(error.to_string()))
 }
 
 fn shown<T: Serialize>(status: &T) -> Result<Value, Status> {
@@ -149,6 +154,14 @@ async fn status(asked: &Asked<'_>, call: &Call<'_>, object: &Map) -> Result<Valu
 mod tests {
     use super::*;
     use crate::resources::common::given::map;
+
+    #[test]
+    fn null_is_an_attribute_without_values() {
+        let asked = map(r#"{"spec":{"user":"u","extra":{"scopes":null,"a":["b"]}}}"#);
+        let asked: k8s_openapi::api::authorization::v1::SubjectAccessReviewSpec = spec(&asked).expect("a spec");
+        let extra = asked.extra.expect("attributes");
+        assert_eq!([extra["scopes"].len(), extra["a"].len()], [0, 1]);
+    }
 
     #[test]
     fn what_was_sent_of_a_token_stays_where_nothing_is_known() {

@@ -37,6 +37,7 @@ async fn request(asked: &Asked<'_>, call: &Call<'_>, body: Body) -> Result<Respo
     let name = &call.info.name;
     metadata::match_namespace(&mut object, &call.info.namespace)?;
     default(&mut object);
+    call.warn(metadata::drop_repeated_owners(&mut object, false));
     call.track(Map::EMPTY, &mut object);
     call.admit(Operation::Create, name, Some(&mut object), None, false).await?;
     call.judge(Operation::Create, name, Some(&mut object), None, false).await?;

@@ -138,3 +138,55 @@ fn columns_and_selectable_fields() {
         want.keys().flat_map(|name| check(row, name, &sorted(&column_answer(row, name)))).collect()
     });
 }
+
+/// Errors of a definition with such versions that was stored in `v1`.
+fn definition_errors(versions: &str, named: &str) -> Vec<String> {
+    let text = format!(
+        r#"{{"metadata":{{"name":"things.a.io"}},"spec":{{"group":"a.io","scope":"Cluster","names":{{"plural":"things",
+            "kind":"Thing","listKind":"ThingList","singular":"thing"}},"versions":[{versions}]}},
+            "status":{{"storedVersions":["v1"]}}}}"#
+    );
+    let (object, _) = json::decode_any(text.as_bytes(), Strictness::Lenient).unwrap();
+    let errors = definition::validate_create(object.as_map().unwrap(), &NoRules);
+    errors.iter().map(ToString::to_string).filter(|error| error.contains(named)).collect()
+}
+
+fn version(schema: &str, path: &str) -> String {
+    format!(
+        r#"{{"name":"v1","served":true,"storage":true,"schema":{{"openAPIV3Schema":{schema}}},
+            "selectableFields":[{{"jsonPath":"{path}"}}]}}"#
+    )
+}
+
+#[test]
+fn a_path_is_read_even_where_its_schema_is_not() {
+    let check = |schema: &str, path: &str, want: &[&str]| {
+        assert_eq!(definition_errors(&version(schema, path), "jsonPath"), want, "{schema} {path}");
+    };
+    let broken = r##"{"type":"object","$ref":"#/x"}"##;
+    check(broken, ".spec", &[]);
+    let why = "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \"spec\": is an invalid path: expected [ or . but got: spec";
+    check(broken, "spec", &[why]);
+    check(broken, "", &["spec.versions[0].selectableFields[0].jsonPath: Required value"]);
+}
+
+#[test]
+fn an_empty_reference_is_one() {
+    let check = |reference: &str, want: &[&str]| {
+        let schema = format!(r#"{{"type":"object","properties":{{"a":{{"type":"string"{reference}}}}}}}"#);
+        assert_eq!(definition_errors(&version(&schema, ".a"), "$ref"), want, "{reference}");
+    };
+    check("", &[]);
+    let why = "spec.versions[0].schema.openAPIV3Schema.properties[a].$ref: Forbidden: $ref is not supported";
+    check(r#","$ref":"""#, &[why]);
+}
+
+#[test]
+fn a_stored_version_counts_once() {
+    let one = version(r#"{"type":"object","properties":{"a":{"type":"string"}}}"#, ".a");
+    let why = "status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1";
+    assert_eq!(definition_errors(&one, "storedVersions"), Vec::<String>::new());
+    assert_eq!(definition_errors(&format!("{one},{one}"), "storedVersions"), [why]);
+    let none = "spec.versions: Invalid value: []: must have exactly one version marked as storage version";
+    assert_eq!(definition_errors("", "exactly one version"), [none]);
+}

@@ -36,10 +36,18 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 /// resourceVersions in messages.
 static REVISIONS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r#"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): |in record \(|resourceVersion: "|\\?"resourceVersion\\?":\\?")\d+"#,
+        r#"((?:ResourceVersion in (?:precondition|object meta)|resource version|current): |in (?:record|the precondition) \(|resourceVersion: "|\\?"resourceVersion\\?":\\?")\d+"#,
     )
         .expect("a constant")
 });
+
+/// Allocated ports in YAML, in cells of tables, and in objects that a message quotes, as JSON or as Go prints a map.
+static PORTS_IN_TEXT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"((?:nodePort|healthCheckNodePort)(?:\\*")?: ?|\b\d+:)(3[0-2]\d{3})\b"#).expect("a constant")
+});
+
+/// The age of an object in a cell of a table: a step takes less than a minute.
+static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\d{1,2}s$").expect("a constant"));
 
 const PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 
@@ -47,8 +55,11 @@ const PORTS: std::ops::RangeInclusive<u64> = 30_000..=32_767;
 pub(super) fn normal(step: &Step, answer: &Answer) -> Answer {
     let request = format!("{} {}", step.target, step.body.as_deref().unwrap_or_default());
     let normaliser = Normaliser { request, generated: generated_name(step) };
-    let mut body = normaliser.value("", &answer.body);
+    let mut sent = answer.body.clone();
+    sort_managers(&mut sent);
+    let mut body = normaliser.value("", &sent);
     sort_rules(&mut body);
+    sort_conflicts(&mut body);
     Answer {
         status: answer.status,
         content_type: answer.content_type.clone(),
@@ -75,6 +86,41 @@ fn sort_rules(body: &mut Value) {
     }
 }
 
+/// Upstream tells conflicts manager by manager, in the order of a Go map
+/// (sigs.k8s.io/structured-merge-diff/v6/merge/conflict.go@v6.4.2: ConflictsFromManagers).
+fn sort_conflicts(body: &mut Value) {
+    let Some(causes) = body.pointer_mut("/details/causes").and_then(Value::as_array_mut) else { return };
+    if causes.iter().all(|cause| cause["reason"] == "FieldManagerConflict") {
+        causes.sort_by_cached_key(Value::to_string);
+    }
+}
+
+/// Entries of managedFields are in the order of their seconds, in which two servers need not agree: where they are,
+/// they are put in the order that those of one second have
+/// (k8s.io/apimachinery/pkg/util/managedfields/internal/managedfields.go@v0.37.2: sortEncodedManagedFields).
+fn sort_managers(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(sort_managers),
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                match value {
+                    Value::Array(entries) if name == "managedFields" => {
+                        let text = |entry: &Value, of: &str| entry[of].as_str().unwrap_or_default().to_owned();
+                        let when = |entry: &Value| (text(entry, "operation"), text(entry, "time"));
+                        if entries.is_sorted_by_key(when) {
+                            entries.sort_by_cached_key(|entry| {
+                                ["operation", "manager", "apiVersion", "subresource"].map(|of| text(entry, of))
+                            });
+                        }
+                    }
+                    value => sort_managers(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 struct Normaliser {
     /// Path and body as they were sent.
     request: String,
@@ -89,7 +135,7 @@ fn generated_name(step: &Step) -> Option<Regex> {
     let body: Value = serde_json::from_str(step.body.as_deref()?).ok()?;
     let metadata = body.get("metadata")?;
     let prefix = metadata["generateName"].as_str().filter(|prefix| !prefix.is_empty())?;
-    if metadata.get("name").is_some_and(|name| name != "") {
+    if metadata["name"].as_str().is_some_and(|name| !name.is_empty()) {
         return None;
     }
     let kept = prefix.get(..GENERATED_FROM_BYTES).unwrap_or(prefix);
@@ -100,10 +146,9 @@ impl Normaliser {
     fn value(&self, key: &str, value: &Value) -> Value {
         match value {
             Value::String(text) => self.named(key, text).into(),
-            Value::Number(number) if key == "nodePort" || key == "healthCheckNodePort" => match number.as_u64() {
-                Some(port) if PORTS.contains(&port) && !self.asked(&port.to_string()) => "<port>".into(),
-                _ => value.clone(),
-            },
+            Value::Number(number) if key == "nodePort" || key == "healthCheckNodePort" => {
+                if self.is_allocated(&number.to_string()) { "<port>".into() } else { value.clone() }
+            }
             Value::Array(items) => items.iter().map(|item| self.value(key, item)).collect(),
             Value::Object(fields) => Value::Object(self.object(fields)),
             other => other.clone(),
@@ -127,11 +172,16 @@ impl Normaliser {
     fn named(&self, key: &str, text: &str) -> String {
         let numeric = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match key {
+            "cells" if AGE.is_match(text) => "<age>".into(),
             "resourceVersion" if numeric && text != "0" => "<revision>".into(),
             "continue" if !text.is_empty() => "<continue>".into(),
             "token" if text.matches('.').count() == 2 && !self.asked(text) => "<token>".into(),
             _ => self.text(text),
         }
+    }
+
+    fn is_allocated(&self, port: &str) -> bool {
+        port.parse().is_ok_and(|number| PORTS.contains(&number)) && !self.asked(port)
     }
 
     fn text(&self, text: &str) -> String {
@@ -142,6 +192,10 @@ impl Normaliser {
             replaced.into_owned()
         });
         let text = REVISIONS.replace_all(&text, "${1}<revision>");
+        let text = PORTS_IN_TEXT.replace_all(&text, |found: &Captures<'_>| {
+            let port = if self.is_allocated(&found[2]) { "<port>" } else { &found[2] };
+            format!("{}{port}", &found[1])
+        });
         match &self.generated {
             // What was sent stays where it stands alone.
             Some(name) if !self.asked(&text) => name.replace_all(&text, "${1}<generated>").into_owned(),
@@ -195,6 +249,29 @@ mod tests {
     }
 
     #[test]
+    fn an_allocated_port_in_a_quoted_object_is_marked() {
+        for (request, before, port, expect) in [
+            (json!({}), r#"\\"nodePort\\":"#, "31234", "<port>"),
+            (json!({}), r#""healthCheckNodePort":"#, "30000", "<port>"),
+            (json!({}), "map[nodePort:", "32767", "<port>"),
+            (json!({}), "  healthCheckNodePort: ", "31234", "<port>"),
+            (json!({}), "53:", "31234", "<port>"),
+            (json!({}), "map[nodePort:", "32768", "32768"),
+            (json!({}), "map[port:", "31234", "31234"),
+            (json!({"nodePort": 31234}), "map[nodePort:", "31234", "31234"),
+        ] {
+            let shown = |port: &str| json!({"message": format!("patch: {before}{port},")});
+            check(request, shown(port), shown(expect));
+        }
+    }
+
+    #[test]
+    fn an_age_in_a_cell_is_marked() {
+        check(json!({}), json!({"cells": ["3s", "3m", "x 3s"]}), json!({"cells": ["<age>", "3m", "x 3s"]}));
+        check(json!({}), json!({"spec": "3s"}), json!({"spec": "3s"}));
+    }
+
+    #[test]
     fn names_that_the_server_made_are_marked_everywhere() {
         let long = "a".repeat(70);
         for (prefix, kept) in [("Made_", "Made_"), (&*long, &long[..GENERATED_FROM_BYTES])] {
@@ -210,8 +287,36 @@ mod tests {
 
     #[test]
     fn revisions_in_messages_are_marked() {
-        let told = |version: &str| json!({"message": format!("(1) does not match the ResourceVersion in record ({version}). The")});
+        let told = |version: &str| {
+            let asked = format!("the ResourceVersion in the precondition ({version}) does not match");
+            json!({"message": format!("{asked} the ResourceVersion in record ({version}). The")})
+        };
         check(json!({}), told("429"), told("<revision>"));
+    }
+
+    #[test]
+    fn conflicts_have_no_order() {
+        let told = |reason: &str, fields: [&str; 2]| {
+            let causes: Vec<_> = fields.iter().map(|field| json!({"field": field, "reason": reason})).collect();
+            json!({"details": {"causes": causes}})
+        };
+        let conflict = "FieldManagerConflict";
+        check(json!({}), told(conflict, ["b", "a"]), told(conflict, ["a", "b"]));
+        check(json!({}), told("Other", ["b", "a"]), told("Other", ["b", "a"]));
+    }
+
+    #[test]
+    fn managers_have_the_order_of_one_second() {
+        let entry = |manager: &str, second: u8| {
+            let time = format!("2026-01-01T00:00:0{second}Z");
+            json!({"manager": manager, "operation": "Update", "time": time})
+        };
+        let fields = |entries: [Value; 2]| json!({"metadata": {"managedFields": entries}});
+        let marked = |manager: &str| json!({"manager": manager, "operation": "Update", "time": "<time>"});
+        let sorted = fields([marked("a"), marked("b")]);
+        check(json!({}), fields([entry("b", 1), entry("a", 2)]), sorted.clone());
+        check(json!({}), fields([entry("a", 1), entry("b", 2)]), sorted);
+        check(json!({}), fields([entry("b", 2), entry("a", 1)]), fields([marked("b"), marked("a")]));
     }
 
     #[test]

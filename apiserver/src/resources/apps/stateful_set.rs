@@ -122,7 +122,8 @@ fn shown_claims(set: &Map) -> Plain {
         internal::shown(&claim, "core.v1.PersistentVolumeClaim")
     };
     let all: Vec<String> = set.maps("volumeClaimTemplates").map(shown).collect();
-    Plain(if all.is_empty() { "null".into() } else { format!("[{}]", all.join(",")) })
+    let is_none = set.get("volumeClaimTemplates").is_none_or(Value::is_null);
+    Plain(if is_none { "null".into() } else { format!("[{}]", all.join(",")) })
 }
 
 fn update_strategy(spec: &Map, path: &Path, errors: &mut Errors) {

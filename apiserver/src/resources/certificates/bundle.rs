@@ -3,13 +3,11 @@
 
 use api::field::{self, Errors, Path};
 use api::names;
-use api::object::Meta;
 use api::value::Map;
 use x509_parser::pem::Pem;
 
 use super::signer_name;
 use crate::resources::check;
-use crate::resources::common;
 use crate::resources::simple::Simple;
 use crate::strategy::MetaCheck;
 
@@ -20,8 +18,9 @@ pub(crate) const BUNDLE: Simple = Simple {
     meta: &[MetaCheck::Whole, MetaCheck::Update],
     unconditional: false,
     fields: &["spec.signerName"],
-    // Which of these are good depends on the signer, whose check is all that names get.
-    name: |_, _| Vec::new(),
+    name_in: Some(|bundle, name, prefix| {
+        self::name(name, bundle.map("spec").map_or("", |spec| spec.str("signerName")), prefix)
+    }),
     check: |bundle| checked(bundle, true),
     recheck: false,
     check_change: |new, old| {
@@ -38,13 +37,6 @@ fn checked(bundle: &Map, parse: bool) -> Errors {
     let mut errors = Errors::new();
     let (spec, path) = (bundle.map("spec").unwrap_or(Map::EMPTY), Path::new("spec"));
     let signer = spec.str("signerName");
-    for (part, prefix) in [("generateName", true), ("name", false)] {
-        let text = bundle.meta().str(part);
-        if !text.is_empty() {
-            let wrong = name(text, signer, prefix);
-            common::each(&Path::new("metadata").child(part), text, wrong, &mut errors);
-        }
-    }
     if !signer.is_empty() {
         errors.extend(signer_name(signer, &path.child("signerName")));
     }

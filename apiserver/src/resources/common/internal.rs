@@ -139,7 +139,9 @@ impl Writer {
         for field in ty.json_fields() {
             let value = map.get(field.name);
             let kind = ty.kinded && matches!(field.name, "kind" | "apiVersion");
-            if (machinery || kind) && value.is_none() {
+            let inlined = field.name == "metadata";
+            let empty = || value.and_then(Value::as_map).is_none_or(Map::is_empty);
+            if (machinery || kind) && value.is_none() || inlined && empty() {
                 continue;
             }
             if !first {
@@ -147,9 +149,8 @@ impl Writer {
             }
             first = false;
             self.line(depth + 1);
-            let inlined = field.name == "metadata";
             match value {
-                _ if inlined => self.metadata(value, field, depth),
+                Some(Value::Map(meta)) if inlined => self.metadata(meta, depth),
                 value => {
                     self.name(&if machinery { field.name.to_string() } else { go_name(ty, field.name) });
                     self.field(value, field, depth + 1);
@@ -162,25 +163,15 @@ impl Writer {
         self.text.push('}');
     }
 
-    /// ObjectMeta is embedded: its fields stand among the others, and `creationTimestamp` always does.
-    fn metadata(&mut self, value: Option<&Value>, _: &Field, depth: usize) {
-        let empty = Map::new();
-        let meta = value.and_then(Value::as_map).unwrap_or(&empty);
-        let mut first = true;
-        for (name, value) in meta.iter() {
-            if !first {
+    /// ObjectMeta is embedded: its fields stand among the others.
+    fn metadata(&mut self, meta: &Map, depth: usize) {
+        for (at, (name, value)) in meta.iter().enumerate() {
+            if at > 0 {
                 self.text.push(',');
                 self.line(depth + 1);
             }
-            first = false;
             self.name(name);
             self.plain(value, depth + 1);
-        }
-        if first {
-            // Nothing to say: take back the separator that was written for it.
-            while self.text.ends_with([' ', '\n', ',']) {
-                self.text.pop();
-            }
         }
     }
 

@@ -129,7 +129,7 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
         (Some(Value::List(a)), Some(Value::List(b))) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
         }
-        (Some(a), Some(b)) => a == b,
+        (Some(a), Some(b)) if a == b => true,
         _ => empty(a) && empty(b),
     }
 }

@@ -4,13 +4,14 @@
 //! Non-goal: the generic verbs. What they do around a strategy is done here in short.
 
 use api::facts::{self, Resource};
+use api::field::Path;
 use api::json::{Strictness, decode, decode_any, encode};
 use api::object::{self, Meta};
 use api::value::{Map, Value};
 
 use crate::authn::User;
 use crate::declarative;
-use crate::resources;
+use crate::resources::{self, common};
 use crate::rest::metadata;
 use crate::strategy::{Context, Generation, Strategy};
 
@@ -85,7 +86,13 @@ fn answer(
             object.remove("status");
         }
         strategy.prepare_for_create(&cx, &mut object);
-        let mut errors = strategy.validate(&object);
+        let mut errors = strategy.validate_before_meta(&object);
+        for (part, prefix) in [("generateName", true), ("name", false)] {
+            let text = object.meta().str(part);
+            let wrong = if text.is_empty() { Vec::new() } else { strategy.name_errors_in(&object, text, prefix) };
+            common::each(&Path::new("metadata").child(part), text, wrong, &mut errors);
+        }
+        errors.extend(strategy.validate(&object));
         declarative::merge(&mut errors, facts.ty, "", &object, None);
         let warnings = strategy.warnings(&object, None);
         return (object, errors.iter().map(ToString::to_string).collect(), warnings);

@@ -7,12 +7,12 @@ use api::value::{Map, Value};
 
 use crate::resources::common::internal::Plain;
 use crate::resources::common::{self, workload};
-use crate::resources::simple::{Simple, field_text};
+use crate::resources::simple::field_text;
 use crate::strategy::{MetaCheck, Strategy};
 
 pub(crate) struct Event;
 
-/// Selectable fields that are plain paths of the stored form.
+/// Selectable fields, as paths of the stored form (pkg/apis/core/v1/conversion.go@v1.37.2: AddFieldLabelConversionsForEvent).
 const FIELDS: &[&str] = &[
     "involvedObject.kind",
     "involvedObject.namespace",
@@ -25,11 +25,20 @@ const FIELDS: &[&str] = &[
     "reportingComponent",
     "source",
     "type",
+];
+
+/// The same of events.k8s.io (pkg/apis/events/v1/conversion.go@v1.37.2: AddFieldLabelConversionsForEvent).
+const NEW_FIELDS: &[&str] = &[
+    "reason",
     "regarding.kind",
     "regarding.namespace",
     "regarding.name",
     "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
     "reportingController",
+    "type",
 ];
 
 /// events.k8s.io/v1: the same objects, selected by the names of that form as well.
@@ -37,10 +46,11 @@ pub(crate) struct NewEvent;
 
 impl Strategy for NewEvent {
     fn validate(&self, object: &Map) -> Errors {
-        let object = to_core(object);
-        let mut errors = legacy(&object, "reportingController");
-        errors.extend(strict(&object));
-        errors
+        strict(&to_core(object))
+    }
+
+    fn validate_before_meta(&self, object: &Map) -> Errors {
+        legacy(&to_core(object), "reportingController")
     }
 
     fn validate_update(&self, object: &Map, old: &Map) -> Errors {
@@ -54,8 +64,12 @@ impl Strategy for NewEvent {
         true
     }
 
+    fn is_garbage_collected(&self) -> bool {
+        false
+    }
+
     fn field_names(&self) -> &'static [&'static str] {
-        FIELDS
+        NEW_FIELDS
     }
 }
 
@@ -192,13 +206,16 @@ impl Strategy for Event {
         &[]
     }
 
-    /// Upstream does not look at the name but as at every other.
-    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
-        Simple::any_segment(name, prefix)
+    fn checks_new_meta(&self) -> bool {
+        false
     }
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+
+    fn is_garbage_collected(&self) -> bool {
+        false
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -217,7 +234,7 @@ impl Strategy for Event {
                 None => field_text(object, name),
             },
         };
-        FIELDS.iter().map(|name| (*name, value(name))).collect()
+        FIELDS.iter().chain(NEW_FIELDS).map(|name| (*name, value(name))).collect()
     }
 }
 
@@ -300,7 +317,9 @@ mod tests {
             (r#"{"regarding":{"namespace":"other"}}"#, &[]),
         ];
         for (more, expect) in cases {
-            assert_eq!(texts(&NewEvent.validate(&event(more))), expect, "{more}");
+            let mut errors = NewEvent.validate_before_meta(&event(more));
+            errors.extend(NewEvent.validate(&event(more)));
+            assert_eq!(texts(&errors), expect, "{more}");
         }
         let old = to_core(&event(r#"{"eventTime":null,"regarding":{"namespace":"other"}}"#));
         let why = "involvedObject.namespace: Invalid value: \"other\": does not match event.namespace";

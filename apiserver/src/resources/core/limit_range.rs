@@ -38,7 +38,7 @@ fn default(object: &mut Map) {
         for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
             let source = limit.map(from).cloned().unwrap_or_default();
             let target = limit.map_mut(to);
-            for (name, amount) in source.iter().filter(|(name, _)| !name.is_empty()) {
+            for (name, amount) in source.iter() {
                 if !target.contains(name) {
                     target.set(name.clone(), amount.clone());
                 }

@@ -104,6 +104,14 @@ impl Strategy for Namespace {
         !object.is_deleting() || object.map("spec").is_some_and(|spec| !spec.list("finalizers").is_empty())
     }
 
+    fn deletes_unread(&self) -> bool {
+        false
+    }
+
+    fn own_deletion(&self) -> Option<&'static str> {
+        Some("Precondition failed")
+    }
+
     fn mark_deleting(&self, object: &mut Map) {
         object.map_mut("status").set("phase", Value::from("Terminating"));
         object.meta_mut().remove("deletionGracePeriodSeconds");

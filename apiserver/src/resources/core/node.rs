@@ -111,8 +111,11 @@ fn validate_pod_cidrs(object: &Map, errors: &mut Errors) {
     let families: Option<Vec<bool>> =
         texts.iter().map(|text| names::parse_cidr_sloppy(text).map(|cidr| cidr.0.is_ipv4())).collect();
     if families.is_none() {
-        let bad = texts.iter().find(|text| names::parse_cidr_sloppy(text).is_none()).copied().unwrap_or_default();
-        let why = format!("invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address: {bad}");
+        let mut bad = texts.iter().enumerate().filter(|(_, text)| names::parse_cidr_sloppy(text).is_none());
+        let (at, bad) = bad.next().map_or((0, ""), |(at, text)| (at, *text));
+        // As Go prints the network that there is none of (k8s.io/utils/net: ParseCIDRs).
+        let why = format!("invalid CIDR[{at}]: <nil> (invalid CIDR address: {bad})");
+        let why = format!("invalid PodCIDRs. failed to check with dual stack with error:{why}");
         errors.push(field::internal(&path, why));
     }
     let is_dual = families.is_some_and(|families| families.contains(&true) && families.contains(&false));

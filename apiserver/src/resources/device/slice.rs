@@ -220,16 +220,9 @@ fn attribute(value: &Value, path: &Path, errors: &mut Errors) {
     if let Some(text) = attribute.get("version").and_then(Value::as_str) {
         version(text, &path.child("version"), errors);
     }
-    for name in LIST_ATTRIBUTES {
-        let Some(list) = attribute.get(name) else { continue };
-        if list.is_zero() {
-            errors.push(field::invalid(&path.child(name), list.clone(), "must not be empty if specified"));
-        }
-        if name == "versions" {
-            for (at, text) in attribute.list(name).iter().filter_map(Value::as_str).enumerate() {
-                version(text, &path.child(name).index(at), errors);
-            }
-        }
+    // Empty lists are dropped while their feature is off, as all that are new are: nothing is told of them.
+    for (at, text) in attribute.list("versions").iter().filter_map(Value::as_str).enumerate() {
+        version(text, &path.child("versions").index(at), errors);
     }
 }
 

@@ -7,7 +7,6 @@ use api::value::{Map, Value};
 
 use crate::resources::common;
 use crate::resources::common::workload::{self, spec_of, status_of};
-use crate::resources::simple::Simple;
 use crate::strategy::{Context, Generation, MetaCheck, Strategy};
 
 /// Stands in selectors for "none" and "all" of v1beta1.
@@ -140,9 +139,8 @@ impl Strategy for PodDisruptionBudget {
         errors
     }
 
-    /// Upstream does not look at the name but as at every other.
-    fn name_errors(&self, name: &str, prefix: bool) -> Vec<String> {
-        Simple::any_segment(name, prefix)
+    fn checks_new_meta(&self) -> bool {
+        false
     }
 
     fn generation(&self) -> Generation {

@@ -14,6 +14,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 const BASE: Simple = Simple {
     meta: &[MetaCheck::Whole, MetaCheck::Update],
     creates: true,
+    deletes_unread: false,
     name: |name, _| names::is_path_segment_name(name),
     ..Simple::BASE
 };

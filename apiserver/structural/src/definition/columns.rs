@@ -80,6 +80,22 @@ pub(super) fn selectable_errors(path: &Path, fields: &[Value], schema: &Schema, 
     errors
 }
 
+/// What is wrong with the paths of fields whose schema is none. (Upstream looks further and dies of it.)
+pub(super) fn unreadable_errors(path: &Path, fields: &[Value]) -> Errors {
+    let mut errors = Errors::new();
+    for (at, text) in fields.iter().filter_map(Value::as_map).map(|map| map.str("jsonPath")).enumerate() {
+        let at = path.index(at).child("jsonPath");
+        match fieldpath::resolve(text, &Schema::default(), Brackets::Refused) {
+            _ if text.is_empty() => errors.push(field::required(&at, "")),
+            Err(error) if !text.starts_with(['.', '[']) => {
+                errors.push(field::invalid(&at, text, format!("is an invalid path: {error}")));
+            }
+            _ => {}
+        }
+    }
+    errors
+}
+
 pub(super) fn subresource_errors(path: &Path, subresources: Option<&Map>) -> Errors {
     let Some(scale) = subresources.and_then(|map| map.map("scale")) else { return Errors::new() };
     let mut errors = Errors::new();

@@ -190,10 +190,15 @@ fn status_errors(definition: &Map) -> Errors {
         return errors;
     }
     let versions = || definition.map("spec").into_iter().flat_map(|spec| spec.maps("versions"));
-    let has = |name: &str| stored.iter().any(|stored| stored.as_str() == Some(name));
-    for version in versions().filter(|version| version.bool("storage") == Some(true) && !has(version.str("name"))) {
-        let why = format!("must have the storage version {}", version.str("name"));
-        errors.push(field::invalid(&path, Value::List(stored.to_vec()), why));
+    // A name that comes twice is there but for the first time.
+    let mut left: Vec<&str> = stored.iter().filter_map(Value::as_str).collect();
+    for version in versions() {
+        let name = version.str("name");
+        if version.bool("storage") == Some(true) && !left.contains(&name) {
+            let why = format!("must have the storage version {name}");
+            errors.push(field::invalid(&path, Value::List(stored.to_vec()), why));
+        }
+        left.retain(|stored| *stored != name);
     }
     for (at, name) in stored.iter().enumerate().filter_map(|(at, name)| Some((at, name.as_str()?))) {
         let repeated = stored[at + 1..].iter().any(|later| later.as_str() == Some(name));

@@ -131,7 +131,9 @@ impl<'a> Checks<'a> {
             self.push(field::forbidden(&path.child("default"), why));
         }
         for name in UNSUPPORTED {
-            let set = schema.value(name).is_some_and(|value| !value.is_zero() || name == "additionalItems");
+            // Of these, Go has pointers.
+            let is_pointer = matches!(name, "additionalItems" | "$ref");
+            let set = schema.value(name).is_some_and(|value| !value.is_zero() || is_pointer && !value.is_null());
             if set {
                 self.push(field::forbidden(&path.child(name), format!("{name} is not supported")));
             }

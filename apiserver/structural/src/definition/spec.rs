@@ -263,7 +263,10 @@ impl Checks<'_> {
         let many = self.demands.many_selectable.contains(version);
         match Schema::parse(schema.0) {
             Ok(schema) => self.errors.extend(columns::selectable_errors(fields, list, &schema, many)),
-            Err(error) => self.push(field::invalid(&path.child("schema.openAPIV3Schema"), "", error.to_string())),
+            Err(error) => {
+                self.push(field::invalid(&path.child("schema.openAPIV3Schema"), "", error.to_string()));
+                self.errors.extend(columns::unreadable_errors(fields, list));
+            }
         }
     }
 
@@ -333,7 +336,9 @@ impl Checks<'_> {
 }
 
 fn shown_versions(internal: &Internal<'_>) -> Value {
-    shown::versions(&internal.versions)
+    // None at all are no empty list.
+    let is_none = internal.spec.get("versions").is_none_or(Value::is_null);
+    if is_none { Value::Null } else { shown::versions(&internal.versions) }
 }
 
 /// A pointer to text, shown as JSON.

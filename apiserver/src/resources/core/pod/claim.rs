@@ -23,8 +23,13 @@ pub(super) fn template(template: &Map, path: &Path, errors: &mut Errors) {
 pub(crate) fn template_meta(meta: &Map, path: &Path, errors: &mut Errors) {
     crate::rest::metadata::validate_annotations(meta.map("annotations"), &path.child("annotations"), errors);
     crate::rest::metadata::validate_labels(meta.map("labels"), &path.child("labels"), errors);
+    // A zero behind a pointer and a list without items are set.
+    let is_set = |name: &str, value: &Value| {
+        let is_nilable = api::facts::object_meta().field(name).is_some_and(|field| field.nilable);
+        !value.is_zero() || is_nilable && !value.is_null()
+    };
     for (name, value) in meta.iter() {
-        if !matches!(name.as_str(), "annotations" | "labels") && !value.is_zero() {
+        if !matches!(name.as_str(), "annotations" | "labels") && is_set(name, value) {
             // Upstream makes the path of the Go name, whose first letter alone it lowers.
             let name = if name == "uid" { "uID" } else { name.as_str() };
             errors.push(field::forbidden(&path.child(name), "cannot be set"));
