@@ -165,9 +165,10 @@ fn a_path_is_read_even_where_its_schema_is_not() {
     };
     let broken = r##"{"type":"object","$ref":"#/x"}"##;
     check(broken, ".spec", &[]);
-    let why = "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \"spec\": is an invalid path: expected [ or . but got: spec";
+    let why =
+        "spec.selectableFields[0].jsonPath: Invalid value: \"spec\": is an invalid path: expected [ or . but got: spec";
     check(broken, "spec", &[why]);
-    check(broken, "", &["spec.versions[0].selectableFields[0].jsonPath: Required value"]);
+    check(broken, "", &["spec.selectableFields[0].jsonPath: Required value"]);
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn an_empty_reference_is_one() {
         assert_eq!(definition_errors(&version(&schema, ".a"), "$ref"), want, "{reference}");
     };
     check("", &[]);
-    let why = "spec.versions[0].schema.openAPIV3Schema.properties[a].$ref: Forbidden: $ref is not supported";
+    let why = "spec.validation.openAPIV3Schema.properties[a].$ref: Forbidden: $ref is not supported";
     check(r#","$ref":"""#, &[why]);
 }
 

@@ -4,7 +4,7 @@
 //! Non-goal: the generic verbs. What they do around a strategy is done here in short.
 
 use api::facts::{self, Resource};
-use api::field::Path;
+use api::field::{Errors, Path};
 use api::json::{Strictness, decode, decode_any, encode};
 use api::object::{self, Meta};
 use api::value::{Map, Value};
@@ -13,7 +13,7 @@ use crate::authn::User;
 use crate::declarative;
 use crate::resources::{self, common};
 use crate::rest::metadata;
-use crate::strategy::{Context, Generation, Strategy};
+use crate::strategy::{Context, Generation, MetaCheck, Strategy};
 
 /// Any time will do: answers have none of the server's own.
 const NOW: &str = "2026-01-01T00:00:00Z";
@@ -87,11 +87,7 @@ fn answer(
         }
         strategy.prepare_for_create(&cx, &mut object);
         let mut errors = strategy.validate_before_meta(&object);
-        for (part, prefix) in [("generateName", true), ("name", false)] {
-            let text = object.meta().str(part);
-            let wrong = if text.is_empty() { Vec::new() } else { strategy.name_errors_in(&object, text, prefix) };
-            common::each(&Path::new("metadata").child(part), text, wrong, &mut errors);
-        }
+        name_errors(strategy, &object, &mut errors);
         errors.extend(strategy.validate(&object));
         declarative::merge(&mut errors, facts.ty, "", &object, None);
         let warnings = strategy.warnings(&object, None);
@@ -105,7 +101,11 @@ fn answer(
             }
             strategy.prepare_for_update(&cx, &mut object, &old);
             count(strategy, &mut object, &old);
-            strategy.validate_update(&object, &old)
+            let mut errors = strategy.validate_update(&object, &old);
+            if strategy.meta_checks("").contains(&MetaCheck::Whole) {
+                name_errors(strategy, &object, &mut errors);
+            }
+            errors
         }
         "status" => {
             let mut whole = old.clone();
@@ -130,6 +130,14 @@ fn answer(
         _ => Vec::new(),
     };
     (object, errors.iter().map(ToString::to_string).collect(), warnings)
+}
+
+fn name_errors(strategy: &dyn Strategy, object: &Map, errors: &mut Errors) {
+    for (part, prefix) in [("generateName", true), ("name", false)] {
+        let text = object.meta().str(part);
+        let wrong = if text.is_empty() { Vec::new() } else { strategy.name_errors_in(object, text, prefix) };
+        common::each(&Path::new("metadata").child(part), text, wrong, errors);
+    }
 }
 
 fn count(strategy: &dyn Strategy, object: &mut Map, old: &Map) {
